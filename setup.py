@@ -1,0 +1,108 @@
+"""Builds the compiled protocol core, or leaves it out. Everything else is in pyproject.toml.
+
+FLUXA_FAST_NO_EXTENSIONS=1       build the pure package
+FLUXA_FAST_REQUIRE_EXTENSIONS=1  a failed compile is an error (all our CI and wheel builds)
+FLUXA_FAST_BUILD=debug|asan|coverage  choose the flags; unset is a release build
+
+Without the first two: compiled where a C compiler works, pure where none does.
+"""
+
+import os
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+COMPILED = "src/fluxa_fast/protocol/compiled"
+VERSION = runpy.run_path("src/fluxa_fast/_version.py")["__version__"]
+BUILD = os.environ.get("FLUXA_FAST_BUILD", "release")
+REQUIRED = os.environ.get("FLUXA_FAST_REQUIRE_EXTENSIONS") == "1"
+LEFT_OUT = os.environ.get("FLUXA_FAST_NO_EXTENSIONS") == "1"
+
+GCC_FLAGS = {
+    "release": ["-O3", "-g0"],
+    "debug": ["-O0", "-g"],
+    "asan": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"],
+    "coverage": ["-O0", "-g"],
+}
+LINK_FLAGS = {"asan": ["-fsanitize=address,undefined"]}
+
+
+class BuildExt(build_ext):
+    """Chooses the flags of the compiler that is there."""
+
+    def build_extensions(self):
+        unix = self.compiler.compiler_type != "msvc"
+        for extension in self.extensions:
+            if unix:
+                extension.extra_compile_args += GCC_FLAGS[BUILD]
+                extension.extra_link_args += LINK_FLAGS.get(BUILD, [])
+                if REQUIRED:
+                    extension.extra_compile_args += ["-Wall", "-Werror", "-Wno-unused-function"]
+            else:
+                extension.extra_compile_args += ["/O2"]
+        super().build_extensions()
+
+
+def compiler_works():
+    """Compile three lines against Python's headers, so that the answer is known before anything is built."""
+    from distutils.ccompiler import new_compiler
+    from distutils.sysconfig import customize_compiler
+    from sysconfig import get_paths
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text("#include <Python.h>\nint main(void) { return Py_MAJOR_VERSION == 0; }\n")
+        try:
+            compiler = new_compiler()
+            customize_compiler(compiler)
+            paths = get_paths()
+            compiler.compile([str(source)], output_dir=folder, include_dirs=[paths["include"], paths["platinclude"]])
+        except Exception as error:  # every compiler class has errors of its own
+            print(f"fluxa_fast: no C compiler that works ({error}): building the pure-Python package", file=sys.stderr)
+            return False
+    return True
+
+
+def extensions():
+    if LEFT_OUT and REQUIRED:
+        sys.exit("FLUXA_FAST_NO_EXTENSIONS and FLUXA_FAST_REQUIRE_EXTENSIONS exclude each other")
+    if BUILD not in GCC_FLAGS:
+        sys.exit(f"FLUXA_FAST_BUILD is one of {', '.join(GCC_FLAGS)}, not {BUILD!r}")
+    if LEFT_OUT or not (REQUIRED or compiler_works()):
+        return []
+    from Cython.Build import cythonize
+
+    macros = [("FLUXA_FAST_VERSION", f'"{VERSION}"')]
+    if BUILD == "coverage":
+        macros += [("CYTHON_TRACE", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
+    modules = [
+        Extension(
+            ".".join(path.with_suffix("").parts[1:]),
+            [str(path)],
+            define_macros=list(macros),
+            depends=[str(header) for header in sorted(Path(COMPILED).glob("*.pxd"))],
+        )
+        for path in sorted(Path(COMPILED).glob("*.pyx"))
+    ]
+    return cythonize(
+        modules,
+        build_dir=None if BUILD == "coverage" else "build/cython",  # coverage wants the C beside the module
+        include_path=["src"],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "initializedcheck": False,
+            "cdivision": True,
+            "embedsignature": True,
+            "embedsignature.format": "python",
+            "linetrace": BUILD == "coverage",
+        },
+    )
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

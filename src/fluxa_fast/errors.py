@@ -1,0 +1,185 @@
+"""Every error class of our own, once, for both implementations.
+
+What the server or the network says keeps redis-py's exception classes, which users know; `FluxaError` is the
+root of what *we* refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from redis.exceptions import InvalidResponse
+
+if TYPE_CHECKING:
+    from .flows.publish import FlushResult
+
+__all__ = [
+    "FluxaError",
+    "FlushError",
+    "ImplementationWarning",
+    "ProtocolError",
+    "RefusedEvent",
+    "RegistryError",
+    "SerializationError",
+    "UnconfirmedEvents",
+    "UnregisteredStreamError",
+]
+
+
+class FluxaError(Exception):
+    """Root of the errors that fluxa_fast itself raises."""
+
+
+class ImplementationWarning(UserWarning):
+    """The compiled protocol is missing, so the slower pure-Python one is in use."""
+
+
+class RegistryError(FluxaError):
+    """The registry can't become an engine.
+
+    Attributes:
+        problems: every problem that was found, in the order of registration.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = "1 problem" if count == 1 else f"{count} problems"
+        super().__init__(f"the registry has {head}:" + "".join(f"\n  - {problem}" for problem in self.problems))
+
+
+class UnregisteredStreamError(FluxaError):
+    """A stream was used that the registry doesn't know.
+
+    Attributes:
+        stream: the name that was used.
+    """
+
+    def __init__(self, stream: object) -> None:
+        self.stream = stream
+        super().__init__(f"unregistered stream {stream}")
+
+    def __reduce__(self) -> tuple[type[UnregisteredStreamError], tuple[object]]:
+        return type(self), (self.stream,)
+
+
+class ProtocolError(FluxaError, InvalidResponse):
+    """Bytes from the server that are not RESP, or not the reply that the command has."""
+
+
+_SHOWN_STEPS = 12  # of a path; a longer one is cut in the middle
+
+
+class SerializationError(FluxaError):
+    """A value can't be written as msgpack, or bytes can't be read as msgpack.
+
+    Attributes:
+        reason: what is wrong, without the place.
+        path: where it is wrong, such as ``body['items'][3].price``; empty when bytes were read.
+        stream: the stream that the event was meant for or came from, if one is known.
+    """
+
+    def __init__(self, reason: str, path: str = "", stream: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+        self.stream = stream
+        # Filled from the innermost container outwards while the exception unwinds.
+        self._steps: list[str] = []
+        self._containers: list[int] = []
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.stream, self.path, self.reason) if part)
+
+    def __reduce__(self) -> tuple[type[SerializationError], tuple[str, str, str | None]]:
+        return type(self), (self.reason, self.path, self.stream)
+
+    def _inside(self, container: object, step: str) -> None:
+        """Note that the failure happened at `step` of `container`."""
+        self._steps.append(step)
+        self._containers.append(id(container))
+
+    def _located(self, root: str) -> SerializationError:
+        """Turn the noted steps into `path`; a path that leads back to a container it came through is a cycle."""
+        steps = self._steps[::-1]
+        containers = self._containers[::-1]
+        self._steps, self._containers = [], []
+        if len(set(containers)) < len(containers):
+            seen: set[int] = set()
+            for position, container in enumerate(containers):
+                if container in seen:
+                    steps = steps[:position]
+                    self.reason = "contains itself: a cycle can't be written as msgpack"
+                    break
+                seen.add(container)
+        if len(steps) > _SHOWN_STEPS:
+            half = _SHOWN_STEPS // 2
+            steps = [*steps[:half], f"...({len(steps) - _SHOWN_STEPS} more)...", *steps[-half:]]
+        self.path = root + "".join(steps)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedEvent:
+    """An event that the server answered with an error.
+
+    Attributes:
+        position: which of the events of this flush it was, counted from 0 in the order of publishing.
+        stream: the stream it was for.
+        pool: the Redis pool of that stream.
+        error: what the server said, as redis-py's exception.
+    """
+
+    position: int
+    stream: str
+    pool: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class UnconfirmedEvents:
+    """The events of one pool whose replies never came: the server may or may not have them.
+
+    Attributes:
+        pool: the Redis pool.
+        positions: which of the events of this flush, counted from 0 in the order of publishing.
+        error: why the replies didn't come, as redis-py's exception.
+    """
+
+    pool: str
+    positions: Sequence[int]
+    error: Exception
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+class FlushError(FluxaError):
+    """Not every event of a flush was confirmed. Those that were not stay in the flusher, in order.
+
+    Attributes:
+        confirmed: the events that the server has, as a `FlushResult`.
+        refused: events that the server answered with an error (OOM, WRONGTYPE, NOPERM, READONLY...).
+        unconfirmed: events whose replies were lost with the connection, by pool. Flushing them again may
+            publish some of them twice.
+    """
+
+    def __init__(
+        self,
+        confirmed: FlushResult,
+        refused: Sequence[RefusedEvent],
+        unconfirmed: Sequence[UnconfirmedEvents],
+    ) -> None:
+        self.confirmed = confirmed
+        self.refused = tuple(refused)
+        self.unconfirmed = tuple(unconfirmed)
+        lost = sum(map(len, self.unconfirmed))
+        parts = [f"{len(confirmed)} events confirmed, {len(self.refused)} refused, {lost} unconfirmed"]
+        if self.refused:
+            first = self.refused[0]
+            parts.append(f"first refusal: stream {first.stream!r} on pool {first.pool!r}: {first.error}")
+        parts.extend(f"pool {lost.pool!r}: {lost.error or type(lost.error).__name__}" for lost in self.unconfirmed)
+        parts.append("what was not confirmed stays in the flusher: call flush() again, or discard_refused()")
+        super().__init__("; ".join(parts))

@@ -1,0 +1,71 @@
+"""The switch between the compiled and the pure implementation of the protocol. `interface` is the contract of both.
+
+The environment variable FLUXA_FAST_IMPL asks for one of them: ``c`` or ``python``. Unset, the compiled one is used
+if it is there, and else the pure one, with a warning at the first `Registry.validate`. Only a compiled module that
+is not there leads to the pure one; one that is there and can't be loaded is an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from functools import cache
+from typing import cast
+
+from ..errors import ImplementationWarning
+from .interface import Implementation
+
+_PACKAGES = {"c": f"{__name__}.compiled", "python": f"{__name__}.pure"}
+_COMPILED_MODULES = ("buffer", "commands", "events", "msgpack", "replies")
+
+
+def missing_modules() -> list[str]:
+    """The compiled modules that are not there, with their full names."""
+    names = [f"{_PACKAGES['c']}.{module}" for module in _COMPILED_MODULES]
+    return [name for name in names if importlib.util.find_spec(name) is None]
+
+
+@cache
+def load(name: str) -> Implementation:
+    """The implementation of that name, ``"c"`` or ``"python"``.
+
+    Raises:
+        ImportError: if it is not there.
+    """
+    if name not in _PACKAGES:
+        raise ImportError(f"FLUXA_FAST_IMPL is 'c' or 'python', not {name!r}")
+    if name == "c" and (missing := missing_modules()):
+        raise ImportError(
+            f"the compiled protocol was asked for (FLUXA_FAST_IMPL=c), and is not there: {', '.join(missing)} missing. "
+            "Install a prebuilt wheel, or a C compiler and then fluxa_fast from source "
+            "with FLUXA_FAST_REQUIRE_EXTENSIONS=1"
+        )
+    return cast(Implementation, importlib.import_module(_PACKAGES[name]))
+
+
+def _choose() -> Implementation:
+    asked_for = os.environ.get("FLUXA_FAST_IMPL", "")
+    if asked_for:
+        return load(asked_for)
+    return load("python" if missing_modules() else "c")
+
+
+default = _choose()
+"""The implementation that the process uses."""
+
+
+@cache
+def warn_if_slow() -> None:
+    """Warn, once, if the pure implementation is in use though nobody asked for it."""
+    unasked = not os.environ.get("FLUXA_FAST_IMPL")
+    if default.name == "python" and unasked and sys.implementation.name == "cpython":
+        warnings.warn(
+            "fluxa_fast runs on its pure-Python protocol, which is several times slower: the compiled modules are "
+            f"not there ({', '.join(missing_modules())}). Install a prebuilt wheel, or a C compiler and then "
+            "fluxa_fast from source; or set FLUXA_FAST_IMPL=python if this is what you want",
+            ImplementationWarning,
+            stacklevel=3,
+        )

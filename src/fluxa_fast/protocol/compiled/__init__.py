@@ -1,0 +1,31 @@
+"""The compiled implementation of `..interface`. Either all of its modules are there, or none is used."""
+
+from __future__ import annotations
+
+from ..._version import __version__
+from . import buffer, commands, events, msgpack, replies
+from .commands import CommandBuffer, EventWriter
+from .events import Event, mark_acknowledged
+from .msgpack import pack, unpack
+from .replies import Confirmations, ReplyReader
+
+__all__ = [
+    "CommandBuffer",
+    "Confirmations",
+    "Event",
+    "EventWriter",
+    "ReplyReader",
+    "mark_acknowledged",
+    "name",
+    "pack",
+    "unpack",
+]
+
+name = "c"
+
+for _module in (buffer, commands, events, msgpack, replies):
+    if _module.built_for != __version__:
+        raise RuntimeError(
+            f"{_module.__name__} was compiled for fluxa_fast {_module.built_for}, but this is {__version__}; "
+            "build it again (pip install -e . or make dev)"
+        )

@@ -1,0 +1,56 @@
+from libc.string cimport memcpy
+
+from .endian cimport store_decimal
+
+cdef extern from *:
+    """
+    #ifndef FLUXA_FAST_VERSION
+      #error "setup.py defines FLUXA_FAST_VERSION"
+    #endif
+    """
+    const char *FLUXA_FAST_VERSION
+
+
+cdef class ByteBuffer:
+    cdef unsigned char *start
+    cdef readonly Py_ssize_t length
+    cdef Py_ssize_t capacity
+    cdef int views
+
+    cdef int grow(self, Py_ssize_t needed) except -1
+    cdef int give_back(self) except -1
+
+    # The write pointer, with room for `needed` bytes behind it. Fetch it again after anything that may write.
+    cdef inline unsigned char *room(self, Py_ssize_t needed) except NULL:
+        if self.views or self.capacity - self.length < needed:
+            self.grow(needed)
+        return self.start + self.length
+
+    cdef inline int write(self, const void *source, Py_ssize_t size) except -1:
+        memcpy(self.room(size), source, size)
+        self.length += size
+        return 0
+
+    # RESP: <marker><number>\r\n
+    cdef inline int write_header(self, unsigned char marker, Py_ssize_t number) except -1:
+        cdef unsigned char *at = self.room(24)
+        at[0] = marker
+        cdef int digits = store_decimal(at + 1, number)
+        at[1 + digits] = 13
+        at[2 + digits] = 10
+        self.length += 3 + digits
+        return 0
+
+    # RESP: $<size>\r\n<bytes>\r\n
+    cdef inline int write_bulk(self, const void *source, Py_ssize_t size) except -1:
+        cdef unsigned char *at = self.room(26 + size)
+        at[0] = 36
+        cdef int digits = store_decimal(at + 1, size)
+        at += 1 + digits
+        at[0] = 13
+        at[1] = 10
+        memcpy(at + 2, source, size)
+        at[2 + size] = 13
+        at[3 + size] = 10
+        self.length += 5 + digits + size
+        return 0

@@ -1,0 +1,64 @@
+"""A growing byte buffer, the ground of everything that is written."""
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+
+from .limits cimport KEEP_BUFFER
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+
+built_for = FLUXA_FAST_VERSION.decode()
+
+cdef enum:
+    FIRST_CAPACITY = 4096
+
+
+cdef class ByteBuffer:
+    """Bytes that are appended to. Grows geometrically; can't be written to while a view of it is held."""
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.start)
+
+    cdef int grow(self, Py_ssize_t needed) except -1:
+        cdef Py_ssize_t capacity = self.capacity or FIRST_CAPACITY
+        cdef unsigned char *moved
+        if self.views:
+            raise BufferError("the buffer can't be written to while a view of it is held")
+        if needed > PY_SSIZE_T_MAX // 2 - self.length:
+            raise MemoryError
+        while capacity - self.length < needed:
+            capacity *= 2
+        if capacity != self.capacity:
+            moved = <unsigned char *>PyMem_RawRealloc(self.start, capacity)
+            if moved is NULL:
+                raise MemoryError
+            self.start = moved
+            self.capacity = capacity
+        return 0
+
+    cdef int give_back(self) except -1:
+        # Empties the buffer; what it grew to for one large use is not kept.
+        if self.views:
+            raise BufferError("the buffer can't be emptied while a view of it is held")
+        self.length = 0
+        if self.capacity > KEEP_BUFFER:
+            PyMem_RawFree(self.start)
+            self.start = NULL
+            self.capacity = 0
+        return 0
+
+    def __len__(self):
+        return self.length
+
+    def __bytes__(self):
+        return self.start[:self.length] if self.length else b""
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if self.start is NULL:
+            self.grow(1)
+        PyBuffer_FillInfo(view, self, self.start, self.length, 1, flags)
+        self.views += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.views -= 1

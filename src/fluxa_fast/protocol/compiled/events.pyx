@@ -1,0 +1,163 @@
+"""`Event`: an entry's ID as two numbers and its fields as the bytes that came, decoded when first used."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+
+from .buffer cimport FLUXA_FAST_VERSION
+from .endian cimport store_decimal
+from .msgpack cimport unpack_bytes
+
+from ...errors import SerializationError
+from .. import entries
+
+built_for = FLUXA_FAST_VERSION.decode()
+
+
+cdef const unsigned char *next_bulk(const unsigned char *at, Py_ssize_t *size) noexcept:
+    # The bytes of the bulk string at `at`, which the reader has checked.
+    cdef Py_ssize_t length = 0
+    at += 1
+    while at[0] != 13:
+        length = 10 * length + (at[0] - 48)
+        at += 1
+    size[0] = length
+    return at + 2
+
+
+@cython.final
+@cython.freelist(512)
+@cython.auto_pickle(False)
+cdef class Event:
+
+    def __init__(self):
+        raise entries.not_made_by_hand()
+
+    @property
+    def id(self):
+        cdef unsigned char text[48]
+        cdef int size = self.store_id(text)
+        return text[:size].decode("ascii")
+
+    @property
+    def stream(self):
+        return self.stream_name
+
+    @property
+    def timestamp(self):
+        return entries.timestamp(self.milliseconds)
+
+    @property
+    def body(self):
+        if not self.has_decoded:
+            self.decoded = self.decode()
+            self.has_decoded = True
+        return self.decoded
+
+    @property
+    def raw_body(self):
+        cdef const unsigned char *body
+        cdef Py_ssize_t size
+        if not self.find_body(&body, &size):
+            return None
+        return PyBytes_FromStringAndSize(<const char *>body, size)
+
+    @property
+    def tags(self):
+        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(self.fields)
+        cdef const unsigned char *end = at + PyBytes_GET_SIZE(self.fields)
+        cdef Py_ssize_t name_size, size
+        cdef const unsigned char *name
+        cdef bint body_seen = False
+        if self.decoded_tags is None:
+            tags = {}
+            while at < end:
+                name = next_bulk(at, &name_size)
+                at = next_bulk(name + name_size + 2, &size)
+                if name_size == 1 and name[0] == 115 and not body_seen:
+                    body_seen = True
+                else:
+                    tags[name[:name_size].decode("utf-8", "surrogateescape")] = (
+                        at[:size].decode("utf-8", "surrogateescape"))
+                at += size + 2
+            self.decoded_tags = tags
+        return self.decoded_tags
+
+    @property
+    def acknowledged(self):
+        return self.is_acknowledged
+
+    @property
+    def idle(self):
+        return None if self.idle_milliseconds < 0 else self.idle_milliseconds / 1000
+
+    @property
+    def delivery_count(self):
+        return None if self.deliveries < 0 else self.deliveries
+
+    def tag(self, name, default=""):
+        return self.tags.get(name, default)
+
+    def unserialize(self, type=None):
+        return entries.unserialize(self, self.decode(), type)
+
+    def ack(self):
+        if self.acknowledge is None:
+            raise entries.no_consumer(self)
+        return self.acknowledge(self)
+
+    def __repr__(self):
+        return entries.describe(self)
+
+    cdef bint find_body(self, const unsigned char **body, Py_ssize_t *size) noexcept:
+        # The value of the first field named s.
+        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(self.fields)
+        cdef const unsigned char *end = at + PyBytes_GET_SIZE(self.fields)
+        cdef Py_ssize_t name_size
+        cdef const unsigned char *name
+        while at < end:
+            name = next_bulk(at, &name_size)
+            body[0] = next_bulk(name + name_size + 2, size)
+            if name_size == 1 and name[0] == 115:
+                return True
+            at = body[0] + size[0] + 2
+        return False
+
+    cdef object decode(self):
+        cdef const unsigned char *body
+        cdef Py_ssize_t size
+        if not self.find_body(&body, &size):
+            return None
+        try:
+            return unpack_bytes(body, size)
+        except SerializationError as error:
+            entries.locate(error, self)
+            raise
+
+    cdef int store_id(self, unsigned char *at) noexcept:
+        # Writes at most 41 bytes and returns how many.
+        cdef int size = store_decimal(at, self.milliseconds)
+        at[size] = 45
+        return size + 1 + store_decimal(at + size + 1, self.sequence)
+
+
+cdef Event new_event(
+    uint64_t milliseconds, uint64_t sequence, str stream, const unsigned char *fields, Py_ssize_t size,
+    object acknowledge,
+):
+    cdef Event event = Event.__new__(Event)
+    event.milliseconds = milliseconds
+    event.sequence = sequence
+    event.stream_name = stream
+    event.fields = PyBytes_FromStringAndSize(<const char *>fields, size)
+    event.acknowledge = acknowledge
+    event.idle_milliseconds = -1
+    event.deliveries = -1
+    return event
+
+
+def mark_acknowledged(events):
+    """Note that the server has acknowledged and deleted these events."""
+    cdef Event event
+    for event in events:
+        event.is_acknowledged = True

@@ -1,0 +1,55 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from .buffer cimport ByteBuffer
+from .limits cimport MAX_REPLY_DEPTH
+
+
+cdef class ReplyReader:
+    cdef unsigned char *start
+    cdef Py_ssize_t capacity_
+    cdef Py_ssize_t begin       # of the reply that is being read
+    cdef Py_ssize_t end         # of what was received
+    cdef Py_ssize_t scanned     # up to here the reply is known to be well-formed
+    cdef Py_ssize_t searched    # up to here there is no line end
+    cdef Py_ssize_t at          # decoding: the next byte
+    cdef int views
+    cdef int depth              # scanning: aggregates that are open
+    cdef int64_t missing[MAX_REPLY_DEPTH]  # elements that each open aggregate waits for; below zero: see Streamed
+    cdef bint attribute[MAX_REPLY_DEPTH]
+    cdef bint broken
+
+    cdef int make_room(self, Py_ssize_t wanted) except -1
+    cdef int fail(self, error) except -1
+    cdef bint ready(self) except -1
+    cdef int scan(self) except -1
+    cdef int scan_element(self) except -1
+    cdef int check_marker(self, unsigned char marker, bint in_chunks) except -1
+    cdef int open_aggregate(self, int64_t count, bint attribute) except -1
+    cdef int close_element(self) noexcept
+    cdef int64_t length_in(self, Py_ssize_t line, Py_ssize_t line_end) except? -2
+    cdef int finish(self) except -1
+
+    cdef unsigned char next_marker(self) except 0
+    cdef Py_ssize_t skip_line(self) noexcept
+    cdef bytes line(self)
+    cdef int64_t count_at(self) except? -2
+    cdef bytes payload(self)
+    cdef object value(self)
+    cdef list elements(self, int64_t count)
+    cdef dict pairs(self, int64_t count)
+    cdef bint peek_null(self) except -1
+    cdef int take_null(self) except -1
+    cdef int64_t take_array(self, expected) except? -2
+    cdef const unsigned char *take_bulk(self, Py_ssize_t *size, expected) except NULL
+    cdef int64_t take_integer(self, expected) except? -1
+    cdef int take_id(self, uint64_t *milliseconds, uint64_t *sequence) except -1
+    cdef int take_entries(self, batch, str stream, acknowledge) except -1
+    cdef int take_entry(self, list events, list deleted, str stream, acknowledge) except -1
+    cdef object unexpected(self, expected)
+
+
+cdef class Confirmations:
+    cdef ByteBuffer text        # every ID and a line end
+    cdef readonly Py_ssize_t expected
+    cdef readonly Py_ssize_t received
+    cdef readonly list errors

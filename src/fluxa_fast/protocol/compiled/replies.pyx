@@ -1,0 +1,646 @@
+"""An incremental reader of RESP2 and RESP3, and the two hot replies: of XADD pipelines and of stream reads.
+
+A reply is read in two steps. `scan` walks over the headers and finds where the reply ends; it keeps its place, so
+pieces that arrive later cost nothing twice, and nothing is allocated for what a header merely announces. Once
+the reply is there in full it is decoded in one go, straight into `Event` objects where it is a stream's.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.memoryview cimport PyMemoryView_FromObject
+from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
+from libc.string cimport memchr, memcpy, memmove
+
+from .buffer cimport FLUXA_FAST_VERSION, ByteBuffer
+from .events cimport Event, new_event
+from .limits cimport KEEP_BUFFER, MAX_BULK, MAX_ITEMS, MAX_LINE, MAX_REPLY_DEPTH
+
+from ...errors import ProtocolError
+from .. import refused_bytes, scalars
+from ..interface import INCOMPLETE, EventBatch
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+
+built_for = FLUXA_FAST_VERSION.decode()
+
+cdef enum:
+    RECEIVE = 64 * 1024  # bytes of room that a receive gets at least
+
+    # What `missing` holds for the streamed forms of RESP3, which say their end instead of their length.
+    STREAMED_ITEMS = -1
+    STREAMED_BYTES = -2
+
+    NULL_LENGTH = -1
+    STREAMED_LENGTH = -3
+
+cdef enum:
+    PLUS = 43       # + simple string
+    MINUS = 45      # - error
+    COLON = 58      # : integer
+    DOLLAR = 36     # $ bulk string
+    STAR = 42       # * array
+    UNDERSCORE = 95  # _ null
+    COMMA = 44      # , double
+    PAREN = 40      # ( big number
+    BANG = 33       # ! bulk error
+    EQUALS = 61     # = verbatim string
+    HASH = 35       # # boolean
+    PERCENT = 37    # % map
+    TILDE = 126     # ~ set
+    PIPE = 124      # | attribute
+    GREATER = 62    # > push
+    SEMICOLON = 59  # ; chunk of a streamed string
+    DOT = 46        # . end of a streamed aggregate
+
+
+@cython.final
+cdef class ReplyReader:
+    """`..interface.ReplyReader`, compiled."""
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.start)
+
+    # ---- receiving ----
+
+    def get_buffer(self, sizehint=-1):
+        cdef Py_ssize_t wanted = sizehint
+        self.make_room(wanted if wanted > 0 else RECEIVE)
+        return PyMemoryView_FromObject(self)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if self.end == self.capacity_:
+            self.make_room(RECEIVE)
+        PyBuffer_FillInfo(view, self, self.start + self.end, self.capacity_ - self.end, 0, flags)
+        self.views += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.views -= 1
+
+    def buffer_updated(self, nbytes):
+        cdef Py_ssize_t received = nbytes
+        if received < 0 or received > self.capacity_ - self.end:
+            raise ValueError("more bytes than get_buffer() had room for")
+        self.end += received
+
+    def feed(self, received):
+        cdef Py_buffer view
+        PyObject_GetBuffer(received, &view, PyBUF_SIMPLE)
+        try:
+            self.make_room(view.len)
+            memcpy(self.start + self.end, view.buf, view.len)
+            self.end += view.len
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int make_room(self, Py_ssize_t wanted) except -1:
+        cdef Py_ssize_t capacity
+        cdef unsigned char *moved
+        if self.capacity_ - self.end >= wanted and self.start is not NULL:
+            return 0
+        if self.views:
+            raise BufferError("the reader can't make room while a view of it is held")
+        if self.begin:
+            memmove(self.start, self.start + self.begin, self.end - self.begin)
+            self.end -= self.begin
+            self.scanned -= self.begin
+            self.searched -= self.begin
+            self.begin = 0
+        capacity = self.capacity_ or RECEIVE
+        if wanted > PY_SSIZE_T_MAX // 2 - self.end:
+            raise MemoryError
+        while capacity - self.end < wanted:
+            capacity *= 2
+        if capacity != self.capacity_:
+            moved = <unsigned char *>PyMem_RawRealloc(self.start, capacity)
+            if moved is NULL:
+                raise MemoryError
+            self.start = moved
+            self.capacity_ = capacity
+        return 0
+
+    @property
+    def unread(self):
+        return self.end - self.begin
+
+    @property
+    def capacity(self):
+        return self.capacity_
+
+    def reset(self):
+        self.begin = self.end = self.scanned = self.searched = 0
+        self.depth = 0
+        self.broken = False
+
+    # ---- scanning ----
+
+    cdef int fail(self, error) except -1:
+        self.broken = True
+        raise error
+
+    cdef bint ready(self) except -1:
+        # True when the reply at `begin` is there in full; `scanned` is then its end. Skips pushes.
+        if self.broken:
+            raise refused_bytes.reader_broken()
+        while self.scan():
+            if self.start[self.begin] != GREATER:
+                self.at = self.begin
+                return True
+            self.finish()
+        return False
+
+    cdef int scan(self) except -1:
+        cdef int state
+        if self.begin == self.end:
+            return 0
+        while True:
+            state = self.scan_element()
+            if state <= 0:
+                return 0
+            if self.depth == 0 and state == 2:
+                return 1
+
+    # 0: incomplete; 1: an element was passed; 2: an element was passed and no aggregate is open
+    cdef int scan_element(self) except -1:
+        cdef Py_ssize_t line = self.scanned
+        cdef Py_ssize_t after
+        cdef const unsigned char *found
+        cdef unsigned char marker
+        cdef int64_t length
+        cdef bint in_chunks = self.depth > 0 and self.missing[self.depth - 1] == STREAMED_BYTES
+        if self.searched < line:
+            self.searched = line
+        found = NULL
+        if self.searched < self.end:
+            found = <const unsigned char *>memchr(self.start + self.searched, 10, self.end - self.searched)
+        if found is NULL:
+            self.searched = self.end
+            if self.end - line > MAX_LINE:
+                self.fail(refused_bytes.line_too_long())
+            if self.end > line:
+                self.check_marker(self.start[line], in_chunks)
+            return 0
+        after = found - self.start + 1
+        marker = self.start[line]
+        self.check_marker(marker, in_chunks)
+        if after - line < 3 or self.start[after - 2] != 13:
+            self.fail(refused_bytes.no_line_end("a line"))
+        if after - line > MAX_LINE:
+            self.fail(refused_bytes.line_too_long())
+        if marker == DOLLAR or marker == EQUALS or marker == BANG or marker == SEMICOLON:
+            length = self.length_in(line + 1, after - 2)
+            if length == STREAMED_LENGTH:
+                if marker != DOLLAR:
+                    self.fail(refused_bytes.bad_length(self.start[line:after - 2]))
+                self.scanned = after
+                self.open_aggregate(STREAMED_BYTES, False)
+                return 1
+            if length == NULL_LENGTH:
+                if marker != DOLLAR:
+                    self.fail(refused_bytes.bad_length(self.start[line:after - 2]))
+                self.scanned = after
+                return self.close_element()
+            if length > MAX_BULK:
+                self.fail(refused_bytes.bulk_too_long(length))
+            if marker == SEMICOLON and length == 0:
+                self.scanned = after
+                self.depth -= 1
+                return self.close_element()
+            if self.end - after < length + 2:
+                return 0
+            if self.start[after + length] != 13 or self.start[after + length + 1] != 10:
+                self.fail(refused_bytes.no_line_end("a bulk string"))
+            self.scanned = after + length + 2
+            return 1 if marker == SEMICOLON else self.close_element()
+        if marker == STAR or marker == PERCENT or marker == TILDE or marker == GREATER or marker == PIPE:
+            length = self.length_in(line + 1, after - 2)
+            if length == STREAMED_LENGTH:
+                if marker == GREATER or marker == PIPE:
+                    self.fail(refused_bytes.bad_length(self.start[line:after - 2]))
+                self.scanned = after
+                self.open_aggregate(STREAMED_ITEMS, False)
+                return 1
+            if length == NULL_LENGTH:
+                if marker != STAR:
+                    self.fail(refused_bytes.bad_length(self.start[line:after - 2]))
+                self.scanned = after
+                return self.close_element()
+            if length > MAX_ITEMS:
+                self.fail(refused_bytes.too_many_items(length))
+            if marker == PERCENT or marker == PIPE:
+                length *= 2
+            self.scanned = after
+            if length == 0:
+                return 1 if marker == PIPE else self.close_element()
+            self.open_aggregate(length, marker == PIPE)
+            return 1
+        self.scanned = after
+        if marker == DOT:
+            if after - line != 3 or self.depth == 0 or self.missing[self.depth - 1] != STREAMED_ITEMS:
+                self.fail(refused_bytes.misplaced_end())
+            self.depth -= 1
+        return self.close_element()
+
+    cdef int check_marker(self, unsigned char marker, bint in_chunks) except -1:
+        if in_chunks != (marker == SEMICOLON):
+            self.fail(refused_bytes.unknown_type(marker))
+        if not memchr(b"+-:$*_,(!=#%~|>;.", marker, 17):
+            self.fail(refused_bytes.unknown_type(marker))
+        return 0
+
+    cdef int open_aggregate(self, int64_t count, bint attribute) except -1:
+        if self.depth == MAX_REPLY_DEPTH:
+            self.fail(refused_bytes.reply_too_deep())
+        self.missing[self.depth] = count
+        self.attribute[self.depth] = attribute
+        self.depth += 1
+        return 0
+
+    cdef int close_element(self) noexcept:
+        # One element is complete, and with it perhaps the aggregates that it was the last one of.
+        while self.depth:
+            if self.missing[self.depth - 1] < 0:
+                return 1
+            self.missing[self.depth - 1] -= 1
+            if self.missing[self.depth - 1]:
+                return 1
+            self.depth -= 1
+            if self.attribute[self.depth]:
+                return 1  # it comes before an element, and is none itself
+        return 2
+
+    cdef int64_t length_in(self, Py_ssize_t line, Py_ssize_t line_end) except? -2:
+        # A length, NULL_LENGTH or STREAMED_LENGTH.
+        cdef int64_t length = 0
+        cdef Py_ssize_t place
+        cdef unsigned char digit
+        if line_end - line == 1 and self.start[line] == 63:
+            return STREAMED_LENGTH
+        if line_end - line == 2 and self.start[line] == MINUS and self.start[line + 1] == 49:
+            return NULL_LENGTH
+        if line == line_end or line_end - line > 18:
+            self.fail(refused_bytes.bad_length(self.start[line - 1:line_end]))
+        for place in range(line, line_end):
+            digit = self.start[place] - 48
+            if digit > 9:
+                self.fail(refused_bytes.bad_length(self.start[line - 1:line_end]))
+            length = 10 * length + digit
+        return length
+
+    cdef int finish(self) except -1:
+        # The reply up to `scanned` is done with.
+        self.begin = self.scanned
+        if self.begin == self.end and not self.views:
+            self.begin = self.end = self.scanned = self.searched = 0
+            if self.capacity_ > KEEP_BUFFER:
+                PyMem_RawFree(self.start)
+                self.start = NULL
+                self.capacity_ = 0
+        return 0
+
+    # ---- decoding: `at` walks over a reply that is known to be well-formed ----
+
+    def read(self):
+        if not self.ready():
+            return INCOMPLETE
+        try:
+            reply = self.value()
+        except ProtocolError:
+            self.broken = True
+            raise
+        self.finish()
+        return reply
+
+    cdef Py_ssize_t skip_line(self) noexcept:
+        # Moves behind the line at `at`; returns where its text ends.
+        cdef const unsigned char *found = <const unsigned char *>memchr(
+            self.start + self.at, 10, self.scanned - self.at)
+        self.at = found - self.start + 1
+        return self.at - 2
+
+    cdef bytes line(self):
+        cdef Py_ssize_t begin = self.at + 1
+        return self.start[begin:self.skip_line()]
+
+    cdef int64_t count_at(self) except? -2:
+        cdef Py_ssize_t begin = self.at + 1
+        return self.length_in(begin, self.skip_line())
+
+    cdef bytes payload(self):
+        # A bulk string's bytes, or None; streamed ones are put together.
+        cdef int64_t length = self.count_at()
+        cdef Py_ssize_t begin = self.at
+        cdef list chunks
+        if length == NULL_LENGTH:
+            return None
+        if length == STREAMED_LENGTH:
+            chunks = []
+            while True:
+                length = self.count_at()
+                if length == 0:
+                    return b"".join(chunks)
+                chunks.append(self.start[self.at:self.at + length])
+                self.at += length + 2
+        self.at += length + 2
+        return PyBytes_FromStringAndSize(<const char *>self.start + begin, length)
+
+    cdef object value(self):
+        cdef unsigned char marker = self.next_marker()
+        cdef int64_t count
+        if marker == DOLLAR:
+            return self.payload()
+        if marker == PLUS:
+            return self.line()
+        if marker == COLON:
+            return scalars.integer(self.line())
+        if marker == STAR or marker == TILDE or marker == GREATER:
+            count = self.count_at()
+            return None if count == NULL_LENGTH else self.elements(count)
+        if marker == PERCENT:
+            return self.pairs(self.count_at())
+        if marker == MINUS:
+            return scalars.error(self.line())
+        if marker == BANG:
+            return scalars.error(self.payload())
+        if marker == UNDERSCORE:
+            return scalars.null(self.line())
+        if marker == HASH:
+            return scalars.boolean(self.line())
+        if marker == COMMA:
+            return scalars.double(self.line())
+        if marker == PAREN:
+            return scalars.big_number(self.line())
+        return scalars.verbatim(self.payload())
+
+    cdef unsigned char next_marker(self) except 0:
+        # The type of the element at `at`; attributes in front of it are passed over.
+        cdef int64_t count
+        while self.start[self.at] == PIPE:
+            count = 2 * self.count_at()
+            while count:
+                self.value()
+                count -= 1
+        return self.start[self.at]
+
+    cdef list elements(self, int64_t count):
+        cdef list items = []
+        if count == STREAMED_LENGTH:
+            while self.next_marker() != DOT:
+                items.append(self.value())
+            self.skip_line()
+            return items
+        while count:
+            items.append(self.value())
+            count -= 1
+        return items
+
+    cdef dict pairs(self, int64_t count):
+        cdef dict items = {}
+        cdef bint streamed = count == STREAMED_LENGTH
+        while streamed or count:
+            if streamed and self.next_marker() == DOT:
+                self.skip_line()
+                break
+            key = self.value()
+            if streamed and self.next_marker() == DOT:
+                raise refused_bytes.misplaced_end()
+            item = self.value()
+            try:
+                items[key] = item
+            except TypeError:
+                raise refused_bytes.unhashable_reply_key() from None
+            count -= 1
+        return items
+
+    # ---- decoding: replies of stream reads ----
+
+    def read_streams(self, acknowledge=None):
+        return self.read_batch(None, acknowledge, self.take_streams)
+
+    def read_claimed(self, stream, acknowledge=None):
+        return self.read_batch(stream, acknowledge, self.take_claimed)
+
+    def read_range(self, stream, acknowledge=None):
+        return self.read_batch(stream, acknowledge, self.take_range)
+
+    def read_batch(self, stream, acknowledge, take):
+        cdef unsigned char marker
+        if not self.ready():
+            return INCOMPLETE
+        try:
+            marker = self.next_marker()
+            if marker == MINUS or marker == BANG:
+                batch = self.value()
+            else:
+                batch = EventBatch()
+                if self.peek_null():
+                    self.take_null()
+                else:
+                    take(batch, stream, acknowledge)
+        except ProtocolError:
+            self.broken = True
+            raise
+        self.finish()
+        return batch
+
+    # XREADGROUP, XREAD. RESP2: [[stream, entries], ...]; RESP3: {stream: entries, ...}; null if there is nothing
+    def take_streams(self, batch, stream, acknowledge):
+        cdef int64_t count
+        cdef Py_ssize_t size
+        cdef const unsigned char *name
+        cdef bint paired = self.next_marker() == STAR
+        if paired:
+            count = self.take_array("an array of streams")
+        else:
+            if self.next_marker() != PERCENT:
+                raise self.unexpected("an array or a map of streams")
+            count = self.count_at()
+        if count < 0:
+            raise refused_bytes.unexpected_reply("an array or a map of streams", "a streamed aggregate")
+        while count:
+            count -= 1
+            if paired and self.take_array("a stream and its entries") != 2:
+                raise refused_bytes.unexpected_reply("a stream and its entries", "an array of another length")
+            name = self.take_bulk(&size, "the name of a stream")
+            self.take_entries(batch, name[:size].decode("utf-8", "surrogateescape"), acknowledge)
+
+    # XAUTOCLAIM. [cursor, entries] and, since Redis 7.0, a third element: the IDs of deleted entries
+    def take_claimed(self, batch, stream, acknowledge):
+        cdef uint64_t milliseconds, sequence
+        cdef int64_t count = self.take_array("a cursor and entries")
+        if count != 2 and count != 3:
+            raise refused_bytes.unexpected_reply("a cursor and entries", "an array of another length")
+        self.take_id(&milliseconds, &sequence)
+        batch.cursor = f"{milliseconds}-{sequence}"
+        self.take_entries(batch, stream, acknowledge)
+        if count == 3:
+            count = self.take_array("the IDs of deleted entries")
+            batch.dropped = count
+            while count > 0:
+                self.take_id(&milliseconds, &sequence)
+                count -= 1
+
+    # XRANGE. entries
+    def take_range(self, batch, stream, acknowledge):
+        self.take_entries(batch, stream, acknowledge)
+
+    cdef int take_entries(self, batch, str stream, acknowledge) except -1:
+        cdef int64_t count
+        cdef list events = batch.events
+        cdef list deleted = batch.deleted
+        if self.peek_null():
+            return self.take_null()
+        count = self.take_array("an array of entries")
+        while count:
+            count -= 1
+            if self.peek_null():  # XAUTOCLAIM of Redis 6.2: deleted, and not even its ID is told
+                self.take_null()
+                continue
+            self.take_entry(events, deleted, stream, acknowledge)
+        return 0
+
+    # [id, fields] or, with CLAIM, [id, fields, idle ms, deliveries]; fields are null if the entry was deleted
+    cdef int take_entry(self, list events, list deleted, str stream, acknowledge) except -1:
+        cdef int64_t parts = self.take_array("an entry")
+        cdef int64_t count
+        cdef uint64_t milliseconds, sequence
+        cdef Py_ssize_t fields, size
+        cdef Event event = None
+        if parts != 2 and parts != 4:
+            raise refused_bytes.unexpected_reply("an entry of 2 or 4 elements", "an array of another length")
+        self.take_id(&milliseconds, &sequence)
+        if self.peek_null():
+            self.take_null()
+            deleted.append(f"{milliseconds}-{sequence}")
+        else:
+            count = self.take_array("the fields of an entry")
+            if count & 1:
+                raise refused_bytes.unexpected_reply("names and values in turn", "an odd number of fields")
+            fields = self.at
+            while count:
+                self.take_bulk(&size, "a field")
+                count -= 1
+            event = new_event(milliseconds, sequence, stream, self.start + fields, self.at - fields, acknowledge)
+            events.append(event)
+        if parts == 4:
+            count = self.take_integer("milliseconds of being idle")
+            if event is not None:
+                event.idle_milliseconds = count
+            count = self.take_integer("a number of deliveries")
+            if event is not None:
+                event.deliveries = count
+        return 0
+
+    cdef bint peek_null(self) except -1:
+        # Null: _\r\n, $-1\r\n or *-1\r\n
+        cdef unsigned char marker = self.next_marker()
+        if marker == UNDERSCORE:
+            return True
+        return ((marker == DOLLAR or marker == STAR)
+                and self.start[self.at + 1] == MINUS and self.start[self.at + 2] == 49)
+
+    cdef int take_null(self) except -1:
+        self.value()
+        return 0
+
+    cdef int64_t take_array(self, expected) except? -2:
+        cdef int64_t count
+        if self.next_marker() != STAR:
+            raise self.unexpected(expected)
+        count = self.count_at()
+        if count < 0:
+            raise refused_bytes.unexpected_reply(expected, "an array without a length")
+        return count
+
+    cdef const unsigned char *take_bulk(self, Py_ssize_t *size, expected) except NULL:
+        cdef int64_t length
+        cdef const unsigned char *taken
+        if self.start[self.at] != DOLLAR:
+            raise self.unexpected(expected)
+        length = self.count_at()
+        if length < 0:
+            raise refused_bytes.unexpected_reply(expected, "a string without a length")
+        taken = self.start + self.at
+        self.at += length + 2
+        size[0] = length
+        return taken
+
+    cdef int64_t take_integer(self, expected) except? -1:
+        if self.next_marker() != COLON:
+            raise self.unexpected(expected)
+        return scalars.integer(self.line())
+
+    cdef int take_id(self, uint64_t *milliseconds, uint64_t *sequence) except -1:
+        # <milliseconds>-<sequence>, two 64-bit numbers
+        cdef Py_ssize_t size
+        cdef const unsigned char *text = self.take_bulk(&size, "the ID of an entry")
+        cdef const unsigned char *dash = <const unsigned char *>memchr(text, MINUS, size)
+        if dash is NULL or not parse(text, dash, milliseconds) or not parse(dash + 1, text + size, sequence):
+            raise refused_bytes.not_an_id(text[:size])
+        return 0
+
+    cdef object unexpected(self, expected):
+        # The element at `at` is not what belongs there.
+        return refused_bytes.unexpected_reply(expected, self.value())
+
+
+cdef bint parse(const unsigned char *at, const unsigned char *end, uint64_t *number) noexcept:
+    cdef uint64_t total = 0
+    cdef unsigned char digit
+    if at == end or end - at > 20:
+        return False
+    while at < end:
+        digit = at[0] - 48
+        if digit > 9 or total > (UINT64_MAX - digit) // 10:
+            return False
+        total = 10 * total + digit
+        at += 1
+    number[0] = total
+    return True
+
+
+@cython.final
+cdef class Confirmations:
+    """`..interface.Confirmations`, compiled."""
+
+    def __init__(self, expected):
+        self.expected = expected
+        self.text = ByteBuffer()
+        self.errors = []
+
+    def take(self, ReplyReader reader):
+        cdef unsigned char marker
+        cdef Py_ssize_t size
+        cdef const unsigned char *text
+        while self.received < self.expected:
+            if not reader.ready():
+                return False
+            marker = reader.start[reader.begin]
+            try:
+                if marker == DOLLAR and reader.start[reader.begin + 1] != MINUS:
+                    # $<size>\r\n<id>\r\n
+                    text = reader.take_bulk(&size, "the ID of an entry")
+                    if size < 3 or size > 41 or memchr(text, 10, size):
+                        raise refused_bytes.not_an_id(text[:size])
+                    self.text.write(text, size)
+                else:
+                    reply = reader.value()
+                    if isinstance(reply, scalars.ErrorReply):
+                        self.errors.append((self.received, reply.message))
+                    elif reply is not None:
+                        raise refused_bytes.unexpected_reply("the ID of an entry", reply)
+            except ProtocolError:
+                reader.broken = True
+                raise
+            self.text.write("\n", 1)
+            self.received += 1
+            reader.finish()
+        return True
+
+    def ids(self):
+        refused = {position for position, _ in self.errors}
+        texts = bytes(self.text).decode("utf-8", "surrogateescape").split("\n")
+        texts.pop()
+        return [text or None for position, text in enumerate(texts) if position not in refused]

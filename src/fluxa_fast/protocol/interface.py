@@ -1,0 +1,350 @@
+"""The contract of the protocol layer: what the compiled and the pure implementation both are.
+
+The protocol does no I/O and knows no sockets. It turns values into bytes (`CommandBuffer`, `pack`) and bytes into
+values (`ReplyReader`, `Event`, `unpack`). Both implementations are checked against these classes by the type
+checker, and by one test suite that runs over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Protocol, final, runtime_checkable
+
+from .plain import Default
+
+__all__ = [
+    "INCOMPLETE",
+    "Acknowledge",
+    "CommandBuffer",
+    "Confirmations",
+    "Default",
+    "EntryHead",
+    "ErrorReply",
+    "Event",
+    "EventBatch",
+    "EventWriter",
+    "Implementation",
+    "Incomplete",
+    "ReplyReader",
+]
+
+
+@final
+class Incomplete:
+    """The type of `INCOMPLETE`: a reply has not arrived in full yet."""
+
+    def __repr__(self) -> str:
+        return "INCOMPLETE"
+
+
+INCOMPLETE: Final = Incomplete()
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """An error from the server, as a value: ``-WRONGTYPE Operation against...``.
+
+    Attributes:
+        message: the whole text, its code in front.
+    """
+
+    message: str
+
+    @property
+    def code(self) -> str:
+        """The first word: NOGROUP, WRONGTYPE, OOM..."""
+        return self.message.partition(" ")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryHead:
+    """The part of an XADD that is the same for all entries of one stream, built once by `entry_head`.
+
+    Attributes:
+        stream: the name of the stream.
+        prefix: the RESP of the command's name, key, options and ID.
+        arguments: how many arguments `prefix` holds.
+    """
+
+    stream: str
+    prefix: bytes
+    arguments: int
+
+
+class Event(Protocol):
+    """One entry of a stream. Body and tags are decoded when they are first used.
+
+    An event owns its bytes: keeping one does not keep the batch that it came with. Not to be shared between threads
+    while body or tags are being decoded for the first time.
+    """
+
+    @property
+    def id(self) -> str:
+        """The ID that the server gave the entry, such as ``1709136000000-0``."""
+
+    @property
+    def stream(self) -> str:
+        """The stream that the event was read from."""
+
+    @property
+    def timestamp(self) -> datetime:
+        """When the event was published: the milliseconds of its ID, in UTC.
+
+        Raises:
+            ValueError: for an ID beyond the year 9999, which only a hand-made one can be.
+        """
+
+    @property
+    def body(self) -> Any:
+        """The body as plain Python values (dict, list, str, int, datetime...), or None; decoded once and kept.
+
+        Raises:
+            SerializationError: if the body is not msgpack; `raw_body` has the bytes.
+        """
+
+    @property
+    def raw_body(self) -> bytes | None:
+        """The body as it stands in Redis: msgpack bytes, or None if the entry has none."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags, in the order of the entry. Bytes that aren't UTF-8 are kept as surrogate escapes."""
+
+    @property
+    def acknowledged(self) -> bool:
+        """True once the server confirmed that the event is acknowledged and deleted."""
+
+    @property
+    def idle(self) -> float | None:
+        """Seconds since the last delivery, where the server told it (XREADGROUP ... CLAIM); else None."""
+
+    @property
+    def delivery_count(self) -> int | None:
+        """How often the event was delivered before, where the server told it; else None."""
+
+    def tag(self, name: str, default: str = "") -> str:
+        """The value of a tag, or `default` if the event has none of that name."""
+
+    def unserialize(self) -> Any:
+        """The body, decoded anew: a value that nobody else holds, unlike `body`.
+
+        Raises:
+            SerializationError: if the body is not msgpack.
+        """
+
+    def ack(self) -> Any:
+        """Acknowledge the event and delete it from the stream now (XACK, XDEL); a second call does nothing.
+
+        In `fluxa_fast.asyncio` the result is awaited.
+
+        Raises:
+            FluxaError: if the event did not come from a consumer.
+        """
+
+
+Acknowledge = Callable[[Any], Any]
+
+
+@dataclass(slots=True)
+class EventBatch:
+    """What one XREADGROUP, XREAD, XRANGE or XAUTOCLAIM brought.
+
+    Attributes:
+        events: the events that can be handled, in the order of the reply.
+        deleted: IDs that are pending, but whose entries are no longer in the stream (their fields were nil).
+        cursor: XAUTOCLAIM: where the next call begins; ``0-0`` at the end. None for the others.
+        dropped: XAUTOCLAIM on Redis 7.0 and newer: how many entries the server itself took off the pending
+            list, because they are no longer in the stream.
+    """
+
+    events: list[Any] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    cursor: str | None = None
+    dropped: int = 0
+
+
+class CommandBuffer(Protocol):
+    """RESP commands in one growing buffer, ready to be sent.
+
+    A call that fails leaves the buffer as it was, byte for byte. While a view of the buffer is held
+    (`view()`), writing raises BufferError. Belongs to one thread.
+    """
+
+    default: Default | None
+
+    def __init__(self, default: Default | None = None) -> None: ...
+
+    def __len__(self) -> int:
+        """Bytes in the buffer."""
+
+    def view(self) -> memoryview:
+        """What is in the buffer, read-only and without a copy. Release it before writing again."""
+
+    @property
+    def commands(self) -> int:
+        """Commands in the buffer."""
+
+    def command(self, *arguments: object) -> None:
+        """Append any command: str, bytes-like, int or float arguments.
+
+        Raises:
+            TypeError: for an argument of another type.
+            ValueError: if there are no arguments.
+        """
+
+    def entry(self, head: EntryHead, body: object = None, tags: Mapping[str, str] | None = None) -> None:
+        """Append an XADD: `head`, then the body packed as field ``s`` (unless it is None), then the tags.
+
+        Raises:
+            SerializationError: if the body or a tag can't be written, or if there is neither; names the place.
+        """
+
+    def acknowledge(self, stream: str, group: str, events: Iterable[Any]) -> int:
+        """Append XACK and XDEL for those of the events that are not acknowledged yet; nothing if there are none.
+
+        Returns:
+            How many events were named.
+        """
+
+    def xadd(
+        self,
+        stream: str,
+        body: object = None,
+        tags: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        """Append an XADD with any of the options of `entry_head`."""
+
+    def keep(self, positions: Iterable[int]) -> None:
+        """Drop all commands but those at `positions` (counted from 0, ascending)."""
+
+    def keys(self, positions: Iterable[int]) -> list[str]:
+        """The first argument after the name of each command at `positions` (ascending): its key, for most."""
+
+    def clear(self) -> None:
+        """Drop everything."""
+
+
+class EventWriter(Protocol):
+    """Publishes into the buffer of the pool that a stream belongs to. The hot path of the flusher.
+
+    Args:
+        routes: for every registered stream its head and the index of its buffer.
+        buffers: one buffer for each pool.
+    """
+
+    def __init__(self, routes: Mapping[str, tuple[EntryHead, int]], buffers: Sequence[CommandBuffer]) -> None: ...
+
+    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
+        """Pack one event into the buffer of its stream.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered; no buffer was touched.
+            SerializationError: if body or tags can't be written; no buffer was touched.
+        """
+
+    @property
+    def order(self) -> list[tuple[int, int]]:
+        """The order of publishing across pools, as runs of (index of the buffer, number of events)."""
+
+    def restart(self, order: Sequence[tuple[int, int]]) -> None:
+        """Begin a new order, with the runs of the events that are still in the buffers."""
+
+
+class Confirmations(Protocol):
+    """The replies to a pipeline of XADDs: counted and checked as they arrive, their IDs decoded only if asked for.
+
+    Args:
+        expected: how many replies are to come.
+    """
+
+    def __init__(self, expected: int) -> None: ...
+
+    @property
+    def expected(self) -> int: ...
+
+    @property
+    def received(self) -> int:
+        """Replies so far, errors included."""
+
+    @property
+    def errors(self) -> list[tuple[int, str]]:
+        """(position, message) of every reply that was an error, ascending."""
+
+    def ids(self) -> list[str | None]:
+        """The IDs of the confirmed events in order; None where NOMKSTREAM found no stream."""
+
+    def take(self, reader: Any) -> bool:
+        """Take what the reader has. True when all replies are there."""
+
+
+class ReplyReader(Protocol):
+    """An incremental reader of RESP2 and RESP3.
+
+    Bytes go in through `feed`, or without a copy through `get_buffer` and `buffer_updated`. Each `read...` returns one
+    reply, or INCOMPLETE; it goes on where it stopped, so a reply costs the same in one piece as in a thousand.
+    Push frames between replies are skipped. After a ProtocolError every call raises it again until `reset`.
+    """
+
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
+        """Room to receive into: at least one byte, `sizehint` bytes if that is positive."""
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` bytes were received into the last `get_buffer`."""
+
+    def feed(self, received: Any) -> None:
+        """Take a copy of received bytes (any bytes-like)."""
+
+    @property
+    def unread(self) -> int:
+        """Bytes that no reply was made of yet."""
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of memory that the receive buffer holds."""
+
+    def read(self) -> object:
+        """One reply as Python values, or INCOMPLETE.
+
+        Strings are bytes, errors are `ErrorReply`, null is None; RESP3: maps are dicts, sets and pushes are lists,
+        doubles are floats, big numbers are ints, verbatim strings are bytes without their format, attributes are
+        dropped. A null of either kind is None.
+        """
+
+    def read_streams(self, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
+        """The reply of XREADGROUP or XREAD."""
+
+    def read_claimed(
+        self, stream: str, acknowledge: Acknowledge | None = None
+    ) -> EventBatch | ErrorReply | Incomplete:
+        """The reply of XAUTOCLAIM (without JUSTID) for that stream."""
+
+    def read_range(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
+        """The reply of XRANGE or XREVRANGE for that stream."""
+
+    def reset(self) -> None:
+        """Forget everything that was received."""
+
+
+@runtime_checkable
+class Implementation(Protocol):
+    """The module-like set of the names that an implementation has. `name` is ``"c"`` or ``"python"``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def CommandBuffer(self) -> type[CommandBuffer]: ...  # noqa: N802 (it is the name of a class)
+    @property
+    def Confirmations(self) -> type[Confirmations]: ...  # noqa: N802
+    @property
+    def Event(self) -> type[Event]: ...  # noqa: N802
+    @property
+    def EventWriter(self) -> type[EventWriter]: ...  # noqa: N802
+    @property
+    def ReplyReader(self) -> type[ReplyReader]: ...  # noqa: N802
+
+    def pack(self, value: object, default: Default | None = None) -> bytes: ...
+    def unpack(self, data: Any) -> Any: ...
+    def mark_acknowledged(self, events: Iterable[Any]) -> None: ...

@@ -1,0 +1,248 @@
+"""What a Python value means in msgpack, where it isn't one of msgpack's own types.
+
+Both implementations ask here, so that an enum, a dataclass or a datetime means the same to both, and so that
+both refuse a value with the same words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import reprlib
+import struct
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from msgpack import ExtType, Timestamp
+
+from ..errors import SerializationError
+from .limits import COMPLEX_EXT, MAX_BULK, MAX_DEPTH, TIMESTAMP_EXT
+
+Default = Callable[[Any], Any]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_short = reprlib.Repr()
+_short.maxother = _short.maxstring = _short.maxlong = 40
+
+
+# ---- meaning ------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)
+def fields_of(cls: type) -> tuple[tuple[str, str], ...] | None:
+    """The (attribute, name on the wire) pairs of a class that is written as a map, or None for other classes.
+
+    Knows dataclasses, msgspec.Struct, attrs and pydantic classes by what they carry, without importing them.
+    """
+    if dataclasses.is_dataclass(cls):
+        return tuple((field.name, field.name) for field in dataclasses.fields(cls))
+    if hasattr(cls, "__struct_encode_fields__"):  # msgspec.Struct
+        return tuple(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))  # type: ignore[attr-defined]
+    if hasattr(cls, "__attrs_attrs__"):
+        return tuple((attribute.name, attribute.name) for attribute in cls.__attrs_attrs__)
+    if hasattr(cls, "__pydantic_fields__"):
+        return tuple((name, name) for name in cls.__pydantic_fields__)
+    return None
+
+
+def extension_of(value: object) -> tuple[int, bytes] | None:
+    """The msgpack extension (type, payload) that a value is written as, or None if it isn't one.
+
+    Raises:
+        SerializationError: for a datetime without a time zone, and for an ExtType with bad parts.
+    """
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise naive_datetime(value)
+        since = value - EPOCH
+        return TIMESTAMP_EXT, _timestamp(since // _SECOND, since.microseconds * 1000)
+    if isinstance(value, Timestamp):
+        return TIMESTAMP_EXT, _timestamp(value.seconds, value.nanoseconds)
+    if isinstance(value, ExtType):
+        code, payload = value
+        if type(code) is not int or not -128 <= code <= 127:
+            raise SerializationError(f"an extension type is a number from -128 to 127, not {short(code)}")
+        if not isinstance(payload, bytes):
+            raise SerializationError(f"an extension's payload is bytes, not {type(payload).__name__}")
+        return code, payload
+    if isinstance(value, complex):
+        return COMPLEX_EXT, struct.pack(">dd", value.real, value.imag)
+    return None
+
+
+def _timestamp(seconds: int, nanoseconds: int) -> bytes:
+    """msgpack's timestamp 32, 64 or 96: the shortest that holds the value."""
+    if 0 <= seconds < 1 << 34:
+        if not nanoseconds and seconds < 1 << 32:
+            return struct.pack(">I", seconds)
+        return struct.pack(">Q", nanoseconds << 34 | seconds)
+    return struct.pack(">Iq", nanoseconds, seconds)
+
+
+def from_extension(code: int, payload: bytes) -> object:
+    """The Python value of a msgpack extension: datetime (UTC), complex, or `msgpack.ExtType` for all others.
+
+    A datetime holds microseconds: finer digits are dropped. A time that no datetime can hold (before year 1,
+    after year 9999) becomes a `msgpack.Timestamp`.
+    """
+    size = len(payload)
+    if code == TIMESTAMP_EXT and size in (4, 8, 12):
+        nanoseconds = 0
+        if size == 4:
+            (seconds,) = struct.unpack(">I", payload)
+        elif size == 8:
+            (both,) = struct.unpack(">Q", payload)
+            seconds, nanoseconds = both & 0x3FFFFFFFF, both >> 34
+        else:
+            nanoseconds, seconds = struct.unpack(">Iq", payload)
+        if nanoseconds > 999_999_999:
+            raise SerializationError(f"a timestamp with {nanoseconds} nanoseconds: there are at most 999999999")
+        try:
+            return EPOCH + timedelta(seconds=seconds, microseconds=nanoseconds // 1000)
+        except OverflowError:
+            return Timestamp(seconds, nanoseconds)
+    if code == COMPLEX_EXT and size in (8, 16):
+        return complex(*struct.unpack(">ff" if size == 8 else ">dd", payload))
+    # ExtType() itself refuses the codes below zero, which the specification reserves but others do write.
+    return tuple.__new__(ExtType, (code, payload))
+
+
+def replacement_for(value: object, default: Default | None) -> object:
+    """What is written in place of a value that msgpack has no type for: by enum value, by duration, or by the hook.
+
+    The hook is asked once for a value; what it returns must have a msgpack type, or be an enum or a duration.
+
+    Raises:
+        SerializationError: if there is no replacement.
+    """
+    asked = False
+    while True:
+        if isinstance(value, enum.Enum):
+            value = value.value
+        elif isinstance(value, timedelta):  # Go's time.Duration: nanoseconds
+            value = (value.days * 86_400 + value.seconds) * 1_000_000_000 + value.microseconds * 1000
+        elif asked:
+            raise SerializationError(f"the default hook returned {_named(value)}, which is not a msgpack type either")
+        elif default is None:
+            raise unsupported(value)
+        else:
+            value = _ask(default, value)
+            asked = True
+        if isinstance(value, _WRITTEN_AS_THEY_ARE) or fields_of(type(value)) is not None:
+            return value
+
+
+_WRITTEN_AS_THEY_ARE = (
+    str, int, float, type(None), dict, list, tuple, bytes, bytearray, memoryview, datetime, Timestamp, complex,
+)  # fmt: skip
+
+
+def _ask(default: Default, value: object) -> object:
+    try:
+        return default(value)
+    except SerializationError:
+        raise
+    except Exception as error:
+        reason = f"the default hook raised {type(error).__name__} for {_named(value)}: {error}"
+        raise SerializationError(reason) from error
+
+
+def _named(value: object) -> str:
+    return f"a value of type {type(value).__qualname__}"
+
+
+# ---- words --------------------------------------------------------------------------------------------
+
+
+def short(value: object) -> str:
+    """A repr that is safe to put in a message: short, and never raising."""
+    try:
+        return _short.repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def key_step(key: object) -> str:
+    """The step of a path into a mapping's value."""
+    return f"[{short(key)}]"
+
+
+def in_key_step(key: object) -> str:
+    """The step of a path into a mapping's key."""
+    return f" key {short(key)}"
+
+
+def unsupported(value: object) -> SerializationError:
+    name = type(value).__qualname__
+    return SerializationError(
+        f"{name} is not a msgpack type; convert it first, or give the Registry a default= hook that does"
+    )
+
+
+def int_too_large(value: object) -> SerializationError:
+    return SerializationError(
+        f"int {short(value)} is outside of msgpack's range -2**63 to 2**64-1; write it as str or bytes"
+    )
+
+
+def naive_datetime(value: object) -> SerializationError:
+    return SerializationError(f"datetime {short(value)} has no time zone; use one with tzinfo, such as datetime.now(UTC)")
+
+
+def surrogates(error: UnicodeEncodeError) -> SerializationError:
+    return SerializationError(
+        f"str {short(error.object)} has a lone surrogate at index {error.start}, which UTF-8 can't hold; "
+        "write such text as bytes"
+    )
+
+
+def too_deep() -> SerializationError:
+    return SerializationError(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def changed() -> SerializationError:
+    return SerializationError("changed its size while it was being written")
+
+
+def missing_field(value: object, attribute: str, error: Exception) -> SerializationError:
+    return SerializationError(f"field {attribute!r} of {type(value).__qualname__} can't be read: {error}")
+
+
+def body_too_large(size: int) -> SerializationError:
+    return SerializationError(f"{size} bytes are more than the {MAX_BULK} that a Redis string can hold")
+
+
+def empty_event() -> SerializationError:
+    return SerializationError("an event needs a body or at least one tag: None without tags has nothing to write")
+
+
+def tags_as_dict(tags: object) -> dict[Any, Any]:
+    """Tags that came as another mapping than a dict.
+
+    Raises:
+        SerializationError: if they are no mapping.
+    """
+    if not isinstance(tags, Mapping):
+        raise SerializationError(f"tags are a mapping of str to str, not {type(tags).__qualname__}", "tags")
+    return dict(tags.items())
+
+
+def refused_tag(tag: object, value: object, error: UnicodeEncodeError | None = None) -> SerializationError:
+    """Why a tag can't be written."""
+    step = f"tags[{short(tag)}]"
+    if error is not None:
+        return SerializationError(surrogates(error).reason, step)
+    for part, text in (("name", tag), ("value", value)):
+        if not isinstance(text, str):
+            kind = type(text).__qualname__
+            return SerializationError(f"a tag's {part} is a str, not {kind}; use str() on it", step)
+    if tag != "s":
+        return SerializationError(f"a tag's value has more than the {MAX_BULK} bytes that Redis holds", step)
+    return SerializationError("the name 's' is taken by the event's body; choose another name for this tag", step)
+
+
+def in_default_hook() -> SerializationError:
+    return SerializationError("the buffer was used from within its own default hook")

@@ -1,0 +1,26 @@
+"""The pure-Python implementation of `..interface`.
+
+It leans on msgpack, and on hiredis where that is installed, for as long as they do what the contract says; the
+rest, and every refusal, is written out in Python here.
+"""
+
+from __future__ import annotations
+
+from .commands import CommandBuffer, EventWriter
+from .events import Event, mark_acknowledged
+from .msgpack import pack, unpack
+from .replies import Confirmations, ReplyReader
+
+__all__ = [
+    "CommandBuffer",
+    "Confirmations",
+    "Event",
+    "EventWriter",
+    "ReplyReader",
+    "mark_acknowledged",
+    "name",
+    "pack",
+    "unpack",
+]
+
+name = "python"

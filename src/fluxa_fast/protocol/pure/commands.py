@@ -1,0 +1,199 @@
+"""RESP commands, appended to one bytearray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ...errors import SerializationError, UnregisteredStreamError
+from .. import plain
+from ..commands import StreamCommands
+from ..interface import Default, EntryHead
+from ..limits import MAX_BULK
+from ..resp import argument_bytes, bulk
+from .events import Event
+from .msgpack import BodyPacker
+
+
+class CommandBuffer(StreamCommands):
+    """`..interface.CommandBuffer`, in pure Python."""
+
+    __slots__ = ("_busy", "_bytes", "_packer", "commands", "default")
+
+    def __init__(self, default: Default | None = None) -> None:
+        self.default = default
+        self.commands = 0
+        self._bytes = bytearray()
+        self._packer = BodyPacker(default)
+        self._busy = False
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._bytes)
+
+    def view(self) -> memoryview:
+        return memoryview(self._bytes).toreadonly()
+
+    def _append(self, written: bytes, commands: int) -> None:
+        try:
+            self._bytes += written
+        except BufferError:
+            raise BufferError("the buffer can't be written to while a view of it is held") from None
+        self.commands += commands
+
+    def command(self, *arguments: object) -> None:
+        if self._busy:
+            raise plain.in_default_hook()
+        if not arguments:
+            raise ValueError("a command has a name at least")
+        self._append(_command([argument_bytes(argument) for argument in arguments]), 1)
+
+    def entry(self, head: EntryHead, body: object = None, tags: Mapping[str, str] | None = None) -> None:
+        # *<arguments>\r\n <prefix> [$1\r\ns\r\n $<size>\r\n<msgpack>\r\n] [<name> <value>]...
+        if self._busy:
+            raise plain.in_default_hook()
+        if tags is not None and type(tags) is not dict:
+            tags = plain.tags_as_dict(tags)
+        if body is None and not tags:
+            raise plain.empty_event()
+        self._busy = True
+        try:
+            if not tags:
+                packed = self._packer.pack(body)
+                self._append(
+                    b"*%d\r\n%b$1\r\ns\r\n$%d\r\n%b\r\n" % (head.arguments + 2, head.prefix, len(packed), packed), 1
+                )
+                return
+            arguments = head.arguments + 2 * len(tags)
+            parts = [head.prefix]
+            if body is not None:
+                arguments += 2
+                parts += b"$1\r\ns\r\n", bulk(self._packer.pack(body))
+            parts += map(_tag, tags.items())
+            self._append(b"*%d\r\n%b" % (arguments, b"".join(parts)), 1)
+        finally:
+            self._busy = False
+
+    def acknowledge(self, stream: str, group: str, events: Iterable[Event]) -> int:
+        ids = [event._id.encode() for event in events if not event._acknowledged]
+        if ids:
+            key = argument_bytes(stream)
+            acknowledged = _command([b"XACK", key, argument_bytes(group), *ids])
+            self._append(acknowledged + _command([b"XDEL", key, *ids]), 2)
+        return len(ids)
+
+    def keys(self, positions: Iterable[int]) -> list[str]:
+        walk = enumerate(self._spans())
+        found = []
+        current, span = -1, (0, 0)
+        for wanted in positions:
+            if wanted < current or not 0 <= wanted < self.commands:
+                raise IndexError("positions are ascending, and below the number of commands")
+            while current < wanted:
+                current, span = next(walk)
+            _, after_name = self._bulk_at(self._line_end(span[0]) + 2)
+            key, _ = self._bulk_at(after_name)
+            found.append(key.decode("utf-8", "surrogateescape"))
+        return found
+
+    def keep(self, positions: Iterable[int]) -> None:
+        wanted = set(positions)
+        if wanted and not 0 <= min(wanted) <= max(wanted) < self.commands:
+            raise IndexError("positions are below the number of commands")
+        kept = bytearray()
+        for position, (begin, end) in enumerate(self._spans()):
+            if position in wanted:
+                kept += self._bytes[begin:end]
+        self.clear()
+        self._append(kept, len(wanted))
+
+    def clear(self) -> None:
+        if self._busy:
+            raise plain.in_default_hook()
+        try:
+            self._bytes.clear()
+        except BufferError:
+            raise BufferError("the buffer can't be emptied while a view of it is held") from None
+        self.commands = 0
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        """Where each command begins and ends."""
+        at = 0
+        for _ in range(self.commands):
+            begin = at
+            end = self._line_end(at)
+            arguments = int(self._bytes[at + 1 : end])
+            at = end + 2
+            for _ in range(arguments):
+                end = self._line_end(at)
+                at = end + 4 + int(self._bytes[at + 1 : end])
+            yield begin, at
+
+    def _line_end(self, at: int) -> int:
+        return self._bytes.index(b"\r\n", at)
+
+    def _bulk_at(self, at: int) -> tuple[bytes, int]:
+        """The bulk string at `at`, and where the next one begins."""
+        begin = self._line_end(at) + 2
+        end = begin + int(self._bytes[at + 1 : begin - 2])
+        return bytes(self._bytes[begin:end]), end + 2
+
+
+def _command(arguments: list[bytes]) -> bytes:
+    return b"*%d\r\n%b" % (len(arguments), b"".join(map(bulk, arguments)))
+
+
+def _tag(item: tuple[Any, Any]) -> bytes:
+    name, value = item
+    if not isinstance(name, str) or not isinstance(value, str) or name == "s":
+        raise plain.refused_tag(name, value)
+    try:
+        encoded = str.encode(value)
+        if len(encoded) > MAX_BULK:
+            raise plain.refused_tag(name, value)
+        return bulk(str.encode(name)) + bulk(encoded)
+    except UnicodeEncodeError as error:
+        raise plain.refused_tag(name, value, error) from None
+
+
+class EventWriter:
+    """`..interface.EventWriter`, in pure Python."""
+
+    __slots__ = ("_routes", "_run_index", "_run_length", "_runs")
+
+    def __init__(self, routes: Mapping[str, tuple[EntryHead, int]], buffers: Sequence[CommandBuffer]) -> None:
+        self._routes = {stream: (head, index, buffers[index]) for stream, (head, index) in routes.items()}
+        self.restart(())
+
+    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
+        try:
+            head, index, buffer = self._routes[stream]
+        except (KeyError, TypeError):
+            raise UnregisteredStreamError(stream) from None
+        try:
+            buffer.entry(head, body, tags)
+        except SerializationError as error:
+            error.stream = stream
+            raise
+        if index != self._run_index:
+            self._close_run()
+            self._run_index = index
+        self._run_length += 1
+
+    def _close_run(self) -> None:
+        if self._run_length:
+            self._runs.append((self._run_index, self._run_length))
+        self._run_length = 0
+
+    @property
+    def order(self) -> list[tuple[int, int]]:
+        self._close_run()
+        self._run_index = -1
+        return list(self._runs)
+
+    def restart(self, order: Sequence[tuple[int, int]]) -> None:
+        self._runs = list(order)
+        self._run_index = -1
+        self._run_length = 0

@@ -1,0 +1,135 @@
+"""`Event`: an entry's ID and fields as they came, decoded when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from ...errors import SerializationError
+from .. import entries
+from ..interface import Acknowledge
+from .msgpack import unpack
+
+_UNDECODED: Any = object()
+
+
+class Event:
+    """`..interface.Event`, in pure Python."""
+
+    __slots__ = (
+        "_acknowledge",
+        "_acknowledged",
+        "_body",
+        "_deliveries",
+        "_fields",
+        "_id",
+        "_idle",
+        "_stream",
+        "_tags",
+    )
+
+    _id: str
+    _stream: str
+    _fields: list[bytes]
+    _acknowledge: Acknowledge | None
+    _acknowledged: bool
+    _body: Any
+    _tags: dict[str, str] | None
+    _idle: int | None
+    _deliveries: int | None
+
+    def __init__(self) -> None:
+        raise entries.not_made_by_hand()
+
+    @classmethod
+    def _new(cls, id: str, stream: str, fields: list[bytes], acknowledge: Acknowledge | None) -> Event:
+        event = cls.__new__(cls)
+        event._id = id
+        event._stream = stream
+        event._fields = fields
+        event._acknowledge = acknowledge
+        event._acknowledged = False
+        event._body = _UNDECODED
+        event._tags = event._idle = event._deliveries = None
+        return event
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def stream(self) -> str:
+        return self._stream
+
+    @property
+    def timestamp(self) -> datetime:
+        return entries.timestamp(int(self._id.partition("-")[0]))
+
+    @property
+    def body(self) -> Any:
+        if self._body is _UNDECODED:
+            self._body = self._decode()
+        return self._body
+
+    @property
+    def raw_body(self) -> bytes | None:
+        try:
+            return self._fields[self._fields[::2].index(b"s") * 2 + 1]
+        except ValueError:
+            return None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        if self._tags is None:
+            names, values = self._fields[::2], self._fields[1::2]
+            if b"s" in names:
+                body = names.index(b"s")
+                del names[body], values[body]
+            self._tags = {
+                name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+                for name, value in zip(names, values, strict=True)
+            }
+        return self._tags
+
+    @property
+    def acknowledged(self) -> bool:
+        return self._acknowledged
+
+    @property
+    def idle(self) -> float | None:
+        return None if self._idle is None else self._idle / 1000
+
+    @property
+    def delivery_count(self) -> int | None:
+        return self._deliveries
+
+    def tag(self, name: str, default: str = "") -> str:
+        return self.tags.get(name, default)
+
+    def unserialize(self, type: Any = None) -> Any:
+        return entries.unserialize(self, self._decode(), type)
+
+    def ack(self) -> Any:
+        if self._acknowledge is None:
+            raise entries.no_consumer(self)
+        return self._acknowledge(self)
+
+    def __repr__(self) -> str:
+        return entries.describe(self)
+
+    def _decode(self) -> Any:
+        body = self.raw_body
+        if body is None:
+            return None
+        try:
+            return unpack(body)
+        except SerializationError as error:
+            entries.locate(error, self)
+            raise
+
+
+def mark_acknowledged(events: Iterable[Event]) -> None:
+    """Note that the server has acknowledged and deleted these events."""
+    for event in events:
+        event._acknowledged = True

@@ -1,0 +1,106 @@
+"""msgpack by way of msgpack-python, with the contract's limits and refusals around it.
+
+msgpack-python writes and reads whatever it handles as the contract wants. What it refuses goes through the complete
+writer and reader (`writing`, `reading`), which either manage it or say why not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgpack import ExtType, Packer, Timestamp, unpackb
+
+from ..limits import MAX_BULK, MAX_DEPTH, TIMESTAMP_EXT
+from ..plain import (
+    Default,
+    body_too_large,
+    extension_of,
+    fields_of,
+    from_extension,
+    replacement_for,
+)
+from . import reading, writing
+
+
+class BodyPacker:
+    """Packs bodies, one after the other."""
+
+    __slots__ = ("_default", "_packer")
+
+    def __init__(self, default: Default | None = None) -> None:
+        self._default = default
+        self._packer = Packer(default=self._replace)
+
+    def pack(self, value: object) -> bytes:
+        try:
+            packed: bytes = self._packer.pack(value)
+        except Exception:
+            # Whatever msgpack stumbled over: the complete writer gives the bytes, or the reason with its path.
+            self._packer = Packer(default=self._replace)
+            packed = writing.write(value, self._default)
+        if len(packed) > MAX_BULK:
+            raise body_too_large(len(packed))._located("body")
+        return packed
+
+    def _replace(self, value: object) -> object:
+        """msgpack-python's own hook: what stands for a value that it has no type for."""
+        for _ in range(2):  # a second time for what the user's hook returned
+            extension = extension_of(value)
+            if extension is not None:
+                code, payload = extension
+                if code == TIMESTAMP_EXT:
+                    return Timestamp.from_bytes(payload)
+                return tuple.__new__(ExtType, extension)
+            fields = fields_of(type(value))
+            if fields is not None:
+                return {wire_name: getattr(value, attribute) for attribute, wire_name in fields}
+            value = replacement_for(value, self._default)
+        return value
+
+
+def pack(value: object, default: Default | None = None) -> bytes:
+    """The msgpack bytes of a value. `default` is asked for a replacement of what msgpack has no type for."""
+    return BodyPacker(default).pack(value)
+
+
+_LARGE_HEADERS = (b"\xdc", b"\xdd", b"\xde", b"\xdf")  # array 16, array 32, map 16, map 32
+_CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
+_TRUSTED_BYTES = 1024 * 1024  # what msgpack-python may set aside at most for what headers merely announce
+
+
+def unpack(data: Any) -> Any:
+    """The one value that msgpack bytes (any contiguous bytes-like) hold."""
+    if type(data) is not bytes:
+        with memoryview(data) as view:
+            data = view.tobytes()
+    headers = sum(map(data.count, _LARGE_HEADERS))
+    if headers * len(data) * 8 > _TRUSTED_BYTES:
+        # msgpack-python makes room for as many elements as a header announces, once for every nested header.
+        return reading.read(data)
+    try:
+        value = unpackb(data, strict_map_key=False, timestamp=3, ext_hook=from_extension)
+    except Exception:
+        return reading.read(data)
+    if len(data) > MAX_DEPTH and _may_be_deep(data) and not _within_depth(value):
+        return reading.read(data)
+    return value
+
+
+def _may_be_deep(data: bytes) -> bool:
+    """Whether there are enough bytes that could open a container."""
+    return len(data) - len(data.translate(None, _CONTAINERS)) > MAX_DEPTH
+
+
+def _within_depth(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[object] = []
+        for item in level:
+            if type(item) is list:
+                below += item
+            elif type(item) is dict:
+                below += item.values()
+        if not below:
+            return True
+        level = below
+    return not any(type(item) in (list, dict) for item in level)

@@ -1,0 +1,155 @@
+"""A complete msgpack reader in Python. Keeps its own stack, and trusts no header."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from .. import refused_bytes
+from ..limits import MAX_DEPTH
+from ..plain import from_extension
+
+_NUMBERS = {
+    0xCA: struct.Struct(">f"),
+    0xCB: struct.Struct(">d"),
+    0xCC: struct.Struct(">B"),
+    0xCD: struct.Struct(">H"),
+    0xCE: struct.Struct(">I"),
+    0xCF: struct.Struct(">Q"),
+    0xD0: struct.Struct(">b"),
+    0xD1: struct.Struct(">h"),
+    0xD2: struct.Struct(">i"),
+    0xD3: struct.Struct(">q"),
+}
+_SIZES = {1: struct.Struct(">B"), 2: struct.Struct(">H"), 4: struct.Struct(">I")}
+_CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
+_NOTHING = object()
+
+
+class _Container:
+    """A list or dict that still misses elements."""
+
+    __slots__ = ("key", "missing", "value")
+
+    def __init__(self, value: list[Any] | dict[Any, Any], missing: int) -> None:
+        self.value = value
+        self.missing = missing
+        self.key: object = _NOTHING
+
+    def add(self, item: object, begin: int) -> None:
+        self.missing -= 1
+        if type(self.value) is list:
+            self.value.append(item)
+        elif self.key is _NOTHING:
+            self.key = _hashable(item, begin)
+        else:
+            self.value[self.key] = item  # type: ignore[index]
+            self.key = _NOTHING
+
+
+def read(data: bytes) -> Any:
+    """The one value that `data` holds.
+
+    Raises:
+        SerializationError: says at which byte it ends to be msgpack.
+    """
+    if not data:
+        raise refused_bytes.empty()
+    at = 0
+    owed = 0  # values that open containers still wait for: each needs a byte at least
+    stack: list[tuple[_Container, int]] = []
+    while True:
+        begin = at
+        if stack:
+            owed -= 1
+        value, count, at = _read_one(data, begin)
+        if count >= 0:
+            per_element = 1 if type(value) is list else 2
+            owed += count * per_element
+            if len(stack) >= MAX_DEPTH:
+                raise refused_bytes.nested_too_deep(begin)
+            if owed > len(data) - at:
+                raise refused_bytes.truncated(begin, owed, len(data) - at)
+            if count:
+                stack.append((_Container(value, count * per_element), begin))
+                continue
+        while stack:
+            container, container_begin = stack[-1]
+            container.add(value, begin)
+            if container.missing:
+                break
+            stack.pop()
+            value, begin = container.value, container_begin
+        else:
+            if at != len(data):
+                raise refused_bytes.trailing(at, len(data) - at)
+            return value
+
+
+def _read_one(data: bytes, begin: int) -> tuple[Any, int, int]:
+    """The scalar at `begin`, or an empty container and how many elements it has (else -1), and what follows."""
+    if begin >= len(data):
+        raise refused_bytes.truncated(begin, 1, 0)
+    marker = data[begin]
+    at = begin + 1
+    if marker < 0x80:
+        return marker, -1, at
+    if marker >= 0xE0:
+        return marker - 0x100, -1, at
+    if marker < 0x90:
+        return {}, marker & 0x0F, at
+    if marker < 0xA0:
+        return [], marker & 0x0F, at
+    if marker < 0xC0:
+        return _text(data, begin, at, marker & 0x1F)
+    if marker in _CONSTANTS:
+        return _CONSTANTS[marker], -1, at
+    if marker in _NUMBERS:
+        number = _NUMBERS[marker]
+        return number.unpack(_take(data, begin, at, number.size))[0], -1, at + number.size
+    if 0xD9 <= marker <= 0xDB:
+        size, at = _size(data, begin, at, 1 << (marker - 0xD9))
+        return _text(data, begin, at, size)
+    if 0xC4 <= marker <= 0xC6:
+        size, at = _size(data, begin, at, 1 << (marker - 0xC4))
+        return _take(data, begin, at, size), -1, at + size
+    if 0xDC <= marker <= 0xDF:
+        size, at = _size(data, begin, at, 2 << (marker & 1))
+        return [] if marker < 0xDE else {}, size, at
+    if 0xC7 <= marker <= 0xC9:
+        size, at = _size(data, begin, at, 1 << (marker - 0xC7))
+        return _extension(data, begin, at, size)
+    if 0xD4 <= marker <= 0xD8:
+        return _extension(data, begin, at, 1 << (marker - 0xD4))
+    raise refused_bytes.never_used(begin)
+
+
+def _take(data: bytes, begin: int, at: int, size: int) -> bytes:
+    if size > len(data) - at:
+        raise refused_bytes.truncated(begin, size, len(data) - at)
+    return data[at : at + size]
+
+
+def _size(data: bytes, begin: int, at: int, width: int) -> tuple[int, int]:
+    return _SIZES[width].unpack(_take(data, begin, at, width))[0], at + width
+
+
+def _text(data: bytes, begin: int, at: int, size: int) -> tuple[str, int, int]:
+    try:
+        return _take(data, begin, at, size).decode(), -1, at + size
+    except UnicodeDecodeError as error:
+        raise refused_bytes.not_utf8(begin, error) from None
+
+
+def _extension(data: bytes, begin: int, at: int, size: int) -> tuple[object, int, int]:
+    (code,) = struct.unpack(">b", _take(data, begin, at, 1))
+    return from_extension(code, _take(data, begin, at + 1, size)), -1, at + 1 + size
+
+
+def _hashable(key: object, begin: int) -> object:
+    """An array as a key becomes a tuple; a map can't be one."""
+    if type(key) is list:
+        return tuple(_hashable(item, begin) for item in key)
+    if type(key) is dict:
+        raise refused_bytes.unhashable_key(begin, key)
+    return key

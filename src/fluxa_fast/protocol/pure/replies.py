@@ -1,0 +1,245 @@
+"""An incremental reader of RESP2 and RESP3, and the two hot replies: of XADD pipelines and of stream reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ...errors import ProtocolError
+from .. import refused_bytes
+from ..interface import INCOMPLETE, Acknowledge, ErrorReply, EventBatch, Incomplete
+from ..limits import KEEP_BUFFER
+from . import hiredis_entries
+from .decoding import Decoder
+from .hiredis_entries import NotForHiredis, Shortcut
+from .scanning import Scanner
+
+_RECEIVE = 64 * 1024  # bytes of room that a receive gets at least
+
+_Decode = Callable[[Decoder, EventBatch, Acknowledge | None], None]
+_FromHiredis = Callable[[Any, Acknowledge | None], EventBatch]
+
+
+class ReplyReader:
+    """`..interface.ReplyReader`, in pure Python."""
+
+    __slots__ = ("_begin", "_broken", "_buffer", "_end", "_scanner", "_shortcut")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self.reset()
+
+    def reset(self) -> None:
+        self._begin = self._end = 0
+        self._broken = False
+        self._start_reply()
+
+    def _start_reply(self) -> None:
+        self._scanner = Scanner(self._begin)
+        self._shortcut: Shortcut | None = None
+
+    # ---- receiving ----
+
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
+        self._make_room(sizehint if sizehint > 0 else _RECEIVE)
+        return memoryview(self._buffer)[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if not 0 <= nbytes <= len(self._buffer) - self._end:
+            raise ValueError("more bytes than get_buffer() had room for")
+        self._end += nbytes
+
+    def feed(self, received: Any) -> None:
+        with memoryview(received) as view, view.cast("B") as octets:
+            self._make_room(len(octets))
+            self._buffer[self._end : self._end + len(octets)] = octets
+            self._end += len(octets)
+
+    def _make_room(self, wanted: int) -> None:
+        if len(self._buffer) - self._end >= wanted:
+            return
+        try:
+            if self._begin:
+                del self._buffer[: self._begin]
+                self._scanner.moved(self._begin)
+                if self._shortcut:
+                    self._shortcut.moved(self._begin)
+                self._end -= self._begin
+                self._begin = 0
+            capacity = max(len(self._buffer), _RECEIVE)
+            while capacity - self._end < wanted:
+                capacity *= 2
+            self._buffer.extend(bytes(capacity - len(self._buffer)))
+        except BufferError:
+            raise BufferError("the reader can't make room while a view of it is held") from None
+
+    @property
+    def unread(self) -> int:
+        return self._end - self._begin
+
+    @property
+    def capacity(self) -> int:
+        return len(self._buffer)
+
+    # ---- one reply after the other ----
+
+    def _ready(self) -> bool:
+        """True when the reply at `_begin` is there in full. Skips pushes."""
+        if self._broken:
+            raise refused_bytes.reader_broken()
+        self._shortcut = None
+        try:
+            while self._begin < self._end and self._scanner.scan(self._buffer, self._end):
+                if self._buffer[self._begin] != 0x3E:
+                    return True
+                self._finish(self._scanner.scanned)
+        except ProtocolError:
+            self._broken = True
+            raise
+        return False
+
+    def _finish(self, end: int) -> None:
+        """The reply up to `end` is done with."""
+        self._begin = end
+        if self._begin == self._end:
+            self._begin = self._end = 0
+            if len(self._buffer) > KEEP_BUFFER:
+                self._buffer = bytearray()
+        self._start_reply()
+
+    def _decode(self, decode: Callable[[Decoder], Any]) -> Any:
+        end = self._scanner.scanned
+        with memoryview(self._buffer) as view:
+            reply = view[self._begin : end].tobytes()
+        try:
+            value = decode(Decoder(reply))
+        except ProtocolError:
+            self._broken = True
+            raise
+        self._finish(end)
+        return value
+
+    def read(self) -> object:
+        if not self._ready():
+            return INCOMPLETE
+        return self._decode(Decoder.value)
+
+    def read_streams(self, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
+        return self._read_batch(Decoder.streams, hiredis_entries.streams, acknowledge)
+
+    def read_claimed(
+        self, stream: str, acknowledge: Acknowledge | None = None
+    ) -> EventBatch | ErrorReply | Incomplete:
+        def decode(decoder: Decoder, batch: EventBatch, acknowledge: Acknowledge | None) -> None:
+            decoder.claimed(batch, stream, acknowledge)
+
+        def from_hiredis(reply: Any, acknowledge: Acknowledge | None) -> EventBatch:
+            return hiredis_entries.claimed(reply, stream, acknowledge)
+
+        return self._read_batch(decode, from_hiredis, acknowledge)
+
+    def read_range(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
+        def decode(decoder: Decoder, batch: EventBatch, acknowledge: Acknowledge | None) -> None:
+            decoder.entries(batch, stream, acknowledge)
+
+        def from_hiredis(reply: Any, acknowledge: Acknowledge | None) -> EventBatch:
+            return hiredis_entries.ranged(reply, stream, acknowledge)
+
+        return self._read_batch(decode, from_hiredis, acknowledge)
+
+    def _read_batch(
+        self, decode: _Decode, from_hiredis: _FromHiredis, acknowledge: Acknowledge | None
+    ) -> EventBatch | ErrorReply | Incomplete:
+        if not self._broken and (self._shortcut or self._at_a_beginning()):
+            try:
+                if self._shortcut is None:
+                    self._shortcut = Shortcut(self._begin)
+                reply = self._shortcut.gets(self._buffer, self._begin, self._end)
+                if reply is INCOMPLETE:
+                    return INCOMPLETE
+                batch = from_hiredis(reply, acknowledge)
+            except (NotForHiredis, ProtocolError, TypeError, ValueError):
+                pass  # the complete reader below says what it is
+            else:
+                self._finish(self._end)
+                return batch
+        if not self._ready():
+            return INCOMPLETE
+        return self._decode(partial(_batch, decode, acknowledge))  # type: ignore[no-any-return]
+
+    def _at_a_beginning(self) -> bool:
+        untouched = self._scanner.untouched and self._scanner.scanned == self._begin
+        return untouched and Shortcut.possible(self._buffer, self._begin, self._end)
+
+
+def _batch(decode: _Decode, acknowledge: Acknowledge | None, decoder: Decoder) -> EventBatch | ErrorReply:
+    if decoder.next_marker() in b"-!":
+        error: ErrorReply = decoder.value()
+        return error
+    batch = EventBatch()
+    if decoder.peek_null():
+        decoder.value()
+    else:
+        decode(decoder, batch, acknowledge)
+    return batch
+
+
+class Confirmations:
+    """`..interface.Confirmations`, in pure Python."""
+
+    __slots__ = ("_ids", "errors", "expected", "received")
+
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
+        self.received = 0
+        self.errors: list[tuple[int, str]] = []
+        self._ids: list[bytes | None] = []
+
+    def take(self, reader: ReplyReader) -> bool:
+        while self.received < self.expected:
+            if not self._take_many(reader) and not self._take_one(reader):
+                return False
+        return True
+
+    def _take_many(self, reader: ReplyReader) -> bool:
+        """Take the replies that have arrived, if every one of them is the ID of an entry and nothing else."""
+        if reader._broken or not reader._at_a_beginning() or reader._buffer[reader._begin] != 0x24:
+            return False
+        with memoryview(reader._buffer) as view:
+            received = view[reader._begin : reader._end].tobytes()
+        lines = received.split(b"\r\n")
+        count = min((len(lines) - 1) // 2, self.expected - self.received)
+        headers, ids = lines[: 2 * count : 2], lines[1 : 2 * count : 2]
+        if not count or [b"$%d" % len(id) for id in ids] != headers:
+            return False
+        if b"" in ids or received.count(b"\n") != len(lines) - 1:
+            return False
+        self._ids += ids
+        self.received += count
+        reader._finish(reader._begin + sum(map(len, headers)) + sum(map(len, ids)) + 4 * count)
+        return True
+
+    def _take_one(self, reader: ReplyReader) -> bool:
+        if not reader._ready():
+            return False
+        try:
+            reply = reader._decode(Decoder.value)
+            if isinstance(reply, ErrorReply):
+                self.errors.append((self.received, reply.message))
+            elif type(reply) is bytes:
+                if not 3 <= len(reply) <= 41 or b"\n" in reply:
+                    raise refused_bytes.not_an_id(reply)
+                self._ids.append(reply)
+            elif reply is None:
+                self._ids.append(None)
+            else:
+                raise refused_bytes.unexpected_reply("the ID of an entry", reply)
+        except ProtocolError:
+            reader._broken = True
+            raise
+        self.received += 1
+        return True
+
+    def ids(self) -> list[str | None]:
+        return [None if id is None else id.decode("utf-8", "surrogateescape") for id in self._ids]

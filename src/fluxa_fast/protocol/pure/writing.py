@@ -1,0 +1,217 @@
+"""A complete msgpack writer in Python. Keeps its own stack, so that depth costs no recursion."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ...errors import SerializationError
+from .. import plain
+from ..limits import MAX_DEPTH
+
+# What a container hands out: the next value to write, and how to name the step to it if that fails.
+Child = tuple[Any, Callable[[Any], str], Any]
+
+
+def write(value: object, default: plain.Default | None) -> bytes:
+    """The msgpack bytes of `value`.
+
+    Raises:
+        SerializationError: with the path to what can't be written.
+    """
+    written = bytearray()
+    owners: list[object] = []
+    open_containers: list[Iterator[Child]] = []
+    steps: list[tuple[Callable[[Any], str], Any]] = []
+    try:
+        while True:
+            children = _write_one(value, written, default, len(owners))
+            if children is not None:
+                owners.append(value)
+                open_containers.append(children)
+                steps.append((str, ""))
+            while open_containers:
+                try:
+                    value, *step = next(open_containers[-1])
+                except StopIteration:
+                    pass
+                except SerializationError:
+                    steps.pop()
+                    owners.pop()
+                    raise
+                else:
+                    steps[-1] = (step[0], step[1])
+                    break
+                owners.pop()
+                open_containers.pop()
+                steps.pop()
+            else:
+                return bytes(written)
+    except SerializationError as error:
+        for owner, (name_step, argument) in zip(reversed(owners), reversed(steps), strict=True):
+            error._inside(owner, name_step(argument))
+        error._located("body")
+        raise
+
+
+def _write_one(value: Any, out: bytearray, default: plain.Default | None, depth: int) -> Iterator[Child] | None:
+    """Write a scalar, or the header of a container: then the children that are to follow are returned."""
+    if value is None:
+        out.append(0xC0)
+    elif value is True:
+        out.append(0xC3)
+    elif value is False:
+        out.append(0xC2)
+    elif isinstance(value, str):
+        _write_str(value, out)
+    elif isinstance(value, int):
+        _write_int(value, out)
+    elif isinstance(value, float):
+        out += struct.pack(">Bd", 0xCB, value)
+    elif isinstance(value, dict):
+        return _dict(value, out, depth)
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        _write_bin(bytes(value), out)
+    elif (extension := plain.extension_of(value)) is not None:
+        _write_extension(*extension, out)
+    elif isinstance(value, (list, tuple)):
+        return _array(value, out, depth)
+    elif (fields := plain.fields_of(type(value))) is not None:
+        return _fields(value, fields, out, depth)
+    else:
+        return _write_one(plain.replacement_for(value, default), out, default, depth)
+    return None
+
+
+def _dict(value: dict[Any, Any], out: bytearray, depth: int) -> Iterator[Child]:
+    if depth >= MAX_DEPTH:
+        raise plain.too_deep()
+    items: Any = value.items() if type(value) is dict else list(value.items())
+    size = len(items)
+    _write_header(size, 0x80, 0xDE, out)
+    return _dict_children(items, size)
+
+
+def _dict_children(items: Any, size: int) -> Iterator[Child]:
+    try:
+        for key, item in items:
+            yield key, plain.in_key_step, key
+            yield item, plain.key_step, key
+    except RuntimeError:
+        raise plain.changed() from None
+    if len(items) != size:
+        raise plain.changed()
+
+
+def _array(value: list[Any] | tuple[Any, ...], out: bytearray, depth: int) -> Iterator[Child]:
+    if depth >= MAX_DEPTH:
+        raise plain.too_deep()
+    items = value if type(value) in (list, tuple) else list(value)
+    size = len(items)
+    _write_header(size, 0x90, 0xDC, out)
+    return _array_children(items, size)
+
+
+def _array_children(items: Any, size: int) -> Iterator[Child]:
+    for position in range(size):
+        yield items[position], "[{}]".format, position
+        if len(items) != size:
+            raise plain.changed()
+
+
+def _fields(value: object, fields: tuple[tuple[str, str], ...], out: bytearray, depth: int) -> Iterator[Child]:
+    if depth >= MAX_DEPTH:
+        raise plain.too_deep()
+    _write_header(len(fields), 0x80, 0xDE, out)
+    return _field_children(value, fields, out)
+
+
+def _field_children(value: object, fields: tuple[tuple[str, str], ...], out: bytearray) -> Iterator[Child]:
+    for attribute, wire_name in fields:
+        _write_str(wire_name, out)
+        try:
+            item = getattr(value, attribute)
+        except Exception as error:
+            refusal = plain.missing_field(value, attribute, error)
+            refusal._inside(value, f".{attribute}")
+            raise refusal from error
+        yield item, ".{}".format, attribute
+
+
+def _write_header(size: int, short_form: int, form16: int, out: bytearray) -> None:
+    """The header of an array or a map."""
+    if size < 16:
+        out.append(short_form | size)
+    elif size < 1 << 16:
+        out += struct.pack(">BH", form16, size)
+    else:
+        out += struct.pack(">BI", form16 + 1, size)
+
+
+def _write_int(value: int, out: bytearray) -> None:
+    if 0 <= value:
+        if value < 1 << 7:
+            out.append(value)
+        elif value < 1 << 8:
+            out += struct.pack(">BB", 0xCC, value)
+        elif value < 1 << 16:
+            out += struct.pack(">BH", 0xCD, value)
+        elif value < 1 << 32:
+            out += struct.pack(">BI", 0xCE, value)
+        elif value < 1 << 64:
+            out += struct.pack(">BQ", 0xCF, value)
+        else:
+            raise plain.int_too_large(value)
+    elif value >= -32:
+        out += struct.pack(">b", value)
+    elif value >= -(1 << 7):
+        out += struct.pack(">Bb", 0xD0, value)
+    elif value >= -(1 << 15):
+        out += struct.pack(">Bh", 0xD1, value)
+    elif value >= -(1 << 31):
+        out += struct.pack(">Bi", 0xD2, value)
+    elif value >= -(1 << 63):
+        out += struct.pack(">Bq", 0xD3, value)
+    else:
+        raise plain.int_too_large(value)
+
+
+def _write_str(value: str, out: bytearray) -> None:
+    try:
+        text = str.encode(value)
+    except UnicodeEncodeError as error:
+        raise plain.surrogates(error) from None
+    size = len(text)
+    if size < 32:
+        out.append(0xA0 | size)
+    else:
+        _write_sized(0xD9, size, out)
+    out += text
+
+
+def _write_bin(value: bytes, out: bytearray) -> None:
+    _write_sized(0xC4, len(value), out)
+    out += value
+
+
+def _write_extension(code: int, payload: bytes, out: bytearray) -> None:
+    size = len(payload)
+    if size in (1, 2, 4, 8, 16):
+        out.append(0xD4 + size.bit_length() - 1)
+    else:
+        _write_sized(0xC7, size, out)
+    out += struct.pack(">b", code)
+    out += payload
+
+
+def _write_sized(form8: int, size: int, out: bytearray) -> None:
+    """The header of a str, bin or ext: its 8, 16 or 32 bit form."""
+    if size < 1 << 8:
+        out += struct.pack(">BB", form8, size)
+    elif size < 1 << 16:
+        out += struct.pack(">BH", form8 + 1, size)
+    elif size < 1 << 32:
+        out += struct.pack(">BI", form8 + 2, size)
+    else:
+        raise plain.body_too_large(size)

@@ -1,0 +1,1 @@
+def convert(value, wanted): raise NotImplementedError
