@@ -1,0 +1,210 @@
+"""`EventConsumer`: reads a stream through its consumer group, and acknowledges what was handled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from .durations import Duration, checked_count, seconds
+from .flows.acknowledge import acknowledge
+from .flows.claim import auto_claim, cleanup
+from .flows.consume import consume, pump
+from .flows.membership import Membership
+from .flows.recovery import Recovery
+from .flows.steps import Deliver, Flow
+from .protocol.interface import Event
+from .transport.sync import Pool, drive, perform
+
+__all__ = ["EventConsumer", "Handler"]
+
+Handler = Callable[[Sequence[Event]], object]
+"""Is given the events of one batch, never an empty one. An exception means: not handled."""
+
+T = TypeVar("T")
+
+
+class LeftEarly(BaseException):
+    """Tells the flow behind `batches` that the loop over it was left."""
+
+
+class EventConsumer:
+    """One consumer of the group ``consumer_group`` of a stream. Made by the broker.
+
+    An event is acknowledged and deleted only after it was handled. Whatever happens before that, it stays pending and is
+    delivered again: to this consumer at its next call, to the next one of the same name, or by `auto_claim`.
+
+    Belongs to one thread at a time, except for `stop` and the events' `ack`. The connection is kept from call to call.
+    """
+
+    def __init__(self, pool: Pool, stream: str, name: str, recovery: Recovery) -> None:
+        self._pool = pool
+        self._link = pool.new_link()
+        self._member = Membership(pool.implementation, stream, name, recovery, self._acknowledge)
+
+    @property
+    def name(self) -> str:
+        """The name in the group: ``consumer-single``, or ``consumer-<UTC time>-<random number>``."""
+        return self._member.name
+
+    @property
+    def stream(self) -> str:
+        """The stream that is consumed."""
+        return self._member.stream
+
+    @property
+    def deleted(self) -> int:
+        """Entries so far that were pending, but no longer in the stream: acknowledged, and never handed over."""
+        return self._member.deleted
+
+    # ---- reading ----
+
+    def consume(self, count: int, block: Duration | None, handler: Handler) -> int:
+        """Read, hand over, acknowledge and delete (``XREADGROUP``, ``XACK``, ``XDEL``).
+
+        Entries that are pending for this consumer come first, without blocking. Once none is left, new ones are
+        read. So the handler is called up to twice, each time with up to `count` events, or not at all.
+
+        Args:
+            count: events in one batch at most.
+            block: seconds (or a timedelta) to wait for an event if there is none; None: return at once; ``math.inf``:
+                wait until one comes or `stop` is called.
+            handler: is called with the events. What it raises reaches the caller unchanged, and nothing is acknowledged.
+
+        Returns:
+            How many events were handled.
+
+        Raises:
+            redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
+        """
+        waiting = None if block is None else seconds("block", block, infinite=True)
+        return self._run(consume(self._member, checked_count(count), waiting), handler)
+
+    def run(self, handler: Handler, count: int = 1000) -> None:
+        """Consume until `stop` is called, pipelined: the acknowledgement of a batch travels with a later read.
+
+        Ctrl-C ends it like any exception: what was handled is acknowledged, the rest stays pending.
+
+        Args:
+            handler: is called with the events of one batch after the other. What it raises ends the run and reaches
+                the caller unchanged; the batches before are acknowledged, this one stays pending.
+            count: events in one batch at most.
+
+        Raises:
+            redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
+        """
+        self._run(pump(self._member, checked_count(count), math.inf), handler)
+
+    def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event]]:
+        """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
+
+        A batch in which the loop was left (``break``, an exception) stays pending.
+
+        Args:
+            count: events in one batch at most.
+            block: seconds (or a timedelta) without an event after which the iteration ends; None: as soon as there is
+                none; ``math.inf``: only when `stop` is called.
+
+        Raises:
+            redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
+        """
+        idle = 0.0 if block is None else seconds("block", block, infinite=True)
+        return self._iterate(pump(self._member, checked_count(count), idle))
+
+    def _iterate(self, flow: Flow[None]) -> Iterator[Sequence[Event]]:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    if type(step) is Deliver:
+                        yield step.events
+                        outcome = None
+                    else:
+                        outcome = perform(step, self._link, None)
+                except GeneratorExit:
+                    self._leave(flow)
+                    raise
+                except BaseException as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration:
+            return
+
+    def _leave(self, flow: Flow[None]) -> None:
+        """The loop was left: let the flow settle what is under way."""
+
+        def left() -> Flow[None]:
+            step = flow.throw(LeftEarly())
+            while True:
+                try:
+                    outcome = yield step
+                except BaseException as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+
+        try:
+            drive(left(), self._link)
+        except LeftEarly:
+            return
+
+    def stop(self) -> None:
+        """End `run`, `batches` or a waiting `consume`, once the handler returns. Any thread, or a signal handler, may.
+
+        Takes effect within about a second, on a call that comes after it as well if none is going on.
+        """
+        self._member.stopping.set()
+
+    def auto_claim(self, count: int, min_idle: Duration, handler: Handler) -> int:
+        """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
+
+        Args:
+            count: events in one batch at most.
+            min_idle: seconds (or a timedelta) since the last delivery, at least.
+            handler: is called with the events of one batch after the other. What it raises ends the call and reaches
+                the caller unchanged; this batch stays pending, for this consumer now.
+
+        Returns:
+            How many events were handled.
+
+        Raises:
+            redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
+        """
+        idle = seconds("min_idle", min_idle)
+        return self._run(auto_claim(self._member, checked_count(count), idle), handler)
+
+    # ---- leaving ----
+
+    def cleanup(self) -> int:
+        """Leave the group, unless entries are still pending for this consumer: then it stays, for `auto_claim` to find.
+
+        A script decides on the server, so no event is ever lost by this. The consumer may be used again afterwards.
+
+        Returns:
+            How many entries are pending; 0 means that the consumer has left the group.
+        """
+        try:
+            return self._run(cleanup(self._member))
+        finally:
+            self._link.release()
+
+    def __enter__(self) -> EventConsumer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Call `cleanup`."""
+        self.cleanup()
+
+    # ---- driving ----
+
+    def _run(self, flow: Flow[T], handler: Handler | None = None) -> T:
+        return drive(flow, self._link, handler)
+
+    def _acknowledge(self, event: Any) -> None:
+        """`Event.ack`: on another connection than the consumer's own, which may have a read under way."""
+        if not event.acknowledged:
+            self._pool.run(acknowledge(self._member, [event]))

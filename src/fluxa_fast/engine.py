@@ -1,0 +1,58 @@
+"""What a validated registry becomes: the pools, ready to be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
+
+from .broker import EventBroker
+from .transport.sync import Pool
+
+__all__ = ["Context", "Engine"]
+
+
+class Engine:
+    """The pools and streams of a registry. Threads may share it. Made by `Registry.validate`."""
+
+    def __init__(self, pools: Mapping[str, Pool], streams: Mapping[str, str]) -> None:
+        self._pools = pools
+        self._streams = streams
+
+    @property
+    def streams(self) -> Mapping[str, str]:
+        """The name of the pool of every registered stream."""
+        return MappingProxyType(dict(self._streams))
+
+    def new_context(self) -> Context:
+        """A context, which is where brokers come from."""
+        return Context(self)
+
+    def close(self) -> None:
+        """Close the connections of all pools, except those of a client that was handed in. Safe to call twice."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Context:
+    """Hands out the event broker of an engine. Threads may share it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._broker = EventBroker(engine._pools, engine._streams)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that the context belongs to."""
+        return self._engine
+
+    def get_event_broker(self) -> EventBroker:
+        """The broker; the same one at every call."""
+        return self._broker

@@ -1,0 +1,92 @@
+"""Taking over what other consumers left pending, and leaving a group without losing anything."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..protocol.interface import ErrorReply, EventBatch, ReplyReader
+from ..scripts import LEAVE_GROUP
+from .acknowledge import forget_deleted
+from .consume import handle
+from .membership import GROUP, Membership
+from .recovery import checked, recovered
+from .steps import Flow, Receive, Send, ask
+
+__all__ = ["auto_claim", "cleanup"]
+
+_START = "0-0"
+_NO_SCRIPTS = frozenset({"NOPERM", "ERR"})  # the user may not run scripts, or the server doesn't know EVALSHA
+
+
+def auto_claim(member: Membership, count: int, min_idle: float) -> Flow[int]:
+    """Claim and handle what is pending for any consumer for `min_idle` seconds or longer, by pages of `count`.
+
+    Follows the server's cursor to the end; a page may be empty before that (the server looks at count x 10 entries).
+    Returns how many events were handled.
+    """
+    cursor = _START
+    handled = 0
+    while True:
+        batch: EventBatch | None = yield from member.in_group(partial(_claim, member, count, min_idle, cursor))
+        if batch is None:
+            return handled
+        yield from forget_deleted(member, batch.deleted)
+        member.deleted += batch.dropped
+        handled += yield from handle(member, batch.events)
+        cursor = batch.cursor or _START
+        if cursor == _START:
+            return handled
+
+
+def _claim(member: Membership, count: int, min_idle: float, cursor: str) -> Flow[Any]:
+    """``XAUTOCLAIM stream group consumer min-idle-ms cursor COUNT n``"""
+
+    def take(reader: ReplyReader) -> Any:
+        return reader.read_claimed(member.stream, member.acknowledge)
+
+    commands = member.commands()
+    commands.xautoclaim(member.stream, GROUP, member.name, round(min_idle * 1000), cursor, count=count)
+    yield Send(commands)
+    return (yield Receive(take))
+
+
+def cleanup(member: Membership) -> Flow[int]:
+    """Leave the group, unless entries are pending for this consumer: it then stays for `auto_claim` to find them.
+
+    The server decides, in a script. Where scripts are forbidden the consumer stays: nothing can be lost that way.
+    Returns how many entries are pending.
+    """
+
+    def attempt() -> Flow[int]:
+        commands = member.commands()
+        arguments = (GROUP, member.name)
+        commands.evalsha(LEAVE_GROUP.sha, [member.stream], arguments)
+        reply = yield from ask(commands)
+        if isinstance(reply, ErrorReply) and reply.code == "NOSCRIPT":
+            commands.eval(LEAVE_GROUP.text, [member.stream], arguments)
+            reply = yield from ask(commands)
+        if isinstance(reply, ErrorReply) and reply.code in _NO_SCRIPTS:
+            return (yield from _pending(member))
+        return int(checked(reply))
+
+    pending: int = (yield from recovered(member.recovery, attempt)) or 0
+    member.replaying = True  # should the consumer be used again
+    return pending
+
+
+def _pending(member: Membership) -> Flow[int]:
+    """``XPENDING stream group - + 1000 consumer``, page by page."""
+    total = 0
+    after = "-"
+    while True:
+        commands = member.commands()
+        commands.xpending_range(member.stream, GROUP, after, "+", 1000, consumer=member.name)
+        reply = yield from ask(commands)
+        if isinstance(reply, ErrorReply) and reply.code == "NOGROUP":
+            return total
+        entries = checked(reply)
+        total += len(entries)
+        if len(entries) < 1000:
+            return total
+        after = "(" + entries[-1][0].decode()

@@ -1,0 +1,74 @@
+"""One consumer's place in a stream's group: what it is called, and what it knows so far."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
+from .recovery import Recovery, checked, recovered
+from .steps import Flow, ask
+
+__all__ = ["GROUP", "Membership"]
+
+GROUP = "consumer_group"
+"""The group that all consumers of a stream share; the original uses the same."""
+
+_GROUP_LOST = frozenset({"NOGROUP", "UNBLOCKED"})
+_ATTEMPTS = 5  # to make a group that somebody else keeps destroying
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Membership:
+    """A consumer, without its connection.
+
+    Attributes:
+        acknowledge: what `Event.ack` calls.
+        group_made: whether the group is known to exist.
+        replaying: whether entries may be pending for this consumer that it has not handled.
+        deleted: pending entries so far that were no longer in the stream.
+        stopping: set by `stop()`.
+    """
+
+    implementation: Implementation
+    stream: str
+    name: str
+    recovery: Recovery
+    acknowledge: Callable[[Any], Any]
+    group_made: bool = False
+    replaying: bool = True
+    deleted: int = 0
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def commands(self) -> CommandBuffer:
+        """An empty buffer."""
+        return self.implementation.CommandBuffer()
+
+    def in_group(self, attempt: Callable[[], Flow[Any]]) -> Flow[Any]:
+        """The reply that `attempt` brings, once the group exists and the server is ready. None if stopped meanwhile."""
+
+        def with_group() -> Flow[Any]:
+            reply: Any = None
+            for _ in range(_ATTEMPTS):
+                if not self.group_made:
+                    yield from self._make_group()
+                reply = yield from attempt()
+                if not (isinstance(reply, ErrorReply) and reply.code in _GROUP_LOST):
+                    break
+                self.group_made = False
+            return checked(reply)
+
+        return (yield from recovered(self.recovery, with_group, self.stopping.is_set))
+
+    def _make_group(self) -> Flow[None]:
+        """``XGROUP CREATE stream consumer_group 0 MKSTREAM``; one that is there already is as good."""
+        commands = self.commands()
+        commands.xgroup_create(self.stream, GROUP, "0")
+        reply = yield from ask(commands)
+        if not (isinstance(reply, ErrorReply) and reply.code == "BUSYGROUP"):
+            checked(reply)
+        self.group_made = True

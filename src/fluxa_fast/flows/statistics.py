@@ -1,0 +1,82 @@
+"""Asking for the state of streams: one round trip for all streams of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from ..protocol.interface import CommandBuffer, ErrorReply
+from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
+from .membership import GROUP
+from .recovery import ServerNotReadyError, checked
+from .steps import Flow, ask_all
+
+__all__ = ["statistics"]
+
+
+def statistics(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
+    """``TIME``, and for each stream ``XLEN``, ``XINFO GROUPS`` and ``XPENDING``."""
+    commands.command("TIME")
+    for stream in streams:
+        commands.xlen(stream)
+        commands.xinfo_groups(stream)
+        commands.xpending(stream, GROUP)
+    replies = yield from ask_all(commands)
+    try:
+        seconds, microseconds = checked(replies[0])
+        now = int(seconds) * 1000 + int(microseconds) // 1000
+        return [
+            _stream(stream, pool, now, *replies[at : at + 3])
+            for stream, at in zip(streams, range(1, len(replies), 3), strict=True)
+        ]
+    except ServerNotReadyError as error:
+        raise error.error from None
+
+
+def _stream(stream: str, pool: str, now: int, length: Any, groups: Any, pending: Any) -> RedisStreamStatistics:
+    if _missing(groups) or _missing(pending):  # no stream, or no group
+        return RedisStreamStatistics(stream, pool, checked(length), 0, None)
+    for group in map(_named, checked(groups)):
+        if group["name"] == GROUP.encode():
+            statistics = _group(group, now, *checked(pending))
+            age = int(statistics.lower_duration.total_seconds())
+            return RedisStreamStatistics(stream, pool, checked(length), age, statistics)
+    return RedisStreamStatistics(stream, pool, checked(length), 0, None)
+
+
+def _group(
+    group: dict[str, Any], now: int, pending: int, lowest: bytes | None, highest: bytes | None, consumers: Any
+) -> RedisStreamGroupStatistics:
+    last_delivered = group["last-delivered-id"].decode()
+    lower = lowest.decode() if lowest else ""
+    return RedisStreamGroupStatistics(
+        group=GROUP,
+        lag=group.get("lag"),
+        pending=pending,
+        last_delivered_id=last_delivered,
+        last_delivered_duration=_age(last_delivered, now),
+        lower_id=lower,
+        lower_duration=_age(lower, now),
+        consumers=tuple(
+            RedisStreamConsumerStatistics(name.decode("utf-8", "replace"), int(count))
+            for name, count in consumers or ()
+        ),
+    )
+
+
+def _missing(reply: Any) -> bool:
+    return isinstance(reply, ErrorReply) and (reply.code == "NOGROUP" or "no such key" in reply.message)
+
+
+def _named(group: Any) -> dict[str, Any]:
+    """RESP2 answers a flat list of names and values, RESP3 a map."""
+    pairs = group.items() if isinstance(group, dict) else zip(group[::2], group[1::2], strict=True)
+    return {name.decode(): value for name, value in pairs}
+
+
+def _age(id: str, now: int) -> timedelta:
+    if id in ("", "0-0"):
+        return timedelta()
+    milliseconds = max(0, now - int(id.partition("-")[0]))
+    return timedelta(milliseconds=milliseconds)

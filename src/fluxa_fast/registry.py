@@ -1,0 +1,133 @@
+"""What exists: Redis pools, and the streams on them. Collected here, checked once, then an `Engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from . import protocol
+from .engine import Engine
+from .errors import RegistryError
+from .protocol.commands import entry_head
+from .transport.redis_py import PoolSpec, connection_pool
+from .transport.sync import Pool
+
+if TYPE_CHECKING:
+    import redis
+
+__all__ = ["Registry"]
+
+DEFAULT_POOL = "default"
+
+
+class Registry:
+    """Collects pools and streams until `validate` makes an `Engine` of them.
+
+    Args:
+        default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+    """
+
+    def __init__(self, *, default: Callable[[Any], Any] | None = None) -> None:
+        self._default = default
+        self._pools: list[tuple[str, PoolSpec]] = []
+        self._streams: list[tuple[str, str]] = []
+
+    def register_redis(
+        self,
+        address: str | None = None,
+        db: int = 0,
+        pool: str = DEFAULT_POOL,
+        *,
+        client: redis.Redis | None = None,
+        sentinels: Sequence[str | tuple[str, int]] | None = None,
+        **options: Any,
+    ) -> None:
+        """Register a Redis or Valkey server, 6.2 or newer, under the name `pool`. Nothing is connected yet.
+
+        Args:
+            address: ``host:port``, the path of a unix socket (``/run/redis.sock``), or a URL (``redis://``,
+                ``rediss://`` for TLS, ``unix://``). With `sentinels`: the name of the master.
+            db: the number of the database; a database in the URL counts as well.
+            pool: the name that streams refer to.
+            client: an existing `redis.Redis`, whose connection pool is used instead of an address. The engine keeps at
+                most one of its connections between two calls, and one for each consumer.
+            sentinels: ``host:port`` of each Sentinel.
+            options: what else `redis.Redis` takes: ``username``, ``password``, ``ssl_ca_certs``, ``socket_timeout``
+                (seconds; 30 if not given), ``max_connections``...
+
+        What is wrong with it is told by `validate`.
+        """
+        self._pools.append((pool, PoolSpec(address, db, client, sentinels, options)))
+
+    def register_redis_stream(self, stream: str, pool: str = DEFAULT_POOL) -> None:
+        """Register a stream on a pool. Streams must be registered before they are published to or consumed from.
+
+        Args:
+            stream: the name, which is the key in Redis.
+            pool: the name of a registered pool.
+        """
+        self._streams.append((stream, pool))
+
+    def validate(self) -> Engine:
+        """Check everything that was registered, and make an engine of it. Does not connect.
+
+        Raises:
+            RegistryError: with every problem that was found.
+
+        Warns:
+            ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
+        """
+        problems: list[str] = []
+        pools = self._checked_pools(problems)
+        streams = self._checked_streams({pool for pool, _ in self._pools}, problems)
+        if problems:
+            raise RegistryError(problems)
+        protocol.warn_if_slow()
+        return Engine(pools, streams)
+
+    def _checked_pools(self, problems: list[str]) -> dict[str, Pool]:
+        pools: dict[str, Pool] = {}
+        if not self._pools:
+            problems.append("no Redis pool is registered; call register_redis()")
+        for name, spec in self._pools:
+            if not isinstance(name, str) or not name:
+                problems.append(f"the name of a pool is a str of at least one character, not {name!r}")
+                continue
+            if name in pools:
+                problems.append(f"pool {name!r} is registered more than once")
+                continue
+            if spec.client is not None and (spec.address is not None or spec.sentinels is not None or spec.options):
+                problems.append(f"pool {name!r}: client= excludes an address, sentinels and options")
+            connections = None
+            try:
+                connections = connection_pool(spec)
+            except (ValueError, TypeError, RedisError, OSError) as error:
+                problems.append(f"pool {name!r}: {error}")
+            pools[name] = Pool(
+                name,
+                connections,
+                owned=spec.client is None,
+                implementation=protocol.default,
+                default=self._default,
+            )
+        return pools
+
+    def _checked_streams(self, pools: set[str], problems: list[str]) -> dict[str, str]:
+        streams: dict[str, str] = {}
+        for stream, pool in self._streams:
+            if not isinstance(stream, str) or not stream:
+                problems.append(f"the name of a stream is a str of at least one character, not {stream!r}")
+                continue
+            if stream in streams:
+                problems.append(f"stream {stream!r} is registered more than once")
+                continue
+            try:
+                entry_head(stream)
+            except UnicodeEncodeError:
+                problems.append(f"stream {stream!r}: the name has a lone surrogate, which UTF-8 can't hold")
+            if pool not in pools:
+                problems.append(f"stream {stream!r}: there is no pool {pool!r}")
+            streams[stream] = pool
+        return streams

@@ -1,0 +1,1 @@
+"""Moves bytes over redis-py's connections: the only code that waits."""

@@ -1,0 +1,145 @@
+"""All that touches redis-py's internals: pools from addresses, and a connection's socket.
+
+Works with redis-py 5.0 and newer. redis-py makes the connection (DNS, TLS, AUTH, HELLO, SELECT, Sentinel) and keeps
+the pool; from then on the socket is ours, so nothing is sent again by anybody but us.
+"""
+
+from __future__ import annotations
+
+import inspect
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+__all__ = ["PoolSpec", "borrow", "connection_pool", "give_back", "raw_socket"]
+
+# Seconds. redis-py's own defaults differ between its versions; some wait for ever.
+_DEFAULTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """Where a Redis pool is, as it was registered.
+
+    Attributes:
+        address: ``host:port``, the path of a unix socket, or a URL; with `sentinels`, the master's name.
+        db: the number of the database.
+        client: an existing `redis.Redis`, instead of an address.
+        sentinels: addresses of Sentinels.
+        options: whatever else `redis.Redis` takes.
+    """
+
+    address: str | None
+    db: int = 0
+    client: Any = None
+    sentinels: Sequence[str | tuple[str, int]] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def connection_pool(spec: PoolSpec) -> Any:
+    """The redis-py connection pool of a registration. Nothing is connected yet.
+
+    Raises:
+        ValueError, redis.RedisError: for an address or an option that can't be one.
+        TypeError: for an option that redis-py doesn't take, or a client of another kind.
+    """
+    if spec.client is not None:
+        return _pool_of(spec.client)
+    pool = _new_pool(spec)
+    pool.connection_class(**pool.connection_kwargs)  # it connects later, but checks its options now
+    return pool
+
+
+def _new_pool(spec: PoolSpec) -> Any:
+    if not isinstance(spec.address, str) or not spec.address:
+        raise ValueError(f"an address is 'host:port', a socket's path or a URL, not {spec.address!r}")
+    if type(spec.db) is not int or spec.db < 0:
+        raise ValueError(f"a database is a number from 0, not {spec.db!r}")
+    # No retries inside of redis-py: an outage is waited for by us, in one place.
+    options = {"retry": Retry(NoBackoff(), 0), **_DEFAULTS, **spec.options}
+    if spec.sentinels is not None:
+        return _sentinel_pool(spec, options)
+    if "://" in spec.address:
+        return _url_pool(spec.address, spec.db, options)
+    if spec.address.startswith("/") or spec.address.endswith(".sock"):
+        return redis.Redis(unix_socket_path=spec.address, db=spec.db, **options).connection_pool
+    host, port = _host_and_port(spec.address)
+    return redis.Redis(host=host, port=port, db=spec.db, **options).connection_pool
+
+
+def _url_pool(url: str, db: int, options: dict[str, Any]) -> Any:
+    scheme = urlsplit(url).scheme
+    if scheme not in _SCHEMES:
+        raise ValueError(f"a URL begins with redis://, rediss:// or unix://, not {scheme}://")
+    pool = redis.Redis.from_url(url, **options).connection_pool
+    in_url = pool.connection_kwargs.get("db")
+    if in_url is None:
+        pool.connection_kwargs["db"] = db
+    elif db and db != in_url:
+        raise ValueError(f"the URL names database {in_url}, and the registration database {db}")
+    return pool
+
+
+def _sentinel_pool(spec: PoolSpec, options: dict[str, Any]) -> Any:
+    sentinels = [_host_and_port(one, 26379) if isinstance(one, str) else one for one in spec.sentinels or ()]
+    if not sentinels:
+        raise ValueError("sentinels= is a list of at least one 'host:port'")
+    kwargs = options.pop("sentinel_kwargs", {"socket_timeout": 1.0, "socket_connect_timeout": 1.0})
+    finder = Sentinel(sentinels, sentinel_kwargs=kwargs)
+    return finder.master_for(spec.address, db=spec.db, **options).connection_pool
+
+
+def _host_and_port(address: str, default_port: int = 6379) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
+        host, port = address, str(default_port)
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{address!r} is no 'host:port', socket path or URL")
+    return host.strip("[]"), int(port)
+
+
+def _pool_of(client: Any) -> Any:
+    if not isinstance(client, redis.Redis):
+        kind = f"{type(client).__module__}.{type(client).__qualname__}"
+        raise TypeError(f"client= takes a redis.Redis, not {kind}")
+    pool = client.connection_pool
+    if getattr(pool, "cache", None) is not None:
+        raise TypeError("client= takes a client without a client-side cache")
+    return pool
+
+
+# ---- connections --------------------------------------------------------------------------------------
+
+_NEEDS_NAME = (
+    inspect.signature(redis.ConnectionPool.get_connection).parameters["command_name"].default is inspect.Parameter.empty
+)
+
+
+def borrow(pool: Any) -> Any:
+    """A connected connection of the pool.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError: if it can't be connected.
+    """
+    return pool.get_connection("XADD") if _NEEDS_NAME else pool.get_connection()
+
+
+def give_back(pool: Any, connection: Any, *, reusable: bool) -> None:
+    """Return a connection to its pool; one that is not reusable is closed before."""
+    if not reusable:
+        connection.disconnect()
+    pool.release(connection)
+
+
+def raw_socket(connection: Any) -> socket.socket:
+    """The socket of a connected connection, plain or TLS."""
+    sock: socket.socket = connection._sock
+    return sock

@@ -1,0 +1,298 @@
+"""Drives flows over blocking sockets."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from redis.exceptions import ConnectionError, TimeoutError
+
+from ..errors import FluxaError
+from ..flows.steps import Deliver, Disconnect, Flow, Pause, Pipeline, Receive, Send, Take
+from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, Implementation
+from . import redis_py
+
+__all__ = ["Link", "Pool", "drive"]
+
+T = TypeVar("T")
+
+WINDOW = 128 * 1024  # bytes of commands that go out before their replies are waited for
+_IDLE_LINKS = 1  # connections that a pool keeps for itself between two uses
+
+
+class Link:
+    """One connection at a time, borrowed from a pool when it is first needed, with the reader of its replies.
+
+    Belongs to one thread. In a forked child it makes a new connection.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._connection: Any = None
+        self._sock: Any = None
+        self._timeout: float | None = None  # seconds, of the connection
+        self._pid = 0
+        self._poll: Callable[[], object] = bool  # true if a read would return at once
+        self._owed = 0  # replies that the server still owes
+        self.reader = pool.implementation.ReplyReader()
+        self.commands = pool.implementation.CommandBuffer(pool.default)
+
+    # ---- connection ----
+
+    def _connect(self) -> Any:
+        """The socket, ready for a new command."""
+        if self._connection is not None:
+            if self._pid == os.getpid() and not self._owed and not self._stale():
+                return self._sock
+            self.drop()
+        self._pid = os.getpid()
+        self.reader.reset()
+        self._owed = 0
+        connection = redis_py.borrow(self._pool.connections)
+        self._connection = connection
+        self._sock = redis_py.raw_socket(connection)
+        self._timeout = connection.socket_timeout
+        self._poll = _poller(self._sock)
+        return self._sock
+
+    def _stale(self) -> bool:
+        """Whether the server has closed the connection, or said something that nobody asked for."""
+        return bool(self.reader.unread or self._poll())
+
+    def drop(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self._owed = 0
+        if self._connection is not None:
+            connection, self._connection, self._sock = self._connection, None, None
+            redis_py.give_back(self._pool.connections, connection, reusable=False)
+
+    def release(self) -> None:
+        """Return the connection to redis-py's pool, in working order."""
+        if self._connection is not None:
+            if self._owed or self.reader.unread or self._pid != os.getpid():
+                self.drop()
+            else:
+                self._set_timeout(0.0)
+                connection, self._connection, self._sock = self._connection, None, None
+                redis_py.give_back(self._pool.connections, connection, reusable=True)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the next command may be sent on this connection."""
+        return not self._owed
+
+    # ---- moving bytes ----
+
+    def send(self, commands: CommandBuffer) -> None:
+        """Send the commands, and empty their buffer."""
+        sock = self._connect()
+        self._owed = commands.commands
+        with commands.view() as view, self._failing("writing to"):
+            sock.sendall(view)
+        commands.clear()
+
+    def receive(self, take: Take, wait: float) -> Any:
+        """The next reply. The server may take `wait` seconds longer than the connection's timeout."""
+        reply = take(self.reader)
+        if reply is INCOMPLETE:
+            if self._sock is None:
+                raise ConnectionError("the connection was closed before its reply came")
+            with self._failing("reading from"):
+                self._set_timeout(wait)
+                while reply is INCOMPLETE:
+                    self._fill()
+                    reply = take(self.reader)
+        self._owed -= 1
+        return reply
+
+    def pipeline(self, commands: CommandBuffer, replies: Confirmations) -> None:
+        """Send the commands by the window, and take the replies of one window while the next is under way."""
+        sock = self._connect()
+        self._owed = replies.expected
+        sent = 0
+        with commands.view() as view, self._failing("flushing to"):
+            self._set_timeout(0.0)
+            try:
+                while sent < len(view):
+                    sock.sendall(view[sent : sent + WINDOW])
+                    sent += WINDOW
+                    while self._poll() and not replies.take(self.reader):
+                        self._fill()
+            except OSError:
+                self._read_what_arrived(replies)
+                raise
+            while not replies.take(self.reader):
+                self._fill()
+        self._owed = 0
+
+    def _read_what_arrived(self, replies: Confirmations) -> None:
+        """Writing failed: take the replies that had come before."""
+        try:
+            self._sock.settimeout(0.0)
+            while not replies.take(self.reader):
+                self._fill()
+        except OSError:
+            return
+
+    def _fill(self) -> None:
+        with self.reader.get_buffer() as room:
+            received = self._sock.recv_into(room)
+        if not received:
+            raise ConnectionResetError("the server closed the connection")
+        self.reader.buffer_updated(received)
+
+    def _set_timeout(self, wait: float) -> None:
+        wanted = None if self._timeout is None else self._timeout + wait
+        if self._sock.gettimeout() != wanted:
+            self._sock.settimeout(wanted)
+
+    @contextmanager
+    def _failing(self, doing: str) -> Iterator[None]:
+        """Whatever goes wrong leaves the connection in an unknown state, so it is dropped."""
+        try:
+            yield
+        except socket.timeout as error:
+            self.drop()
+            raise TimeoutError(f"timeout while {doing} Redis pool {self._pool.name!r}") from error
+        except OSError as error:
+            self.drop()
+            raise ConnectionError(f"error while {doing} Redis pool {self._pool.name!r}: {error}") from error
+        except BaseException:
+            self.drop()
+            raise
+
+
+def _poller(sock: Any) -> Callable[[], object]:
+    """Asks whether a read of the socket would return at once: there are bytes, or the other side has closed."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        ready: Callable[[], object] = partial(poll.poll, 0)
+    else:
+
+        def ready() -> object:
+            return select.select([sock], [], [], 0)[0]
+
+    decrypted = getattr(sock, "pending", None)  # TLS: bytes that were read from the socket already
+    return ready if decrypted is None else lambda: decrypted() or ready()
+
+
+class Pool:
+    """The connections to one Redis, and a few links over them that are ready to be used.
+
+    Threads may share it.
+
+    Attributes:
+        name: as it was registered.
+        connections: redis-py's pool.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connections: Any,
+        *,
+        owned: bool,
+        implementation: Implementation,
+        default: Callable[[Any], Any] | None,
+    ) -> None:
+        self.name = name
+        self.connections = connections
+        self.implementation = implementation
+        self.default = default
+        self._owned = owned
+        self._idle: list[Link] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take_link(self) -> Link:
+        self._check_open()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Link(self)
+
+    def return_link(self, link: Link) -> None:
+        if not link.in_order:
+            link.drop()
+        with self._lock:
+            if not self._closed and len(self._idle) < _IDLE_LINKS:
+                self._idle.append(link)
+                return
+        link.release()
+
+    def new_link(self) -> Link:
+        """A link that one owner keeps."""
+        self._check_open()
+        return Link(self)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise FluxaError("the engine is closed; validate the registry again for a new one")
+
+    def run(self, flow: Flow[T]) -> T:
+        """The result of a flow, on a link of its own."""
+        link = self.take_link()
+        try:
+            return drive(flow, link)
+        finally:
+            self.return_link(link)
+
+    def close(self) -> None:
+        """Return or close all connections. Closes redis-py's pool as well, unless the user handed it in."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for link in idle:
+            link.release()
+        if self._owned:
+            self.connections.disconnect()
+
+
+def drive(flow: Flow[T], link: Link, handler: Callable[[Sequence[Any]], object] | None = None) -> T:
+    """Run a flow to its end. `handler` is called with the events that it delivers."""
+    try:
+        step = next(flow)
+        while True:
+            try:
+                outcome = perform(step, link, handler)
+            except BaseException as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(outcome)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    except RuntimeError as error:
+        if isinstance(error.__cause__, StopIteration):  # a handler raised it, and a generator can't pass it on
+            raise error.__cause__ from None
+        raise
+    finally:
+        if not link.in_order:
+            link.drop()
+
+
+def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | None) -> Any:
+    """Do what one step asks for."""
+    kind = type(step)
+    if kind is Receive:
+        return link.receive(step.take, step.wait)
+    if kind is Send:
+        return link.send(step.commands)
+    if kind is Deliver and handler is not None:
+        handler(step.events)
+        return None
+    if kind is Pipeline:
+        return link.pipeline(step.commands, step.confirmations)
+    if kind is Pause:
+        return time.sleep(step.seconds)
+    if kind is Disconnect:
+        return link.drop()
+    raise TypeError(f"a flow asked for {step!r}, which nobody here can do")
