@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 
+from . import protocol
 from .errors import FlushError
-from .flows.publish import FlushResult, PoolFlush, settle_flush
+from .flows.publish import FlushResult, PoolFlush, retain, settle_flush
 from .protocol.commands import entry_head
 from .transport.sync import Pool
 
@@ -25,11 +26,11 @@ class EventFlusher:
         indexes = {pool.name: index for index, pool in enumerate(used)}
         self._pools = used
         self._buffers = [pool.implementation.CommandBuffer(pool.default) for pool in used]
-        if used:
-            routes = {stream: (entry_head(stream), indexes[pool]) for stream, pool in streams.items()}
-            self._writer = used[0].implementation.EventWriter(routes, self._buffers)
-            # The same call as the method below, without its frame: this is the hot path.
-            self.publish = self._writer.publish  # type: ignore[method-assign]
+        self._refused: list[set[int]] = [set() for _ in used]  # by the last flush: their places in the buffers
+        routes = {stream: (entry_head(stream), indexes[pool]) for stream, pool in streams.items()}
+        self._writer = protocol.default.EventWriter(routes, self._buffers)
+        # The same call as the method below, without its frame: this is the hot path.
+        self.publish = self._writer.publish  # type: ignore[method-assign]
 
     def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
         """Collect one event. It is serialised now, so a change to `body` afterwards is not seen.
@@ -71,36 +72,38 @@ class EventFlusher:
             PoolFlush(pool.name, buffer, pool.implementation.Confirmations(buffer.commands))
             for pool, buffer in zip(self._pools, self._buffers, strict=True)
         ]
-        if not flushes:
-            return FlushResult((), ())
         try:
             for pool, flush in zip(self._pools, flushes, strict=True):
                 if flush.replies.expected:
                     pool.run(flush.flow())
         except BaseException:  # Ctrl-C, for one: what was confirmed must not be sent again
             with suppress(FlushError):
-                settle_flush(flushes, self._writer)
+                self._settle(flushes)
             raise
+        return self._settle(flushes)
+
+    def _settle(self, flushes: list[PoolFlush]) -> FlushResult:
+        # What stays moves up to the front: the refused ones, and those without a reply, which come behind them.
+        self._refused = [set(range(len(flush.replies.errors))) for flush in flushes]
         return settle_flush(flushes, self._writer)
 
-    def discard_refused(self, error: FlushError) -> int:
+    def discard_refused(self) -> int:
         """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
-
-        Args:
-            error: what the last `flush` raised; nothing was published or flushed since.
 
         Returns:
             How many events were dropped.
         """
-        raise NotImplementedError
+        refused, self._refused = self._refused, [set() for _ in self._buffers]
+        retain(self._buffers, self._writer, lambda index, place: place not in refused[index])
+        return sum(map(len, refused))
 
     def clear(self) -> int:
         """Drop all collected events. Returns how many there were."""
         dropped = len(self)
         for buffer in self._buffers:
             buffer.clear()
-        if self._buffers:
-            self._writer.restart(())
+        self._refused = [set() for _ in self._buffers]
+        self._writer.restart(())
         return dropped
 
     def __enter__(self) -> EventFlusher:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorR
 from .replies import error_of
 from .steps import Flow, Pipeline, ask
 
-__all__ = ["FlushResult", "PoolFlush", "publish", "settle_flush"]
+__all__ = ["FlushResult", "PoolFlush", "publish", "retain", "settle_flush"]
 
 Order = Sequence[tuple[int, int]]
 """Runs of (index of the pool, number of events), in the order of publishing."""
@@ -82,14 +82,11 @@ class FlushResult(Sequence[str]):
             return list(self._replies[0].ids())  # type: ignore[arg-type]
         confirmed = [iter(reply.ids()) for reply in self._replies]
         refused = [{position for position, _ in reply.errors} for reply in self._replies]
-        seen = [0] * len(self._replies)
-        ids: list[str] = []
-        for index, count in self._order:
-            for position in range(seen[index], min(seen[index] + count, self._replies[index].received)):
-                if position not in refused[index]:
-                    ids.append(next(confirmed[index]))  # type: ignore[arg-type]
-            seen[index] += count
-        return ids
+        return [
+            next(confirmed[index])  # type: ignore[misc]
+            for _, index, place in _events(self._order, len(self._replies))
+            if place < self._replies[index].received and place not in refused[index]
+        ]
 
     def __getitem__(self, index: Any) -> Any:
         return self.ids[index]
@@ -111,60 +108,60 @@ def settle_flush(flushes: Sequence[PoolFlush], writer: EventWriter) -> FlushResu
             flush.buffer.clear()
         writer.restart(())
         return result
-    account = _Account(order, flushes)
-    for flush, kept in zip(flushes, account.kept, strict=True):
-        flush.buffer.keep(kept)
-    writer.restart(account.order)
-    raise FlushError(result, account.refused, account.unconfirmed)
+    refusals = [dict(flush.replies.errors) for flush in flushes]
+    refused = list(_refused(order, flushes, refusals))
+    unconfirmed = list(_unconfirmed(order, flushes))
+
+    def is_kept(index: int, place: int) -> bool:
+        return place in refusals[index] or place >= flushes[index].replies.received
+
+    retain([flush.buffer for flush in flushes], writer, is_kept)
+    raise FlushError(result, refused, unconfirmed)
 
 
-@dataclass(slots=True)
-class _Account:
-    """What was not confirmed, by position in the order of publishing."""
+def _refused(
+    order: Order, flushes: Sequence[PoolFlush], refusals: Sequence[Mapping[int, str]]
+) -> Iterator[RefusedEvent]:
+    streams = [
+        dict(zip(messages, flush.buffer.keys(messages), strict=True))
+        for flush, messages in zip(flushes, refusals, strict=True)
+    ]
+    for position, index, place in _events(order, len(flushes)):
+        message = refusals[index].get(place)
+        if message is not None:
+            yield RefusedEvent(position, streams[index][place], flushes[index].pool, error_of(ErrorReply(message)))
 
-    runs: Order
-    flushes: Sequence[PoolFlush]
-    refused: list[RefusedEvent] = field(default_factory=list)
-    unconfirmed: list[UnconfirmedEvents] = field(default_factory=list)
-    kept: list[list[int]] = field(default_factory=list)
-    order: list[tuple[int, int]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.kept = [[] for _ in self.flushes]
-        refusals = [dict(flush.replies.errors) for flush in self.flushes]
-        streams = [
-            dict(zip(refused, flush.buffer.keys(refused), strict=True))
-            for flush, refused in zip(self.flushes, refusals, strict=True)
-        ]
-        lost: list[list[int]] = [[] for _ in self.flushes]
-        for position, index, place in self._events():
-            if place in refusals[index]:
-                error = error_of(ErrorReply(refusals[index][place]))
-                self.refused.append(
-                    RefusedEvent(position, streams[index][place], self.flushes[index].pool, error)
-                )
-            elif place >= self.flushes[index].replies.received:
-                lost[index].append(position)
-            else:
-                continue
-            self._keep(index, place)
-        for flush, positions in zip(self.flushes, lost, strict=True):
-            if positions and flush.error is not None:
-                self.unconfirmed.append(UnconfirmedEvents(flush.pool, positions, flush.error))
+def _unconfirmed(order: Order, flushes: Sequence[PoolFlush]) -> Iterator[UnconfirmedEvents]:
+    lost: list[list[int]] = [[] for _ in flushes]
+    for position, index, place in _events(order, len(flushes)):
+        if place >= flushes[index].replies.received:
+            lost[index].append(position)
+    for flush, positions in zip(flushes, lost, strict=True):
+        if positions and flush.error is not None:
+            yield UnconfirmedEvents(flush.pool, positions, flush.error)
 
-    def _events(self) -> Iterator[tuple[int, int, int]]:
-        """(position in the order of publishing, index of the pool, place in its buffer)"""
-        position = 0
-        places = [0] * len(self.flushes)
-        for index, count in self.runs:
-            for _ in range(count):
-                yield position, index, places[index]
-                position += 1
-                places[index] += 1
 
-    def _keep(self, index: int, place: int) -> None:
-        self.kept[index].append(place)
-        if self.order and self.order[-1][0] == index:
-            self.order[-1] = (index, self.order[-1][1] + 1)
-        else:
-            self.order.append((index, 1))
+def retain(buffers: Sequence[CommandBuffer], writer: EventWriter, is_kept: Callable[[int, int], bool]) -> None:
+    """Drop all events but those for which `is_kept` (index of the buffer, place in it) is true; the order stays."""
+    kept: list[list[int]] = [[] for _ in buffers]
+    runs: list[tuple[int, int]] = []
+    for _, index, place in _events(writer.order, len(buffers)):
+        if is_kept(index, place):
+            kept[index].append(place)
+            before = runs.pop()[1] if runs and runs[-1][0] == index else 0
+            runs.append((index, before + 1))
+    for buffer, places in zip(buffers, kept, strict=True):
+        buffer.keep(places)
+    writer.restart(runs)
+
+
+def _events(order: Order, pools: int) -> Iterator[tuple[int, int, int]]:
+    """(position in the order of publishing, index of the pool, place in its buffer) of every event."""
+    position = 0
+    places = [0] * pools
+    for index, count in order:
+        for _ in range(count):
+            yield position, index, places[index]
+            position += 1
+            places[index] += 1

@@ -1,1 +1,428 @@
-def convert(value, wanted): raise NotImplementedError
+"""Plain values, as they come out of msgpack, turned into the types that a caller asks for.
+
+Classes of msgspec, pydantic and attrs are built by their own library. Everything else is done here, without either:
+dataclasses, TypedDict, NamedTuple, enums, unions, Literal, the built-in containers, datetime, timedelta, UUID, Decimal.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import datetime
+import decimal
+import enum
+import types
+import typing
+import uuid
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ..errors import SerializationError
+
+__all__ = ["convert"]
+
+Converter = Callable[[Any], Any]
+
+
+def convert(value: object, wanted: Any) -> Any:
+    """`value` as a `wanted`.
+
+    Raises:
+        SerializationError: if it isn't one; names the place. TypeError: if `wanted` is not a type that is understood.
+    """
+    try:
+        converter = _cached(wanted)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        converter = _converter(wanted)
+    return converter(value)
+
+
+def _mismatch(value: object, expected: str) -> SerializationError:
+    return SerializationError(f"expected {expected}, not {type(value).__name__}")
+
+
+def _name(wanted: Any) -> str:
+    return getattr(wanted, "__qualname__", None) or str(wanted)
+
+
+def _converter(wanted: Any) -> Converter:
+    """How values become a `wanted`."""
+    if wanted is Any or wanted is object:
+        return lambda value: value
+    if wanted is None or wanted is type(None):
+        return _exactly(type(None), "None")
+    origin = get_origin(wanted)
+    if origin in (typing.Annotated, typing.Required, typing.NotRequired, typing.ReadOnly if _HAS_READ_ONLY else None):
+        return _cached(get_args(wanted)[0])
+    if origin in (typing.Union, types.UnionType):
+        return _union(get_args(wanted))
+    if origin is typing.Literal:
+        return _literal(get_args(wanted))
+    if isinstance(wanted, typing.NewType):
+        return _cached(wanted.__supertype__)
+    if isinstance(wanted, typing.TypeVar):
+        return lambda value: value
+    base = origin or wanted
+    if not isinstance(base, type):
+        raise TypeError(f"unserialize() can't make {wanted!r}: it is not a type")
+    special = _by_library(wanted, base) or _by_class(wanted, base)
+    if special is None:
+        raise TypeError(f"unserialize() can't make {_name(wanted)} of a msgpack value")
+    return special
+
+
+_HAS_READ_ONLY = hasattr(typing, "ReadOnly")
+_cached = lru_cache(maxsize=1024)(_converter)
+
+
+def _by_library(wanted: Any, base: type) -> Converter | None:
+    """The class's own library, if it has one."""
+    if hasattr(base, "__struct_encode_fields__"):
+        return _msgspec(wanted)
+    if hasattr(base, "__pydantic_validator__"):
+        return _pydantic(wanted)
+    if hasattr(base, "__attrs_attrs__"):
+        fields = [(one.name, one.alias or one.name, one.default is _attrs_nothing()) for one in base.__attrs_attrs__]
+        return _record(wanted, base, fields)
+    return None
+
+
+def _by_class(wanted: Any, base: type) -> Converter | None:
+    if dataclasses.is_dataclass(base):
+        fields = [
+            (one.name, one.name, one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING)
+            for one in dataclasses.fields(base)
+            if one.init
+        ]
+        return _record(wanted, base, fields)
+    if typing.is_typeddict(base):
+        return _typed_dict(base)
+    if issubclass(base, tuple) and hasattr(base, "_fields"):
+        return _named_tuple(base)
+    if issubclass(base, enum.Enum):
+        return _enum(base)
+    if base in _SCALARS:
+        return _SCALARS[base]
+    return _container(wanted, base)
+
+
+# ---- scalars ------------------------------------------------------------------------------------------
+
+
+def _exactly(kind: type, name: str) -> Converter:
+    def convert_exactly(value: Any) -> Any:
+        if type(value) is not kind:
+            raise _mismatch(value, name)
+        return value
+
+    return convert_exactly
+
+
+def _float(value: Any) -> float:
+    if type(value) not in (float, int):
+        raise _mismatch(value, "float")
+    return float(value)
+
+
+def _bytearray(value: Any) -> bytearray:
+    if type(value) is not bytes:
+        raise _mismatch(value, "bytes")
+    return bytearray(value)
+
+
+def _datetime(value: Any) -> datetime.datetime:
+    if isinstance(value, datetime.datetime):
+        return value
+    if type(value) is str:
+        try:
+            parsed = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            raise SerializationError(f"{value!r} is not an ISO 8601 date and time") from None
+        if parsed.tzinfo is None:
+            raise SerializationError(f"{value!r} has no time zone")
+        return parsed
+    raise _mismatch(value, "datetime")
+
+
+def _date(value: Any) -> datetime.date:
+    if isinstance(value, datetime.datetime):
+        return value.date()
+    if type(value) is str:
+        try:
+            return datetime.date.fromisoformat(value)
+        except ValueError:
+            raise SerializationError(f"{value!r} is not an ISO 8601 date") from None
+    raise _mismatch(value, "date")
+
+
+def _timedelta(value: Any) -> datetime.timedelta:
+    if type(value) is not int:  # Go's time.Duration: nanoseconds
+        raise _mismatch(value, "a duration in nanoseconds")
+    return datetime.timedelta(microseconds=value // 1000)
+
+
+def _uuid(value: Any) -> uuid.UUID:
+    try:
+        if type(value) is str:
+            return uuid.UUID(value)
+        if type(value) is bytes and len(value) == 16:
+            return uuid.UUID(bytes=value)
+    except ValueError:
+        raise SerializationError(f"{value!r} is not a UUID") from None
+    raise _mismatch(value, "UUID")
+
+
+def _decimal(value: Any) -> decimal.Decimal:
+    if type(value) not in (str, int, float):
+        raise _mismatch(value, "Decimal")
+    try:
+        return decimal.Decimal(str(value))
+    except decimal.InvalidOperation:
+        raise SerializationError(f"{value!r} is not a decimal number") from None
+
+
+_SCALARS: dict[type, Converter] = {
+    **{kind: _exactly(kind, kind.__name__) for kind in (str, int, bool, bytes, complex)},
+    float: _float,
+    bytearray: _bytearray,
+    datetime.datetime: _datetime,
+    datetime.date: _date,
+    datetime.timedelta: _timedelta,
+    uuid.UUID: _uuid,
+    decimal.Decimal: _decimal,
+}
+
+
+def _enum(wanted: type[enum.Enum]) -> Converter:
+    def to_enum(value: Any) -> Any:
+        try:
+            return wanted(value)
+        except ValueError:
+            raise SerializationError(f"{value!r} is not a value of {wanted.__qualname__}") from None
+
+    return to_enum
+
+
+def _literal(values: tuple[Any, ...]) -> Converter:
+    def to_literal(value: Any) -> Any:
+        for one in values:
+            if type(one) is type(value) and one == value:
+                return value
+        raise SerializationError(f"expected one of {values!r}, not {value!r}")
+
+    return to_literal
+
+
+def _union(members: tuple[Any, ...]) -> Converter:
+    converters = [_cached(member) for member in members]
+    expected = " or ".join(_name(member) for member in members)
+
+    def to_union(value: Any) -> Any:
+        refusal: SerializationError | None = None
+        for converter in converters:
+            try:
+                return converter(value)
+            except SerializationError as error:
+                if refusal is None or error._steps:  # one that got inside says more
+                    refusal = error
+        if refusal is not None and refusal._steps:
+            raise refusal
+        raise _mismatch(value, expected)
+
+    # None first: it is the cheapest, and no other member takes it.
+    converters.sort(key=lambda converter: converter is not _cached(None))
+    return to_union
+
+
+# ---- containers ---------------------------------------------------------------------------------------
+
+_LISTS = {
+    list: list,
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Collection: list,
+    collections.abc.Iterable: list,
+    set: set,
+    frozenset: frozenset,
+    collections.abc.Set: frozenset,
+    collections.abc.MutableSet: set,
+    collections.deque: collections.deque,
+}
+_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+def _container(wanted: Any, base: type) -> Converter | None:
+    arguments = get_args(wanted)
+    if base in _LISTS:
+        return _items(_LISTS[base], _cached(arguments[0] if arguments else Any), _name(wanted))
+    if base is tuple:
+        if not arguments or arguments[-1] is ...:
+            return _items(tuple, _cached(arguments[0] if arguments else Any), _name(wanted))
+        return _fixed_tuple(wanted, [_cached(argument) for argument in arguments])
+    if base in _MAPPINGS:
+        key, value = arguments or (Any, Any)
+        return _mapping(_cached(key), _cached(value), _name(wanted))
+    return None
+
+
+def _at(converter: Converter, value: Any, owner: Any, step: str) -> Any:
+    try:
+        return converter(value)
+    except SerializationError as error:
+        error._inside(owner, step)
+        raise
+
+
+def _items(build: Callable[[Any], Any], converter: Converter, name: str) -> Converter:
+    def to_items(value: Any) -> Any:
+        if type(value) is not list and type(value) is not tuple:
+            raise _mismatch(value, name)
+        return build([_at(converter, item, value, f"[{position}]") for position, item in enumerate(value)])
+
+    return to_items
+
+
+def _fixed_tuple(wanted: Any, converters: list[Converter]) -> Converter:
+    def to_tuple(value: Any) -> Any:
+        if type(value) is not list and type(value) is not tuple:
+            raise _mismatch(value, _name(wanted))
+        if len(value) != len(converters):
+            raise SerializationError(f"expected {len(converters)} items, not {len(value)}")
+        pairs = enumerate(zip(converters, value, strict=True))
+        return tuple(_at(converter, item, value, f"[{position}]") for position, (converter, item) in pairs)
+
+    return to_tuple
+
+
+def _mapping(key: Converter, item: Converter, name: str) -> Converter:
+    def to_mapping(value: Any) -> Any:
+        if type(value) is not dict:
+            raise _mismatch(value, name)
+        return {
+            _at(key, one, value, f" key {one!r}"): _at(item, other, value, f"[{one!r}]")
+            for one, other in value.items()
+        }
+
+    return to_mapping
+
+
+# ---- records ------------------------------------------------------------------------------------------
+
+
+def _hints(base: type) -> dict[str, Any]:
+    return get_type_hints(base, include_extras=True)
+
+
+def _record(wanted: Any, base: type, fields: list[tuple[str, str, bool]]) -> Converter:
+    """A class that is called with its fields: (name on the wire, argument, whether it must be there)."""
+    parameters = dict(zip(getattr(base, "__parameters__", ()), get_args(wanted), strict=False))
+    plan: list[tuple[str, str, bool, Converter]] | None = None
+
+    def to_record(value: Any) -> Any:
+        nonlocal plan
+        if plan is None:  # made late, so that a class may refer to itself
+            hints = _hints(base)
+            plan = [
+                (name, argument, required, _cached(parameters.get(hint := hints.get(name, Any), hint)))
+                for name, argument, required in fields
+            ]
+        if type(value) is not dict:
+            raise _mismatch(value, _name(wanted))
+        arguments = {}
+        for name, argument, required, converter in plan:
+            if name in value:
+                arguments[argument] = _at(converter, value[name], value, f".{name}")
+            elif required:
+                raise SerializationError(f"{_name(wanted)} needs a field {name!r}, which is not there")
+        try:
+            return base(**arguments)
+        except (ValueError, TypeError) as error:
+            raise SerializationError(f"{_name(wanted)} refused its fields: {error}") from error
+
+    return to_record
+
+
+def _typed_dict(base: Any) -> Converter:
+    plan: dict[str, Converter] | None = None
+
+    def to_typed_dict(value: Any) -> Any:
+        nonlocal plan
+        if plan is None:
+            plan = {name: _cached(hint) for name, hint in _hints(base).items()}
+        if type(value) is not dict:
+            raise _mismatch(value, _name(base))
+        for name in sorted(base.__required_keys__):
+            if name not in value:
+                raise SerializationError(f"{_name(base)} needs a key {name!r}, which is not there")
+        return {
+            name: _at(plan[name], item, value, f"[{name!r}]") if name in plan else item for name, item in value.items()
+        }
+
+    return to_typed_dict
+
+
+def _named_tuple(base: Any) -> Converter:
+    """Written as an array; a map keyed by field name, as Go writes a struct, is read as well."""
+    plan: list[tuple[str, Converter]] | None = None
+
+    def to_named_tuple(value: Any) -> Any:
+        nonlocal plan
+        if plan is None:
+            hints = _hints(base)
+            plan = [(name, _cached(hints.get(name, Any))) for name in base._fields]
+        if type(value) is dict:
+            given = {name: _at(one, value[name], value, f".{name}") for name, one in plan if name in value}
+        elif type(value) in (list, tuple) and len(value) <= len(plan):
+            pairs = zip(plan, value, strict=False)
+            given = {name: _at(one, item, value, f".{name}") for (name, one), item in pairs}
+        else:
+            raise _mismatch(value, f"{_name(base)} of {len(plan)} fields")
+        try:
+            return base(**given)
+        except TypeError as error:
+            raise SerializationError(f"{_name(base)} refused its fields: {error}") from error
+
+    return to_named_tuple
+
+
+# ---- libraries ----------------------------------------------------------------------------------------
+
+
+def _msgspec(wanted: Any) -> Converter:
+    import msgspec
+
+    def to_struct(value: Any) -> Any:
+        try:
+            return msgspec.convert(value, wanted)
+        except msgspec.ValidationError as error:
+            raise SerializationError(f"{_name(wanted)} refused its fields: {error}") from error
+
+    return to_struct
+
+
+def _pydantic(wanted: Any) -> Converter:
+    import pydantic
+
+    adapter = pydantic.TypeAdapter(wanted)
+
+    def to_model(value: Any) -> Any:
+        try:
+            return adapter.validate_python(value)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+            refusal = SerializationError(first["msg"])
+            if place:
+                refusal._inside(value, place)
+            raise refusal from error
+
+    return to_model
+
+
+def _attrs_nothing() -> object:
+    import attrs
+
+    return attrs.NOTHING
