@@ -127,7 +127,7 @@ class Event(Protocol):
     def tag(self, name: str, default: str = "") -> str:
         """The value of a tag, or `default` if the event has none of that name."""
 
-    def unserialize(self) -> Any:
+    def unserialize(self, type: Any = None) -> Any:
         """The body, decoded anew: a value that nobody else holds, unlike `body`.
 
         Raises:

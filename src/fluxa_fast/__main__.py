@@ -1,0 +1,5 @@
+"""``python -m fluxa_fast`` is the ``fluxa-fast`` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,24 @@
+"""Runs a program until it ends, or until standard input does: then whoever started us is gone, and the program goes too.
+
+Run as a script: ``python -I _guard.py program argument...``. Prints the program's process ID.
+"""
+
+import subprocess
+import sys
+import threading
+
+
+def main() -> int:
+    program = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    print(program.pid, flush=True)
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        program.kill()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return program.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

