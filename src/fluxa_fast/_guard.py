@@ -1,4 +1,4 @@
-"""Runs a program until it ends, or until standard input does: then whoever started us is gone, and the program goes too.
+"""Runs a program until it ends, or until standard input does: our parent is gone then, and the program goes too.
 
 Run as a script: ``python -I _guard.py program argument...``. Prints the program's process ID.
 """

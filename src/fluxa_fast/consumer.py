@@ -32,8 +32,8 @@ class LeftEarly(BaseException):
 class EventConsumer:
     """One consumer of the group ``consumer_group`` of a stream. Made by the broker.
 
-    An event is acknowledged and deleted only after it was handled. Whatever happens before that, it stays pending and is
-    delivered again: to this consumer at its next call, to the next one of the same name, or by `auto_claim`.
+    An event is acknowledged and deleted only after it was handled. Whatever happens before that, it stays pending and
+    is delivered again: to this consumer at its next call, to the next one of the same name, or by `auto_claim`.
 
     Belongs to one thread at a time, except for `stop` and the events' `ack`. The connection is kept from call to call.
     """
@@ -70,7 +70,8 @@ class EventConsumer:
             count: events in one batch at most.
             block: seconds (or a timedelta) to wait for an event if there is none; None: return at once; ``math.inf``:
                 wait until one comes or `stop` is called.
-            handler: is called with the events. What it raises reaches the caller unchanged, and nothing is acknowledged.
+            handler: is called with the events. What it raises reaches the caller unchanged, and nothing is
+                acknowledged.
 
         Returns:
             How many events were handled.

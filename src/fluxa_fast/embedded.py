@@ -1,7 +1,7 @@
 """A private Redis or Valkey server for demos, tests and benchmarks, which never outlives the process that started it.
 
-The server is started by a guard (`_guard`), a small process of its own that stops it as soon as its pipe to us breaks. So
-not even kill -9 leaves a server behind, on any platform.
+The server is started by a guard (`_guard`), a small process of its own that stops it as soon as its pipe to us breaks.
+So not even kill -9 leaves a server behind, on any platform.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ class EmbeddedServer:
         guard, self._guard = self._guard, None
         self.pid = 0
         if guard is not None:
-            assert guard.stdin is not None and guard.stdout is not None
+            assert guard.stdin is not None
+            assert guard.stdout is not None
             guard.stdin.close()
             guard.wait(30)
             guard.stdout.close()

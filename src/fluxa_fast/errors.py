@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .flows.publish import FlushResult
 
 __all__ = [
-    "FluxaError",
     "FlushError",
+    "FluxaError",
     "ImplementationWarning",
     "ProtocolError",
     "RefusedEvent",

@@ -64,8 +64,8 @@ class EventFlusher:
             The IDs of the events, in the order of publishing.
 
         Raises:
-            FlushError: if an event was refused or its reply was lost. It says what became of every event; those that were
-                confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
+            FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
+                were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
                 replies were lost may be published twice by that.
         """
         flushes = [

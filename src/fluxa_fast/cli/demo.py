@@ -88,7 +88,9 @@ def _on_server(console: Console, events: int, batch: int, url: str) -> bool:
     with registry.validate() as engine, redis.Redis.from_url(url) as client:
         taken = [stream for stream in STREAMS if client.exists(stream)]
         if taken:
-            raise FluxaError(f"the demo wants streams of its own, and {', '.join(taken)} exist on {url}: delete them first")
+            raise FluxaError(
+                f"the demo wants streams of its own, and {', '.join(taken)} exist on {url}: delete them first"
+            )
         broker = engine.new_context().get_event_broker()
         account = Account(bytearray(events))
         try:
@@ -178,7 +180,8 @@ def _print_verdict(console: Console, account: Account, events: int, left: int) -
         console.print(f"[green]all {events:,} events came back exactly once, unchanged[/green]")
         return
     console.print(
-        f"[red]{account.missing:,} missing, {account.twice:,} twice, {account.wrong:,} changed, {left:,} left behind[/red]"
+        f"[red]{account.missing:,} missing, {account.twice:,} twice, {account.wrong:,} changed, "
+        f"{left:,} left behind[/red]"
     )
     for example in account.examples[:5]:
         console.print(f"  {example}", markup=False)

@@ -50,6 +50,8 @@ def _cells(one: RedisStreamStatistics) -> list[str]:
         return [f"{one.len:,}", "no group", "", "", "", ""]
     lag = "unknown" if one.group.lag is None else f"{one.group.lag:,}"
     oldest = f"{one.oldest_event_seconds} s" if one.group.pending else ""
-    ago = "" if one.group.last_delivered_id == "0-0" else f"{one.group.last_delivered_duration.total_seconds():.0f} s ago"
+    ago = (
+        "" if one.group.last_delivered_id == "0-0" else f"{one.group.last_delivered_duration.total_seconds():.0f} s ago"
+    )
     consumers = ", ".join(f"{consumer.name} ({consumer.pending:,})" for consumer in one.group.consumers)
     return [f"{one.len:,}", lag, f"{one.group.pending:,}", oldest, ago, consumers]

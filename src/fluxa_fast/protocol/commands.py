@@ -7,15 +7,30 @@ A command is a tuple of arguments for `CommandBuffer.command`; XADD, the hot one
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from ..errors import SerializationError
-from .interface import EntryHead
 from .resp import argument_bytes, bulk
 
 References = Literal["KEEPREF", "DELREF", "ACKED"]
 Argument = str | bytes | int
 Command = tuple[Argument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryHead:
+    """The part of an XADD that is the same for all entries of one stream, built once by `entry_head`.
+
+    Attributes:
+        stream: the name of the stream.
+        prefix: the RESP of the command's name, key, options and ID.
+        arguments: how many arguments `prefix` holds.
+    """
+
+    stream: str
+    prefix: bytes
+    arguments: int
 
 
 def entry_head(
@@ -95,20 +110,27 @@ def _trimming(maxlen: int | None, minid: Argument | None, approximate: bool, lim
     return arguments
 
 
-class StreamCommands:
+class StreamCommands(Protocol):
     """Appends the stream commands to a buffer. Mixed into the `CommandBuffer` of both implementations."""
 
     __slots__ = ()
 
     def command(self, *arguments: object) -> None:
-        raise TypeError("StreamCommands needs a CommandBuffer beside it")
+        """Append any command: str, bytes-like, int or float arguments.
+
+        Raises:
+            TypeError: for an argument of another type.
+            ValueError: if there are no arguments.
+        """
 
     def entry(self, head: EntryHead, body: object = None, tags: Mapping[str, str] | None = None) -> None:
-        raise TypeError("StreamCommands needs a CommandBuffer beside it")
+        """Append an XADD: `head`, then the body packed as field ``s`` (unless it is None), then the tags.
 
-    def xadd(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, **options: Any
-    ) -> None:
+        Raises:
+            SerializationError: if the body or a tag can't be written, or if there is neither; names the place.
+        """
+
+    def xadd(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, **options: Any) -> None:
         """Append an XADD with the options of `entry_head`."""
         head = entry_head(stream, **options)
         try:
@@ -144,9 +166,7 @@ class StreamCommands:
             arguments.append("NOACK")
         self.command(*arguments, "STREAMS", *streams.keys(), *streams.values())
 
-    def xread(
-        self, streams: Mapping[str, Argument], *, count: int | None = None, block: int | None = None
-    ) -> None:
+    def xread(self, streams: Mapping[str, Argument], *, count: int | None = None, block: int | None = None) -> None:
         """``XREAD [COUNT n] [BLOCK ms] STREAMS key... id...``"""
         self.command("XREAD", *_reading(count, block), "STREAMS", *streams.keys(), *streams.values())
 
@@ -163,7 +183,14 @@ class StreamCommands:
         self.command("XDEL", stream, *ids)
 
     def xautoclaim(
-        self, stream: str, group: str, consumer: str, min_idle: int, cursor: Argument = "0-0", *, count: int | None = None
+        self,
+        stream: str,
+        group: str,
+        consumer: str,
+        min_idle: int,
+        cursor: Argument = "0-0",
+        *,
+        count: int | None = None,
     ) -> None:
         """``XAUTOCLAIM key group consumer min-idle-ms cursor [COUNT n]`` (Redis 6.2)"""
         self.command("XAUTOCLAIM", stream, group, consumer, min_idle, cursor, *_count(count))

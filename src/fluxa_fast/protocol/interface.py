@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol, final, runtime_checkable
 
+from .commands import EntryHead, StreamCommands
 from .plain import Default
 
 __all__ = [
@@ -39,7 +40,7 @@ class Incomplete:
         return "INCOMPLETE"
 
 
-INCOMPLETE: Final = Incomplete()
+INCOMPLETE: Final[Incomplete] = Incomplete()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +57,6 @@ class ErrorReply:
     def code(self) -> str:
         """The first word: NOGROUP, WRONGTYPE, OOM..."""
         return self.message.partition(" ")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class EntryHead:
-    """The part of an XADD that is the same for all entries of one stream, built once by `entry_head`.
-
-    Attributes:
-        stream: the name of the stream.
-        prefix: the RESP of the command's name, key, options and ID.
-        arguments: how many arguments `prefix` holds.
-    """
-
-    stream: str
-    prefix: bytes
-    arguments: int
 
 
 class Event(Protocol):
@@ -165,7 +151,7 @@ class EventBatch:
     dropped: int = 0
 
 
-class CommandBuffer(Protocol):
+class CommandBuffer(StreamCommands, Protocol):
     """RESP commands in one growing buffer, ready to be sent.
 
     A call that fails leaves the buffer as it was, byte for byte. While a view of the buffer is held
@@ -186,36 +172,12 @@ class CommandBuffer(Protocol):
     def commands(self) -> int:
         """Commands in the buffer."""
 
-    def command(self, *arguments: object) -> None:
-        """Append any command: str, bytes-like, int or float arguments.
-
-        Raises:
-            TypeError: for an argument of another type.
-            ValueError: if there are no arguments.
-        """
-
-    def entry(self, head: EntryHead, body: object = None, tags: Mapping[str, str] | None = None) -> None:
-        """Append an XADD: `head`, then the body packed as field ``s`` (unless it is None), then the tags.
-
-        Raises:
-            SerializationError: if the body or a tag can't be written, or if there is neither; names the place.
-        """
-
     def acknowledge(self, stream: str, group: str, events: Iterable[Any]) -> int:
         """Append XACK and XDEL for those of the events that are not acknowledged yet; nothing if there are none.
 
         Returns:
             How many events were named.
         """
-
-    def xadd(
-        self,
-        stream: str,
-        body: object = None,
-        tags: Mapping[str, str] | None = None,
-        **options: Any,
-    ) -> None:
-        """Append an XADD with any of the options of `entry_head`."""
 
     def keep(self, positions: Iterable[int]) -> None:
         """Drop all commands but those at `positions` (counted from 0, ascending)."""
@@ -316,9 +278,7 @@ class ReplyReader(Protocol):
     def read_streams(self, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
         """The reply of XREADGROUP or XREAD."""
 
-    def read_claimed(
-        self, stream: str, acknowledge: Acknowledge | None = None
-    ) -> EventBatch | ErrorReply | Incomplete:
+    def read_claimed(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
         """The reply of XAUTOCLAIM (without JUSTID) for that stream."""
 
     def read_range(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:

@@ -31,8 +31,7 @@ _short.maxother = _short.maxstring = _short.maxlong = 40
 # ---- meaning ------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
-def fields_of(cls: type) -> tuple[tuple[str, str], ...] | None:
+def _fields_of(cls: Any) -> tuple[tuple[str, str], ...] | None:
     """The (attribute, name on the wire) pairs of a class that is written as a map, or None for other classes.
 
     Knows dataclasses, msgspec.Struct, attrs and pydantic classes by what they carry, without importing them.
@@ -40,12 +39,15 @@ def fields_of(cls: type) -> tuple[tuple[str, str], ...] | None:
     if dataclasses.is_dataclass(cls):
         return tuple((field.name, field.name) for field in dataclasses.fields(cls))
     if hasattr(cls, "__struct_encode_fields__"):  # msgspec.Struct
-        return tuple(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))  # type: ignore[attr-defined]
+        return tuple(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
     if hasattr(cls, "__attrs_attrs__"):
         return tuple((attribute.name, attribute.name) for attribute in cls.__attrs_attrs__)
     if hasattr(cls, "__pydantic_fields__"):
         return tuple((name, name) for name in cls.__pydantic_fields__)
     return None
+
+
+fields_of: Callable[[Any], tuple[tuple[str, str], ...] | None] = lru_cache(maxsize=1024)(_fields_of)
 
 
 def extension_of(value: object) -> tuple[int, bytes] | None:
@@ -189,7 +191,9 @@ def int_too_large(value: object) -> SerializationError:
 
 
 def naive_datetime(value: object) -> SerializationError:
-    return SerializationError(f"datetime {short(value)} has no time zone; use one with tzinfo, such as datetime.now(UTC)")
+    return SerializationError(
+        f"datetime {short(value)} has no time zone; use one with tzinfo, such as datetime.now(UTC)"
+    )
 
 
 def surrogates(error: UnicodeEncodeError) -> SerializationError:

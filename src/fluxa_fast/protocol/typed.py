@@ -55,7 +55,7 @@ def _converter(wanted: Any) -> Converter:
     if wanted is None or wanted is type(None):
         return _exactly(type(None), "None")
     origin = get_origin(wanted)
-    if origin in (typing.Annotated, typing.Required, typing.NotRequired, typing.ReadOnly if _HAS_READ_ONLY else None):
+    if origin in _WRAPPERS:
         return _cached(get_args(wanted)[0])
     if origin in (typing.Union, types.UnionType):
         return _union(get_args(wanted))
@@ -74,7 +74,7 @@ def _converter(wanted: Any) -> Converter:
     return special
 
 
-_HAS_READ_ONLY = hasattr(typing, "ReadOnly")
+_WRAPPERS = {typing.Annotated, typing.Required, typing.NotRequired, getattr(typing, "ReadOnly", typing.Required)}
 _cached = lru_cache(maxsize=1024)(_converter)
 
 
@@ -302,8 +302,7 @@ def _mapping(key: Converter, item: Converter, name: str) -> Converter:
         if type(value) is not dict:
             raise _mismatch(value, name)
         return {
-            _at(key, one, value, f" key {one!r}"): _at(item, other, value, f"[{one!r}]")
-            for one, other in value.items()
+            _at(key, one, value, f" key {one!r}"): _at(item, other, value, f"[{one!r}]") for one, other in value.items()
         }
 
     return to_mapping

@@ -93,8 +93,9 @@ def _sentinel_pool(spec: PoolSpec, options: dict[str, Any]) -> Any:
     if not sentinels:
         raise ValueError("sentinels= is a list of at least one 'host:port'")
     kwargs = options.pop("sentinel_kwargs", {"socket_timeout": 1.0, "socket_connect_timeout": 1.0})
-    finder = Sentinel(sentinels, sentinel_kwargs=kwargs)
-    return finder.master_for(spec.address, db=spec.db, **options).connection_pool
+    finder = Sentinel(sentinels, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]
+    master = finder.master_for(spec.address, db=spec.db, **options)  # type: ignore[no-untyped-call]
+    return master.connection_pool
 
 
 def _host_and_port(address: str, default_port: int = 6379) -> tuple[str, int]:

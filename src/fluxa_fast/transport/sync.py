@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -158,7 +158,7 @@ class Link:
         """Whatever goes wrong leaves the connection in an unknown state, so it is dropped."""
         try:
             yield
-        except socket.timeout as error:
+        except builtins.TimeoutError as error:
             self.drop()
             raise TimeoutError(f"timeout while {doing} Redis pool {self._pool.name!r}") from error
         except OSError as error:

@@ -37,6 +37,9 @@ cdef class ReplyReader:
     cdef object value(self)
     cdef list elements(self, int64_t count)
     cdef dict pairs(self, int64_t count)
+    cdef object read_batch(self, int kind, str stream, acknowledge)
+    cdef int take_streams(self, batch, acknowledge) except -1
+    cdef int take_claimed(self, batch, str stream, acknowledge) except -1
     cdef bint peek_null(self) except -1
     cdef int take_null(self) except -1
     cdef int64_t take_array(self, expected) except? -2

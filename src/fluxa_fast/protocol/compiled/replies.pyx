@@ -10,7 +10,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, P
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.memoryview cimport PyMemoryView_FromObject
-from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memchr, memcpy, memmove
 
 from .buffer cimport FLUXA_FAST_VERSION, ByteBuffer
@@ -35,6 +35,11 @@ cdef enum:
 
     NULL_LENGTH = -1
     STREAMED_LENGTH = -3
+
+cdef enum:  # replies of stream reads
+    STREAMS         # XREADGROUP, XREAD
+    CLAIMED         # XAUTOCLAIM
+    RANGE           # XRANGE
 
 cdef enum:
     PLUS = 43       # + simple string
@@ -417,15 +422,15 @@ cdef class ReplyReader:
     # ---- decoding: replies of stream reads ----
 
     def read_streams(self, acknowledge=None):
-        return self.read_batch(None, acknowledge, self.take_streams)
+        return self.read_batch(STREAMS, None, acknowledge)
 
     def read_claimed(self, stream, acknowledge=None):
-        return self.read_batch(stream, acknowledge, self.take_claimed)
+        return self.read_batch(CLAIMED, stream, acknowledge)
 
     def read_range(self, stream, acknowledge=None):
-        return self.read_batch(stream, acknowledge, self.take_range)
+        return self.read_batch(RANGE, stream, acknowledge)
 
-    def read_batch(self, stream, acknowledge, take):
+    cdef object read_batch(self, int kind, str stream, acknowledge):
         cdef unsigned char marker
         if not self.ready():
             return INCOMPLETE
@@ -437,8 +442,12 @@ cdef class ReplyReader:
                 batch = EventBatch()
                 if self.peek_null():
                     self.take_null()
+                elif kind == STREAMS:
+                    self.take_streams(batch, acknowledge)
+                elif kind == CLAIMED:
+                    self.take_claimed(batch, stream, acknowledge)
                 else:
-                    take(batch, stream, acknowledge)
+                    self.take_entries(batch, stream, acknowledge)
         except ProtocolError:
             self.broken = True
             raise
@@ -446,7 +455,7 @@ cdef class ReplyReader:
         return batch
 
     # XREADGROUP, XREAD. RESP2: [[stream, entries], ...]; RESP3: {stream: entries, ...}; null if there is nothing
-    def take_streams(self, batch, stream, acknowledge):
+    cdef int take_streams(self, batch, acknowledge) except -1:
         cdef int64_t count
         cdef Py_ssize_t size
         cdef const unsigned char *name
@@ -465,9 +474,10 @@ cdef class ReplyReader:
                 raise refused_bytes.unexpected_reply("a stream and its entries", "an array of another length")
             name = self.take_bulk(&size, "the name of a stream")
             self.take_entries(batch, name[:size].decode("utf-8", "surrogateescape"), acknowledge)
+        return 0
 
     # XAUTOCLAIM. [cursor, entries] and, since Redis 7.0, a third element: the IDs of deleted entries
-    def take_claimed(self, batch, stream, acknowledge):
+    cdef int take_claimed(self, batch, str stream, acknowledge) except -1:
         cdef uint64_t milliseconds, sequence
         cdef int64_t count = self.take_array("a cursor and entries")
         if count != 2 and count != 3:
@@ -481,11 +491,9 @@ cdef class ReplyReader:
             while count > 0:
                 self.take_id(&milliseconds, &sequence)
                 count -= 1
+        return 0
 
-    # XRANGE. entries
-    def take_range(self, batch, stream, acknowledge):
-        self.take_entries(batch, stream, acknowledge)
-
+    # XRANGE, and what the others have
     cdef int take_entries(self, batch, str stream, acknowledge) except -1:
         cdef int64_t count
         cdef list events = batch.events

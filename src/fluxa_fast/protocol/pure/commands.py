@@ -36,7 +36,7 @@ class CommandBuffer(StreamCommands):
     def view(self) -> memoryview:
         return memoryview(self._bytes).toreadonly()
 
-    def _append(self, written: bytes, commands: int) -> None:
+    def _append(self, written: bytes | bytearray, commands: int) -> None:
         try:
             self._bytes += written
         except BufferError:
@@ -164,6 +164,9 @@ class EventWriter:
     __slots__ = ("_routes", "_run_index", "_run_length", "_runs")
 
     def __init__(self, routes: Mapping[str, tuple[EntryHead, int]], buffers: Sequence[CommandBuffer]) -> None:
+        self._runs: list[tuple[int, int]]
+        self._run_index: int
+        self._run_length: int
         self._routes = {stream: (head, index, buffers[index]) for stream, (head, index) in routes.items()}
         self.restart(())
 

@@ -112,7 +112,7 @@ class Decoder:
     # ---- replies of stream reads ----
 
     def streams(self, batch: EventBatch, acknowledge: Acknowledge | None) -> None:
-        """XREADGROUP, XREAD. RESP2: [[stream, entries], ...]; RESP3: {stream: entries, ...}; null if there is nothing"""
+        """XREADGROUP, XREAD. RESP2: [[stream, entries], ...]; RESP3: {stream: entries, ...}; null for nothing"""
         paired = self.next_marker() == b"*"
         if paired:
             count = self._take_array("an array of streams")

@@ -16,14 +16,14 @@ from .events import Event
 try:
     import hiredis
 except ImportError:  # it is an extra
-    hiredis = None  # type: ignore[assignment]
+    hiredis = None
 
 # Types that hiredis turns into the same Python values as others, and lengths that need a closer look.
 _ODD = re.compile(rb"\r\n(?:[+=(~,#|!>.;]|[$*%](?:\d{9,}|\?))")
 _ODD_LENGTH = 16  # bytes that one match can span at most
 
 
-class NotForHiredis(Exception):
+class NotForHiredisError(Exception):
     """The complete reader has to look at this reply."""
 
 
@@ -54,20 +54,20 @@ class Shortcut:
         """The reply that fills the buffer from `begin` to `end`, or INCOMPLETE.
 
         Raises:
-            NotForHiredis: if the reply is none of the ordinary ones, or if more than one is there.
+            NotForHiredisError: if the reply is none of the ordinary ones, or if more than one is there.
         """
         if self._fed < end:
             if _ODD.search(buffer, max(begin, self._fed - _ODD_LENGTH), end):
-                raise NotForHiredis
+                raise NotForHiredisError
             with memoryview(buffer) as view:
                 self._reader.feed(view[self._fed : end].tobytes())
             self._fed = end
             try:
                 self._reply = self._reader.gets()
             except Exception:
-                raise NotForHiredis from None
+                raise NotForHiredisError from None
         if self._reply is not INCOMPLETE and self._reader.has_data():
-            raise NotForHiredis
+            raise NotForHiredisError
         return self._reply
 
 
@@ -116,27 +116,27 @@ def _entries(batch: EventBatch, stream: str, listed: Any, acknowledge: Acknowled
             event = None
         else:
             if len(_list(fields)) & 1 or set(map(type, fields)) - {bytes}:
-                raise NotForHiredis
+                raise NotForHiredisError
             event = new(id, stream, fields, acknowledge)
             batch.events.append(event)
         if waited:
             idle, deliveries = waited
             if type(idle) is not int or type(deliveries) is not int:
-                raise NotForHiredis
+                raise NotForHiredisError
             if event is not None:
                 event._idle, event._deliveries = idle, deliveries
 
 
 def _list(value: Any) -> list[Any]:
     if type(value) is not list:
-        raise NotForHiredis
+        raise NotForHiredisError
     return value
 
 
 def _text(name: Any) -> str:
     if type(name) is not bytes:
-        raise NotForHiredis
+        raise NotForHiredisError
     return name.decode("utf-8", "surrogateescape")
 
 
-__all__ = ["Incomplete", "NotForHiredis", "Shortcut", "claimed", "ranged", "streams"]
+__all__ = ["Incomplete", "NotForHiredisError", "Shortcut", "claimed", "ranged", "streams"]

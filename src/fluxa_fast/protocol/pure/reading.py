@@ -34,7 +34,7 @@ class _Container:
     def __init__(self, value: list[Any] | dict[Any, Any], missing: int) -> None:
         self.value = value
         self.missing = missing
-        self.key: object = _NOTHING
+        self.key: Any = _NOTHING
 
     def add(self, item: object, begin: int) -> None:
         self.missing -= 1
@@ -43,7 +43,7 @@ class _Container:
         elif self.key is _NOTHING:
             self.key = _hashable(item, begin)
         else:
-            self.value[self.key] = item  # type: ignore[index]
+            self.value[self.key] = item
             self.key = _NOTHING
 
 

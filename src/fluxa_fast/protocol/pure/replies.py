@@ -12,7 +12,7 @@ from ..interface import INCOMPLETE, Acknowledge, ErrorReply, EventBatch, Incompl
 from ..limits import KEEP_BUFFER
 from . import hiredis_entries
 from .decoding import Decoder
-from .hiredis_entries import NotForHiredis, Shortcut
+from .hiredis_entries import NotForHiredisError, Shortcut
 from .scanning import Scanner
 
 _RECEIVE = 64 * 1024  # bytes of room that a receive gets at least
@@ -112,6 +112,7 @@ class ReplyReader:
         end = self._scanner.scanned
         with memoryview(self._buffer) as view:
             reply = view[self._begin : end].tobytes()
+        value: Any
         try:
             value = decode(Decoder(reply))
         except ProtocolError:
@@ -128,9 +129,7 @@ class ReplyReader:
     def read_streams(self, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
         return self._read_batch(Decoder.streams, hiredis_entries.streams, acknowledge)
 
-    def read_claimed(
-        self, stream: str, acknowledge: Acknowledge | None = None
-    ) -> EventBatch | ErrorReply | Incomplete:
+    def read_claimed(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
         def decode(decoder: Decoder, batch: EventBatch, acknowledge: Acknowledge | None) -> None:
             decoder.claimed(batch, stream, acknowledge)
 
@@ -159,14 +158,15 @@ class ReplyReader:
                 if reply is INCOMPLETE:
                     return INCOMPLETE
                 batch = from_hiredis(reply, acknowledge)
-            except (NotForHiredis, ProtocolError, TypeError, ValueError):
+            except (NotForHiredisError, ProtocolError, TypeError, ValueError):
                 pass  # the complete reader below says what it is
             else:
                 self._finish(self._end)
                 return batch
         if not self._ready():
             return INCOMPLETE
-        return self._decode(partial(_batch, decode, acknowledge))  # type: ignore[no-any-return]
+        decoded: EventBatch | ErrorReply = self._decode(partial(_batch, decode, acknowledge))
+        return decoded
 
     def _at_a_beginning(self) -> bool:
         untouched = self._scanner.untouched and self._scanner.scanned == self._begin

@@ -98,7 +98,8 @@ class Scanner:
             self.scanned = after
             if length == NULL_LENGTH:
                 return self._close_element()
-            return self._open(STREAMED_BYTES, False)
+            self._open(STREAMED_BYTES, False)
+            return None
         if length > MAX_BULK:
             raise refused_bytes.bulk_too_long(length)
         in_chunks = line[:1] == b";"
@@ -123,14 +124,16 @@ class Scanner:
             self.scanned = after
             if count == NULL_LENGTH:
                 return self._close_element()
-            return self._open(STREAMED_ITEMS, False)
+            self._open(STREAMED_ITEMS, False)
+            return None
         if count > MAX_ITEMS:
             raise refused_bytes.too_many_items(count)
         self.scanned = after
         attribute = marker == b"|"
         if count == 0:
             return None if attribute else self._close_element()
-        return self._open(2 * count if marker in b"%|" else count, attribute)
+        self._open(2 * count if marker in b"%|" else count, attribute)
+        return None
 
     def _open(self, count: int, attribute: bool) -> None:
         if len(self._missing) == MAX_REPLY_DEPTH:

@@ -150,7 +150,7 @@ def _write_header(size: int, short_form: int, form16: int, out: bytearray) -> No
 
 
 def _write_int(value: int, out: bytearray) -> None:
-    if 0 <= value:
+    if value >= 0:
         if value < 1 << 7:
             out.append(value)
         elif value < 1 << 8:

@@ -1,0 +1,41 @@
+# Everything that a person does with this project. Each target does its own set-up.
+
+VENV ?= .venv
+BIN = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BUILT_FROM = pyproject.toml setup.py src/fluxa_fast/_version.py \
+	$(wildcard src/fluxa_fast/protocol/compiled/*.pyx src/fluxa_fast/protocol/compiled/*.pxd)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-pure lint types check clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+demo: $(VENV)/.installed-embedded ## Publish and consume a million events on an embedded server
+	$(BIN)/fluxa-fast demo
+
+test: $(VENV)/.installed-test ## Run all tests, on every implementation that is there
+	$(BIN)/python -m pytest $(ARGS)
+
+test-pure: $(VENV)/.installed-test ## Run all tests on the pure-Python implementation only
+	FLUXA_FAST_IMPL=python $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint src
+	$(BIN)/codespell
+
+types: $(VENV)/.installed-dev ## Check types, and the .pyi files against the compiled modules
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --allowlist tests/typing/stubtest-allowlist.txt \
+		$(addprefix fluxa_fast.protocol.compiled.,buffer commands events msgpack replies)
+
+check: lint types test ## Everything that CI checks
+
+clean: ## Remove what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src -name '*.so' -o -name '*.pyd' -o -name '*.egg-info' -prune | xargs rm -rf
+
+$(VENV)/.installed-%: $(BUILT_FROM) tools/environment
+	tools/environment $(VENV) $*
