@@ -56,6 +56,7 @@ class EmbeddedServer:
     Args:
         program: the server program; None: `find_server`.
         unix_socket: listen on a unix socket only.
+        sentinel: be a Sentinel, with that configuration file.
         config: more settings of the server, such as ``{"maxmemory": "64mb"}``.
 
     Raises:
@@ -63,7 +64,12 @@ class EmbeddedServer:
     """
 
     def __init__(
-        self, program: str | None = None, *, unix_socket: bool = False, config: Mapping[str, str] | None = None
+        self,
+        program: str | None = None,
+        *,
+        unix_socket: bool = False,
+        sentinel: str | None = None,
+        config: Mapping[str, str] | None = None,
     ) -> None:
         found = program or find_server()
         if found is None:
@@ -74,7 +80,8 @@ class EmbeddedServer:
         self.folder = Path(tempfile.mkdtemp(prefix="fluxa-"))
         self.unix_socket = str(self.folder / "redis.sock") if unix_socket else None
         self.port = 0 if unix_socket else _free_port()
-        self._config = dict(config or {})
+        self._sentinel = sentinel
+        self.config = dict(config or {})
         self._guard: subprocess.Popen[bytes] | None = None
         self.pid = 0
         try:
@@ -91,24 +98,27 @@ class EmbeddedServer:
     def start(self) -> None:
         """Start the server, on the same address as before, and wait until it accepts connections."""
         log = self.folder / "server.log"
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", str(_GUARD), self.program, *self._arguments()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("ab"),
-            start_new_session=True,  # Ctrl-C is for us
-        )
+        with log.open("ab") as said:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", str(_GUARD), self.program, *self._arguments()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,  # Ctrl-C is for us
+            )
         assert self._guard.stdout is not None
         self.pid = int(self._guard.stdout.readline() or 0)
         end = time.monotonic() + _START_SECONDS
         while not self._accepts():
             if self._guard.poll() is not None or time.monotonic() > end:
-                said = log.read_text("utf-8", "replace").strip()[-500:]
                 self.stop()
-                raise FluxaError(f"{self.program} did not start: {said or 'it said nothing'}")
+                words = log.read_text("utf-8", "replace").strip()[-500:]
+                raise FluxaError(f"{self.program} did not start: {words or 'it said nothing'}")
             time.sleep(0.01)
 
     def _arguments(self) -> list[str]:
+        if self._sentinel:
+            return [self._sentinel, "--sentinel", "--port", str(self.port)]
         settings = {
             "port": str(self.port),
             "bind": "127.0.0.1",
@@ -118,12 +128,12 @@ class EmbeddedServer:
             "daemonize": "no",
             "loglevel": "warning",
             **({"unixsocket": self.unix_socket} if self.unix_socket else {}),
-            **self._config,
+            **self.config,
         }
         return [part for name, value in settings.items() for part in (f"--{name}", value)]
 
     def _accepts(self) -> bool:
-        tls_port = self._config.get("tls-port")
+        tls_port = self.config.get("tls-port")
         try:
             if self.unix_socket:
                 with socket.socket(socket.AF_UNIX) as probe:

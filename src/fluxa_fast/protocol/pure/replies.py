@@ -154,7 +154,7 @@ class ReplyReader:
             try:
                 if self._shortcut is None:
                     self._shortcut = Shortcut(self._begin)
-                reply = self._shortcut.gets(self._buffer, self._begin, self._end)
+                reply: object = self._shortcut.gets(self._buffer, self._begin, self._end)
                 if reply is INCOMPLETE:
                     return INCOMPLETE
                 batch = from_hiredis(reply, acknowledge)

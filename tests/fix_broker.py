@@ -1,0 +1,41 @@
+"""A registry, and what comes out of it, on the shared server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from fluxa_fast import Engine, EventBroker, Recovery, Registry
+from fluxa_fast.protocol import Implementation
+
+STREAMS = ("orders", "users")
+QUICK = Recovery(deadline=10.0, base=0.01, cap=0.1)
+
+MakeEngine = Callable[..., Engine]
+
+
+@pytest.fixture
+def make_engine(implementation: Implementation) -> Iterator[MakeEngine]:
+    """Makes engines of one pool (address or options) with the streams `orders` and `users`; closes them in the end."""
+    engines = []
+
+    def make(*address: object, **options: object) -> Engine:
+        registry = Registry()
+        registry.register_redis(*address, **options)  # type: ignore[arg-type]
+        for stream in STREAMS:
+            registry.register_redis_stream(stream)
+        engine = registry.validate()
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def broker(make_engine: MakeEngine, server_url: str, client: redis.Redis) -> EventBroker:
+    """A broker on the shared, empty server."""
+    return make_engine(server_url).new_context().get_event_broker()
