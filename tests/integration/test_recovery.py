@@ -1,0 +1,185 @@
+"""Promise 6: after a lost connection, a lost group, a restarted or demoted server, the consumer goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import pytest
+import redis
+
+from fluxa_fast import Engine, Event, EventBroker, FlushError
+from fluxa_fast.embedded import EmbeddedServer
+from tests.fix_broker import QUICK
+from tests.fix_proxy import Proxy
+
+MakeEngine = Callable[..., Engine]
+
+
+def test_promise_6_a_lost_group_is_made_again(broker: EventBroker, client: redis.Redis) -> None:
+    consumer = broker.consumer_single("orders")
+    seen: list[Event] = []
+    for lose in (lambda: client.flushall(), lambda: client.xgroup_destroy("orders", "consumer_group"), print):
+        broker.publish("orders", 1)
+        assert consumer.consume(10, None, seen.extend) >= 1
+        lose()
+    assert len(seen) == 3
+    client.delete("orders")
+    assert consumer.auto_claim(10, 0, seen.extend) == 0
+
+
+@pytest.mark.parametrize("lose", ["delete", "destroy", "flush"])
+def test_promise_6_a_group_lost_while_waiting(broker: EventBroker, client: redis.Redis, lose: str) -> None:
+    consumer = broker.consumer_single("orders")
+    consumer.consume(1, None, print)
+
+    def disturb() -> None:
+        time.sleep(0.2)
+        if lose == "delete":
+            client.delete("orders")
+        elif lose == "destroy":
+            client.xgroup_destroy("orders", "consumer_group")
+        else:
+            client.flushall()
+        time.sleep(0.2)
+        broker.publish("orders", "after")
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    seen: list[Event] = []
+    consumer.consume(1, 10.0, seen.extend)
+    thread.join()
+    assert [event.body for event in seen] == ["after"]
+
+
+def test_promise_6_killed_connections_are_made_again(broker: EventBroker, client: redis.Redis) -> None:
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    seen: list[int] = []
+    for number in range(5):
+        broker.publish("orders", number)
+        consumer.consume(1, None, lambda events: seen.append(events[0].body))
+        client.client_kill_filter(_type="normal", skipme=True)
+    timer = threading.Timer(0.2, client.client_kill_filter, kwargs={"_type": "normal", "skipme": True})
+    timer.start()
+    threading.Timer(0.5, broker.publish, ("orders", 5)).start()
+    consumer.consume(1, 10.0, lambda events: seen.append(events[0].body))
+    timer.join()
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+def test_promise_6_a_restarted_server(
+    make_engine: MakeEngine, own_server: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = make_engine(own_server.url).new_context().get_event_broker()
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    broker.publish("orders", "before")
+    consumer.consume(1, None, print)
+    own_server.kill()
+
+    def restart() -> None:
+        time.sleep(0.5)
+        own_server.start()
+        broker.publish("orders", "after")
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    seen: list[Event] = []
+    with caplog.at_level(logging.WARNING, "fluxa_fast"):
+        consumer.consume(1, 10.0, seen.extend)
+    thread.join()
+    assert [event.body for event in seen] == ["after"]
+    assert sum("trying again" in record.message for record in caplog.records) == 1
+    assert sum("is back" in record.message for record in caplog.records) == 1
+
+
+def test_an_outage_longer_than_the_deadline_is_raised(make_engine: MakeEngine, own_server: EmbeddedServer) -> None:
+    from fluxa_fast import Recovery
+
+    broker = make_engine(own_server.url).new_context().get_event_broker()
+    own_server.kill()
+    consumer = broker.consumer_single("orders", recovery=Recovery(deadline=0.3))
+    began = time.monotonic()
+    with pytest.raises(redis.ConnectionError):
+        consumer.consume(1, None, print)
+    assert time.monotonic() - began < 5
+
+
+def test_promise_6_a_replica_is_waited_for_until_it_is_promoted(
+    make_engine: MakeEngine, own_server: EmbeddedServer
+) -> None:
+    broker = make_engine(own_server.url).new_context().get_event_broker()
+    broker.publish("orders", 1)
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    with own_server.client() as client:
+        client.replicaof("127.0.0.1", "1")
+        with pytest.raises(redis.exceptions.ReadOnlyError):
+            broker.publish("orders", 2)
+        timer = threading.Timer(0.5, lambda: client.replicaof("NO", "ONE"))
+        timer.start()
+        assert consumer.consume(1, None, print) == 1
+        timer.join()
+
+
+def test_stop_ends_an_outage(make_engine: MakeEngine, own_server: EmbeddedServer) -> None:
+    broker = make_engine(own_server.url).new_context().get_event_broker()
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    own_server.kill()
+    threading.Timer(0.3, consumer.stop).start()
+    consumer.run(print)
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+@pytest.mark.parametrize("how", ["consume", "run"])
+def test_promise_4_a_connection_cut_anywhere_loses_nothing(
+    make_engine: MakeEngine, proxy: Proxy, own_server: EmbeddedServer, direction: str, how: str
+) -> None:
+    """Every connection is cut after some bytes, over and over: each event is handled, each is gone in the end."""
+    direct = make_engine(own_server.url).new_context().get_event_broker()
+    flusher = direct.new_flusher()
+    for number in range(40):
+        flusher.publish("orders", {"number": number})
+    flusher.flush()
+    broker = make_engine(f"127.0.0.1:{proxy.port}").new_context().get_event_broker()
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    seen: list[int] = []
+
+    def handle(events: Sequence[Event]) -> None:
+        seen.extend(event.body["number"] for event in events)
+        step = 211 if direction == "up" else 401
+        setattr(proxy, f"cut_{direction}", 600 + step * len(seen) % 1700)
+        if len(set(seen)) == 40:
+            proxy.cut_up = proxy.cut_down = None
+            consumer.stop()
+
+    setattr(proxy, f"cut_{direction}", 900)
+    if how == "run":
+        consumer.run(handle, count=4)
+    else:
+        for _ in range(200):
+            consumer.consume(4, 0.01, handle)
+            if len(set(seen)) == 40:
+                break
+    proxy.cut_up = proxy.cut_down = None
+    while consumer.consume(100, None, handle):
+        pass
+    assert set(seen) == set(range(40))
+    with own_server.client() as client:
+        assert client.xlen("orders") == 0
+        assert client.xpending("orders", "consumer_group")["pending"] == 0
+
+
+def test_promise_4_split_into_single_bytes(make_engine: MakeEngine, proxy: Proxy) -> None:
+    proxy.split = 1
+    broker = make_engine(f"127.0.0.1:{proxy.port}").new_context().get_event_broker()
+    flusher = broker.new_flusher()
+    for number in range(20):
+        flusher.publish("orders", number)
+    assert len(flusher.flush()) == 20
+    with suppress(FlushError):
+        flusher.flush()
+    assert [event.body for events in broker.consumer_single("orders").batches(7, None) for event in events] == list(
+        range(20)
+    )
