@@ -22,7 +22,9 @@ def _implementations() -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     if _MUST_BE_COMPILED and protocol.missing_modules():
-        raise pytest.UsageError(f"the compiled protocol was to be tested, and is not there: {protocol.missing_modules()}")
+        raise pytest.UsageError(
+            f"the compiled protocol was to be tested, and is not there: {protocol.missing_modules()}"
+        )
 
 
 def pytest_report_header() -> str:

@@ -3,6 +3,7 @@
 Run as a script: ``python -I _guard.py program argument...``. Prints the program's process ID.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ def main() -> int:
     print(program.pid, flush=True)
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # below Python's buffers, whose locks outlive the interpreter
+            pass
         program.kill()
 
     threading.Thread(target=watch, daemon=True).start()

@@ -38,9 +38,7 @@ def test_flush_returns_ids_in_the_order_of_publishing(broker: EventBroker, clien
     assert list(result) == result.ids
     assert len(flusher) == 0
     assert flusher.size == 0
-    both = {
-        id.decode(): int(fields[b"n"]) for stream in ("orders", "users") for id, fields in client.xrange(stream)
-    }
+    both = {id.decode(): int(fields[b"n"]) for stream in ("orders", "users") for id, fields in client.xrange(stream)}
     orders = [id for number, id in enumerate(result.ids) if number % 3]
     assert orders == ids_of(client, "orders")
     assert [int(fields[b"n"]) for _, fields in client.xrange("orders")] == [n for n in range(500) if n % 3]

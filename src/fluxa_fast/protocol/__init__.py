@@ -8,11 +8,12 @@ is not there leads to the pure one; one that is there and can't be loaded is an 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 import warnings
 from functools import cache
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import cast
 
 from ..errors import ImplementationWarning
@@ -25,7 +26,8 @@ _COMPILED_MODULES = ("buffer", "commands", "events", "msgpack", "replies")
 def missing_modules() -> list[str]:
     """The compiled modules that are not there, with their full names."""
     names = [f"{_PACKAGES['c']}.{module}" for module in _COMPILED_MODULES]
-    return [name for name in names if importlib.util.find_spec(name) is None]
+    folder = [str(Path(__file__).with_name("compiled"))]  # asked directly: importing the package needs its modules
+    return [name for name in names if PathFinder.find_spec(name, folder) is None]
 
 
 @cache

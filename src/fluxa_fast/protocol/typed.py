@@ -217,23 +217,24 @@ def _literal(values: tuple[Any, ...]) -> Converter:
 
 
 def _union(members: tuple[Any, ...]) -> Converter:
-    converters = [_cached(member) for member in members]
-    expected = " or ".join(_name(member) for member in members)
+    may_be_none = type(None) in members
+    others = [_cached(member) for member in members if member is not type(None)]
+    expected = " or ".join("None" if member is type(None) else _name(member) for member in members)
 
     def to_union(value: Any) -> Any:
-        refusal: SerializationError | None = None
-        for converter in converters:
+        if value is None and may_be_none:
+            return None
+        refusals = []
+        for converter in others:
             try:
                 return converter(value)
             except SerializationError as error:
-                if refusal is None or error._steps:  # one that got inside says more
-                    refusal = error
-        if refusal is not None and refusal._steps:
-            raise refusal
+                refusals.append(error)
+        for refusal in refusals:
+            if refusal._steps or len(refusals) == 1:  # one that got inside says more than all types' names
+                raise refusal
         raise _mismatch(value, expected)
 
-    # None first: it is the cheapest, and no other member takes it.
-    converters.sort(key=lambda converter: converter is not _cached(None))
     return to_union
 
 

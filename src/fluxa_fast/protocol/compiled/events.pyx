@@ -89,7 +89,7 @@ cdef class Event:
 
     @property
     def idle(self):
-        return None if self.idle_milliseconds < 0 else self.idle_milliseconds / 1000
+        return None if self.idle_milliseconds < 0 else self.idle_milliseconds / 1000.0
 
     @property
     def delivery_count(self):

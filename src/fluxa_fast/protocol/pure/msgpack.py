@@ -40,6 +40,8 @@ class BodyPacker:
             packed = writing.write(value, self._default)
         if len(packed) > MAX_BULK:
             raise body_too_large(len(packed))._located("body")
+        if _may_be_deep(packed) and not _within_depth(_unpack_trusted(packed)):
+            writing.write(value, self._default)  # it says where
         return packed
 
     def _replace(self, value: object) -> object:
@@ -78,22 +80,26 @@ def unpack(data: Any) -> Any:
         # msgpack-python makes room for as many elements as a header announces, once for every nested header.
         return reading.read(data)
     try:
-        value = unpackb(data, strict_map_key=False, timestamp=3, ext_hook=from_extension)
+        value = _unpack_trusted(data)
     except Exception:
         return reading.read(data)
-    if len(data) > MAX_DEPTH and _may_be_deep(data) and not _within_depth(value):
+    if _may_be_deep(data) and not _within_depth(value):
         return reading.read(data)
     return value
 
 
+def _unpack_trusted(data: bytes) -> Any:
+    return unpackb(data, strict_map_key=False, timestamp=3, ext_hook=from_extension)
+
+
 def _may_be_deep(data: bytes) -> bool:
     """Whether there are enough bytes that could open a container."""
-    return len(data) - len(data.translate(None, _CONTAINERS)) > MAX_DEPTH
+    return len(data) > MAX_DEPTH and len(data) - len(data.translate(None, _CONTAINERS)) > MAX_DEPTH
 
 
 def _within_depth(value: object) -> bool:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         below: list[object] = []
         for item in level:
             if type(item) is list:

@@ -1,0 +1,203 @@
+"""What is sent, byte for byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fluxa_fast import SerializationError
+from fluxa_fast.protocol import Implementation, load, missing_modules
+from fluxa_fast.protocol.commands import entry_head
+
+ALL = [load("python")] if missing_modules() else [load("c"), load("python")]
+
+
+def words(buffer: Any) -> list[list[bytes]]:
+    """The commands in a buffer, taken apart without any code of ours."""
+    commands = []
+    text = bytes(buffer.view())
+    while text:
+        assert text[:1] == b"*"
+        count, _, text = text[1:].partition(b"\r\n")
+        command = []
+        for _ in range(int(count)):
+            assert text[:1] == b"$"
+            size, _, text = text[1:].partition(b"\r\n")
+            command.append(text[: int(size)])
+            assert text[int(size) : int(size) + 2] == b"\r\n"
+            text = text[int(size) + 2 :]
+        commands.append(command)
+    return commands
+
+
+def one(buffer: Any) -> bytes:
+    (command,) = words(buffer)
+    return b" ".join(command)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, b"XADD k * s \x01"),
+        ({"id": "5-1"}, b"XADD k 5-1 s \x01"),
+        ({"nomkstream": True}, b"XADD k NOMKSTREAM * s \x01"),
+        ({"maxlen": 9}, b"XADD k MAXLEN 9 * s \x01"),
+        ({"maxlen": 9, "approximate": True, "limit": 5}, b"XADD k MAXLEN ~ 9 LIMIT 5 * s \x01"),
+        ({"minid": "7-0", "approximate": True}, b"XADD k MINID ~ 7-0 * s \x01"),
+        ({"references": "ACKED", "maxlen": 1}, b"XADD k ACKED MAXLEN 1 * s \x01"),
+        ({"references": "KEEPREF"}, b"XADD k KEEPREF * s \x01"),
+        ({"references": "DELREF", "nomkstream": True}, b"XADD k NOMKSTREAM DELREF * s \x01"),
+        ({"idmp": ("p", "i")}, b"XADD k IDMP p i * s \x01"),
+        ({"idmpauto": "p"}, b"XADD k IDMPAUTO p * s \x01"),
+    ],
+)
+def test_xadd_with_every_option(implementation: Implementation, options: Any, expected: bytes) -> None:
+    buffer = implementation.CommandBuffer()
+    buffer.xadd("k", 1, **options)
+    assert one(buffer) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"maxlen": 1, "minid": "1"},
+        {"limit": 1, "maxlen": 1},
+        {"approximate": True},
+        {"idmp": ("a", "b"), "idmpauto": "a"},
+        {"references": "NO"},
+    ],
+)
+def test_options_that_exclude_each_other(options: Any) -> None:
+    with pytest.raises(ValueError, match=r"XADD|references"):
+        entry_head("k", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "options", "expected"),
+    [
+        ("xreadgroup", ("g", "c", {"a": ">", "b": "0"}), {}, b"XREADGROUP GROUP g c STREAMS a b > 0"),
+        (
+            "xreadgroup",
+            ("g", "c", {"a": ">"}),
+            {"count": 2, "block": 10, "claim": 5, "noack": True},
+            b"XREADGROUP GROUP g c COUNT 2 BLOCK 10 CLAIM 5 NOACK STREAMS a >",
+        ),
+        ("xread", ({"a": "0"},), {"count": 1, "block": 0}, b"XREAD COUNT 1 BLOCK 0 STREAMS a 0"),
+        ("xrange", ("k",), {"count": 3}, b"XRANGE k - + COUNT 3"),
+        ("xack", ("k", "g", ["1-1", b"2-2"]), {}, b"XACK k g 1-1 2-2"),
+        ("xdel", ("k", ["1-1"]), {}, b"XDEL k 1-1"),
+        ("xautoclaim", ("k", "g", "c", 5, "0-0"), {"count": 7}, b"XAUTOCLAIM k g c 5 0-0 COUNT 7"),
+        ("xgroup_create", ("k", "g"), {}, b"XGROUP CREATE k g 0 MKSTREAM"),
+        ("xgroup_create", ("k", "g", "$"), {"mkstream": False}, b"XGROUP CREATE k g $"),
+        ("xgroup_setid", ("k", "g", "5"), {}, b"XGROUP SETID k g 5"),
+        ("xgroup_destroy", ("k", "g"), {}, b"XGROUP DESTROY k g"),
+        ("xgroup_createconsumer", ("k", "g", "c"), {}, b"XGROUP CREATECONSUMER k g c"),
+        ("xgroup_delconsumer", ("k", "g", "c"), {}, b"XGROUP DELCONSUMER k g c"),
+        ("xpending", ("k", "g"), {}, b"XPENDING k g"),
+        ("xpending_range", ("k", "g"), {"consumer": "c", "min_idle": 9}, b"XPENDING k g IDLE 9 - + 10 c"),
+        ("xinfo_stream", ("k",), {}, b"XINFO STREAM k"),
+        ("xinfo_groups", ("k",), {}, b"XINFO GROUPS k"),
+        ("xinfo_consumers", ("k", "g"), {}, b"XINFO CONSUMERS k g"),
+        ("xlen", ("k",), {}, b"XLEN k"),
+        ("xtrim", ("k",), {"minid": "5-0"}, b"XTRIM k MINID 5-0"),
+        ("xtrim", ("k",), {"maxlen": 5, "approximate": True, "limit": 2}, b"XTRIM k MAXLEN ~ 5 LIMIT 2"),
+        ("evalsha", ("abc", ["k"], [1, "x"]), {}, b"EVALSHA abc 1 k 1 x"),
+        ("eval", ("return 1", ["k"]), {}, b"EVAL return 1 1 k"),
+    ],
+)
+def test_the_stream_commands(
+    implementation: Implementation, name: str, arguments: Any, options: Any, expected: bytes
+) -> None:
+    buffer = implementation.CommandBuffer()
+    getattr(buffer, name)(*arguments, **options)
+    assert one(buffer) == expected
+    assert buffer.commands == 1
+
+
+def test_bodies_of_every_size_fit_behind_their_length(implementation: Implementation) -> None:
+    buffer = implementation.CommandBuffer()
+    sizes = [0, 7, 8, 9, 97, 98, 99, 5, 995, 996, 997, 9997, 3, 99_994, 99_995, 99_996, 1]
+    for size in sizes:
+        buffer.xadd("k", "x" * size, {"t": "v"})
+    assert [len(command[4]) for command in words(buffer)] == [len(implementation.pack("x" * size)) for size in sizes]
+    assert all(command[5:] == [b"t", b"v"] for command in words(buffer))
+
+
+def test_tags(implementation: Implementation) -> None:
+    buffer = implementation.CommandBuffer()
+    buffer.xadd("k", None, {"": "", "zażółć": "🎉", "S": "x"})
+    assert words(buffer)[0][3:] == [b"", b"", "zażółć".encode(), "🎉".encode(), b"S", b"x"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"s": "x"}, r"tags\['s'\]: the name 's' is taken by the event's body"),
+        ({"a": 1}, r"tags\['a'\]: a tag's value is a str, not int; use str"),
+        ({1: "a"}, r"tags\[1\]: a tag's name is a str, not int"),
+        ({"a": "\ud800"}, r"tags\['a'\]: .*lone surrogate"),
+        ([("a", "b")], r"tags: tags are a mapping of str to str, not list"),
+        ("ab", r"tags: tags are a mapping"),
+    ],
+)
+def test_refused_tags_leave_the_buffer_as_it_was(implementation: Implementation, tags: Any, message: str) -> None:
+    buffer = implementation.CommandBuffer()
+    buffer.xadd("k", "before")
+    before = bytes(buffer.view())
+    with pytest.raises(SerializationError, match=message):
+        buffer.xadd("k", {"fine": 1}, tags)
+    assert bytes(buffer.view()) == before
+    assert buffer.commands == 1
+
+
+def test_bad_arguments_leave_the_buffer_as_it_was(implementation: Implementation) -> None:
+    buffer = implementation.CommandBuffer()
+    for arguments in (("GET", True), ("GET", None), ("GET", [1])):
+        with pytest.raises(TypeError, match="a command's argument"):
+            buffer.command(*arguments)
+    with pytest.raises(ValueError, match="at least"):
+        buffer.command()
+    assert len(buffer) == buffer.commands == 0
+
+
+def test_a_held_view_forbids_writing(implementation: Implementation) -> None:
+    buffer = implementation.CommandBuffer()
+    buffer.xlen("k")
+    with buffer.view() as view:
+        for write in (lambda: buffer.xlen("k"), buffer.clear, lambda: buffer.keep([0])):
+            with pytest.raises(BufferError, match="while a view of it is held"):
+                write()
+        assert view.readonly
+    buffer.xlen("k")
+    assert buffer.commands == 2
+
+
+@given(st.lists(st.binary(max_size=40), max_size=30), st.data())
+@settings(max_examples=100, deadline=None)
+def test_keep_and_keys(bodies: list[bytes], data: st.DataObject) -> None:
+    kept = sorted(data.draw(st.sets(st.integers(0, len(bodies) - 1)))) if bodies else []
+    for implementation in ALL:
+        buffer = implementation.CommandBuffer()
+        for number, body in enumerate(bodies):
+            buffer.xadd(f"k{number}", body)
+        assert buffer.keys(kept) == [f"k{number}" for number in kept]
+        buffer.keep(kept)
+        assert buffer.commands == len(kept)
+        assert [command[1] for command in words(buffer)] == [b"k%d" % number for number in kept]
+        with pytest.raises(IndexError):
+            buffer.keep([len(kept)])
+
+
+def test_writer_keeps_the_order_across_pools(implementation: Implementation) -> None:
+    buffers = [implementation.CommandBuffer(), implementation.CommandBuffer()]
+    writer = implementation.EventWriter({"a": (entry_head("a"), 0), "b": (entry_head("b"), 1)}, buffers)
+    for stream in "aababbb":
+        writer.publish(stream, 1)
+    assert writer.order == [(0, 2), (1, 1), (0, 1), (1, 3)]
+    assert [buffer.commands for buffer in buffers] == [3, 4]
+    writer.restart([(1, 2)])
+    writer.publish("a", 1)
+    assert writer.order == [(1, 2), (0, 1)]

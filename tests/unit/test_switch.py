@@ -1,0 +1,111 @@
+"""The switch between the implementations, seen from outside: each test starts an interpreter."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fluxa_fast
+from fluxa_fast import protocol
+from fluxa_fast.protocol import limits
+
+SOURCE = Path(fluxa_fast.__file__).parent
+SHOW = "import fluxa_fast; print(fluxa_fast.implementation)"
+VALIDATE = "import fluxa_fast as f; r = f.Registry(); r.register_redis('localhost'); r.validate(); r.validate()"
+COMPILED = not protocol.missing_modules()
+
+
+def python(code: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FLUXA_FAST_")}
+    if folder is not None:
+        clean["PYTHONPATH"] = str(folder)
+    return subprocess.run(
+        [sys.executable, "-W", "always::UserWarning", "-c", code],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def without_compiled(tmp_path: Path) -> Path:
+    """A copy of the package as a machine without a compiler gets it."""
+    shutil.copytree(SOURCE, tmp_path / "fluxa_fast", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    return tmp_path
+
+
+def test_the_best_there_is() -> None:
+    assert python(SHOW).stdout.strip() == ("c" if COMPILED else "python")
+
+
+def test_asked_for() -> None:
+    assert python(SHOW, FLUXA_FAST_IMPL="python").stdout.strip() == "python"
+    assert "FLUXA_FAST_IMPL is 'c' or 'python', not 'rust'" in python(SHOW, FLUXA_FAST_IMPL="rust").stderr
+
+
+def test_asked_for_and_missing_is_an_error(without_compiled: Path) -> None:
+    outcome = python(SHOW, without_compiled, FLUXA_FAST_IMPL="c")
+    assert outcome.returncode
+    assert "ImportError: the compiled protocol was asked for" in outcome.stderr
+
+
+def test_missing_warns_once_at_the_first_validate(without_compiled: Path) -> None:
+    assert python(SHOW, without_compiled).stderr == ""
+    outcome = python(VALIDATE, without_compiled)
+    assert outcome.returncode == 0
+    assert outcome.stderr.count("ImplementationWarning") == 1
+    assert "fluxa_fast.protocol.compiled.buffer" in outcome.stderr
+    assert python(VALIDATE, without_compiled, FLUXA_FAST_IMPL="python").stderr == ""
+
+
+@pytest.mark.skipif(not COMPILED, reason="there is no compiled module to break")
+def test_a_broken_or_a_stale_compiled_module_is_an_error(tmp_path: Path) -> None:
+    shutil.copytree(SOURCE, tmp_path / "fluxa_fast", ignore=shutil.ignore_patterns("__pycache__"))
+    version = tmp_path / "fluxa_fast" / "_version.py"
+    version.write_text('__version__ = "99.0"\n')
+    assert "was compiled for fluxa_fast" in python(SHOW, tmp_path).stderr
+    (module,) = (tmp_path / "fluxa_fast" / "protocol" / "compiled").glob("msgpack.*.*")
+    module.write_bytes(b"not a module")
+    assert "ImportError" in python(SHOW, tmp_path).stderr
+
+
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_every_module_imports_without_warnings(name: str) -> None:
+    if name == "c" and not COMPILED:
+        pytest.skip("there is no compiled module")
+    modules = [
+        ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted(SOURCE.rglob("*.py"))
+        if path.name not in ("__main__.py", "_guard.py") and (COMPILED or "compiled" not in path.parts)
+    ]
+    code = f"import importlib; [importlib.import_module(name) for name in {modules!r}]"
+    environment = {**os.environ, "FLUXA_FAST_IMPL": name}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_both_implementations_keep_the_same_limits() -> None:
+    text = (SOURCE / "protocol" / "compiled" / "limits.pxd").read_text()
+    for name, value in re.findall(r"^    ([A-Z_]+) = (.+)$", text, re.MULTILINE):
+        assert eval(value) == getattr(limits, name), name
+    assert int(re.findall(r"FLUXA_MAX_ITEMS (\d+)", text)[0]) == limits.MAX_ITEMS
+
+
+def test_importing_starts_nothing() -> None:
+    """Promise 8: no threads, no signal handlers, no connections."""
+    code = (
+        "import signal, threading; before = {s: signal.getsignal(s) for s in signal.valid_signals()};"
+        "import fluxa_fast;"
+        "assert threading.active_count() == 1;"
+        "assert before == {s: signal.getsignal(s) for s in signal.valid_signals()}"
+    )
+    assert python(code).returncode == 0
