@@ -56,7 +56,7 @@ def test_flusher_as_a_context_manager(broker: EventBroker, client: redis.Redis) 
     with broker.new_flusher() as flusher:
         flusher.publish("orders", 1)
     assert client.xlen("orders") == 1
-    with pytest.raises(KeyError), broker.new_flusher() as flusher:  # noqa: PT012
+    with pytest.raises(KeyError), broker.new_flusher() as flusher:
         flusher.publish("orders", 2)
         raise KeyError
     assert client.xlen("orders") == 1

@@ -60,7 +60,7 @@ class Item:
 class Order:
     UserID: int
     items: list[Item] = field(default_factory=list)
-    parent: Optional["Order"] = None  # noqa: UP045 (both spellings are understood)
+    parent: Optional["Order"] = None
 
 
 @dataclass
