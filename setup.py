@@ -55,7 +55,7 @@ def compiler_works():
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
-        source.write_text("#include <Python.h>\nint main(void) { return Py_MAJOR_VERSION == 0; }\n")
+        source.write_text("#include <Python.h>\nint main(void) { return PY_MAJOR_VERSION == 0; }\n")
         try:
             compiler = new_compiler()
             customize_compiler(compiler)
