@@ -23,7 +23,7 @@ test-pure: $(VENV)/.installed-test ## Run all tests on the pure-Python implement
 lint: $(VENV)/.installed-dev ## Check style and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint src
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint src  # it looks for pycodestyle on PATH
 	$(BIN)/codespell
 
 types: $(VENV)/.installed-dev ## Check types, and the .pyi files against the compiled modules
