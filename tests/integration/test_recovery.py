@@ -183,3 +183,27 @@ def test_promise_4_split_into_single_bytes(make_engine: MakeEngine, proxy: Proxy
     assert [event.body for events in broker.consumer_single("orders").batches(7, None) for event in events] == list(
         range(20)
     )
+
+
+@pytest.mark.parametrize("how", ["consume", "batches"])
+def test_promise_4_what_a_lost_connection_had_read_comes_first(
+    make_engine: MakeEngine, proxy: Proxy, own_server: EmbeddedServer, how: str
+) -> None:
+    """The reply to a read is lost: its events are pending, and must come before those that are new."""
+    broker = make_engine(f"127.0.0.1:{proxy.port}").new_context().get_event_broker()
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    assert consumer.consume(1, None, print) == 0
+    flusher = make_engine(own_server.url).new_context().get_event_broker().new_flusher()
+    for number in range(30):
+        flusher.publish("orders", number)
+    flusher.flush()
+    proxy.cut_down = 1  # of the next bytes, on this and on later connections
+    threading.Timer(0.3, setattr, (proxy, "cut_down", None)).start()
+    seen: list[int] = []
+    if how == "consume":
+        while consumer.consume(10, None, lambda events: seen.extend(event.body for event in events)):
+            pass
+    else:
+        for events in consumer.batches(10, None):
+            seen.extend(event.body for event in events)
+    assert seen == list(range(30))

@@ -31,19 +31,19 @@ def consume(member: Membership, count: int, block: float | None) -> Flow[int]:
     Returns when the events are acknowledged: how many there were.
     """
     handled = 0
-    if member.replaying:
-        events = yield from _replay(member, count)
-        handled += yield from handle(member, events)
-        if len(events) >= count:  # then there may be more, and they go before what is new
+    while True:
+        if member.replaying:
             events = yield from _replay(member, count)
             handled += yield from handle(member, events)
-        if member.replaying:
-            return handled
-        if handled:
-            block = None
-    events = yield from _read_new(member, count, block)
-    member.stopping.clear()
-    return handled + (yield from handle(member, events))
+            if len(events) >= count:  # then there may be more, and they go before what is new
+                events = yield from _replay(member, count)
+                handled += yield from handle(member, events)
+            if member.replaying:
+                return handled
+        events = yield from _read_new(member, count, None if handled else block)
+        if not member.replaying:  # else a connection broke, and what it had read is pending: that goes first
+            member.stopping.clear()
+            return handled + (yield from handle(member, events))
 
 
 def handle(member: Membership, events: Sequence[Any]) -> Flow[int]:
@@ -86,11 +86,28 @@ def _read_new(member: Membership, count: int, block: float | None) -> Flow[list[
     while True:
         left = end - time.monotonic()
         waiting = min(left, _SLICE) if left > 0 else None
-        batch: EventBatch | None = yield from member.in_group(partial(_read, member, count, waiting, ">"))
+        batch: EventBatch | None = yield from member.in_group(partial(_read_once, member, count, waiting))
         if batch is None:
             return []
-        if batch.events or time.monotonic() >= end or member.stopping.is_set():
+        if batch.events or member.replaying or time.monotonic() >= end or member.stopping.is_set():
             return batch.events
+
+
+def _read_once(member: Membership, count: int, block: float | None) -> Flow[Any]:
+    """New entries; none at a second try, because what the first one may have read is pending now and goes before."""
+    if member.replaying:
+        return (yield from _reachable(member))
+    try:
+        return (yield from _read(member, count, block, ">"))
+    except BaseException:
+        member.replaying = True
+        raise
+
+
+def _reachable(member: Membership) -> Flow[Any]:
+    """An empty batch once the server answers, or its error."""
+    reply = yield from _read(member, 1, None, "0")
+    return reply if isinstance(reply, ErrorReply) else EventBatch()
 
 
 def _read(member: Membership, count: int, block: float | None, after: str) -> Flow[Any]:
@@ -158,7 +175,9 @@ class _Pump:
         return (yield Receive(_taking(self.member), block or 0.0))
 
     def next(self, block: float | None) -> Flow[Any]:
-        """The reply to the read that was sent ahead, or else to a new one."""
+        """The reply to the read that was sent ahead, or else to a new one; as `_read_once` at a second try."""
+        if self.member.replaying:
+            return (yield from _reachable(self.member))
         try:
             if self.ahead is not None:
                 return (yield from self.receive(None))
@@ -228,8 +247,10 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
         batch: EventBatch | None = yield from member.in_group(partial(state.next, block))
         if batch is None:
             break
+        if member.replaying:
+            continue
         if batch.events:
-            if len(batch.events) >= state.count and not member.replaying:
+            if len(batch.events) >= state.count:
                 yield from state.send_ahead()
             yield from _deliver(member, batch.events)
             state.handled += batch.events

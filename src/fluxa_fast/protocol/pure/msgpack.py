@@ -6,6 +6,7 @@ writer and reader (`writing`, `reading`), which either manage it or say why not.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgpack import ExtType, Packer, Timestamp, unpackb
@@ -67,6 +68,8 @@ def pack(value: object, default: Default | None = None) -> bytes:
 
 _LARGE_HEADERS = (b"\xdc", b"\xdd", b"\xde", b"\xdf")  # array 16, array 32, map 16, map 32
 _CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
+# Timestamps that may have a second's nanoseconds or more: msgpack-python before 1.2 takes those.
+_ODD_TIMES = re.compile(rb"\xd7\xff[\xee-\xff]|\xc7\x0c\xff[\x3b-\xff]")
 _TRUSTED_BYTES = 1024 * 1024  # what msgpack-python may set aside at most for what headers merely announce
 
 
@@ -76,7 +79,7 @@ def unpack(data: Any) -> Any:
         with memoryview(data) as view:
             data = view.tobytes()
     headers = sum(map(data.count, _LARGE_HEADERS))
-    if headers * len(data) * 8 > _TRUSTED_BYTES:
+    if headers * len(data) * 8 > _TRUSTED_BYTES or _ODD_TIMES.search(data):
         # msgpack-python makes room for as many elements as a header announces, once for every nested header.
         return reading.read(data)
     try:
