@@ -49,6 +49,9 @@ class RegistryError(FluxaError):
         head = "1 problem" if count == 1 else f"{count} problems"
         super().__init__(f"the registry has {head}:" + "".join(f"\n  - {problem}" for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type[RegistryError], tuple[Sequence[str]]]:
+        return type(self), (self.problems,)
+
 
 class UnregisteredStreamError(FluxaError):
     """A stream was used that the registry doesn't know.

@@ -1,0 +1,82 @@
+"""What a user writes, checked by mypy --strict: never run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import redis
+
+from fluxa_fast import (
+    Event,
+    EventBroker,
+    EventConsumer,
+    EventFlusher,
+    FlushError,
+    FlushResult,
+    Recovery,
+    RedisStreamStatistics,
+    Registry,
+)
+
+
+@dataclass
+class Order:
+    user_id: int
+
+
+def handle(events: Sequence[Event]) -> None:
+    for event in events:
+        order: Order = event.unserialize(Order)
+        time: datetime = event.timestamp
+        text: str = event.id + event.stream + event.tag("a") + event.tags["b"]
+        state: bool = event.acknowledged
+        event.ack()
+        print(order, time, text, state, event.body)
+
+
+def registry() -> Registry:
+    registry = Registry(default=str)
+    registry.register_redis("localhost:6379", 0, "default", username="a", password="b")
+    registry.register_redis(client=redis.Redis(), pool="other")
+    registry.register_redis("master", pool="third", sentinels=["a:1", ("b", 2)])
+    registry.register_redis_stream("orders", "default")
+    return registry
+
+
+def publish(broker: EventBroker) -> str:
+    flusher: EventFlusher = broker.new_flusher()
+    flusher.publish("orders", Order(1), {"action": "created"})
+    try:
+        result: FlushResult = flusher.flush()
+        ids: list[str] = result.ids
+        print(len(result), ids)
+    except FlushError as error:
+        print(error.confirmed.ids, error.refused[0].error, error.unconfirmed[0].positions)
+    return broker.publish("orders", None, {"action": "created"})
+
+
+def consume(broker: EventBroker) -> int:
+    with broker.consumer_single("orders", recovery=Recovery(deadline=5)) as consumer:
+        one: EventConsumer = consumer
+        one.consume(count=10, block=5.0, handler=handle)
+        one.consume(10, timedelta(seconds=1), handle)
+        one.consume(10, math.inf, lambda events: print(len(events)))
+        one.run(handle, count=1000)
+        for events in one.batches(count=1000, block=None):
+            handle(events)
+        one.auto_claim(count=1000, min_idle=600.0, handler=handle)
+        one.stop()
+        return one.cleanup()
+
+
+def main() -> None:
+    with registry().validate() as engine:
+        broker = engine.new_context().get_event_broker()
+        publish(broker)
+        consume(broker)
+        found: RedisStreamStatistics | None = broker.get_stream_statistics("orders")
+        if found is not None and found.group is not None and found.group.lag is not None:
+            print(found.group.lag + 1, found.group.lower_duration.total_seconds(), found.group.consumers[0].name)
