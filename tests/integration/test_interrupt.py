@@ -1,0 +1,73 @@
+"""Ctrl-C and kill -9 on a process that consumes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from fluxa_fast import EventBroker
+from fluxa_fast.protocol import Implementation
+
+CODE = """
+import sys
+from fluxa_fast import Registry
+
+registry = Registry()
+registry.register_redis(sys.argv[1])
+registry.register_redis_stream("orders")
+consumer = registry.validate().new_context().get_event_broker().consumer_single("orders")
+
+def handle(events):
+    sum(event.body for event in events)
+    print(*(event.body for event in events), flush=True)
+
+consumer.run(handle, count=50)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
+@pytest.mark.parametrize("after", [0.0, 0.01, 0.03, 0.5])
+def test_promise_4_a_consumer_that_is_interrupted(
+    implementation: Implementation,
+    broker: EventBroker,
+    client: redis.Redis,
+    server_url: str,
+    number: int,
+    after: float,
+    tmp_path: Path,
+) -> None:
+    events = 20_000
+    flusher = broker.new_flusher()
+    for body in range(events):
+        flusher.publish("orders", body)
+    flusher.flush()
+    environment = {**os.environ, "FLUXA_FAST_IMPL": implementation.name}
+    lines = tmp_path / "handled"
+    with lines.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE, server_url], env=environment, stdout=output, stderr=subprocess.PIPE, text=True
+        )
+    with process:
+        while not lines.stat().st_size:
+            time.sleep(0.001)
+        time.sleep(after)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    written = lines.read_text()
+    handled = [int(word) for word in written[: written.rfind("\n") + 1].split()]
+    if number == signal.SIGINT:
+        assert "KeyboardInterrupt" in errors
+        assert client.xlen("orders") <= events - len(handled) + 50  # a line may be printed, and its handler cut short
+    assert handled == list(range(len(handled)))
+    rest = [event.body for batch in broker.consumer_single("orders").batches(1000, None) for event in batch]
+    assert rest == sorted(rest)
+    assert set(handled) | set(rest) == set(range(events))
+    assert client.xlen("orders") == client.xpending("orders", "consumer_group")["pending"] == 0
