@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -39,3 +40,18 @@ def make_engine(implementation: Implementation) -> Iterator[MakeEngine]:
 def broker(make_engine: MakeEngine, server_url: str, client: redis.Redis) -> EventBroker:
     """A broker on the shared, empty server."""
     return make_engine(server_url).new_context().get_event_broker()
+
+
+@pytest.fixture
+def later(make_engine: MakeEngine) -> Iterator[Callable[..., None]]:
+    """Calls something after some seconds, in a thread that is over before the engines are closed."""
+    timers = []
+
+    def call(seconds: float, function: Callable[..., object], *arguments: object) -> None:
+        timer = threading.Timer(seconds, function, arguments)
+        timers.append(timer)
+        timer.start()
+
+    yield call
+    for timer in timers:
+        timer.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -16,6 +15,7 @@ from fluxa_fast import Engine, Event, EventBroker, EventConsumer, FluxaError, Se
 from fluxa_fast.protocol import Implementation
 
 MakeEngine = Callable[..., Engine]
+Later = Callable[..., None]
 GROUP = "consumer_group"
 
 
@@ -140,17 +140,15 @@ def test_all_acknowledged_by_hand(broker: EventBroker, client: redis.Redis) -> N
     assert pending(client) == client.xlen("orders") == 0
 
 
-def test_block_waits_and_returns_when_something_comes(broker: EventBroker) -> None:
+def test_block_waits_and_returns_when_something_comes(broker: EventBroker, later: Later) -> None:
     consumer = broker.consumer_single("orders")
     began = time.monotonic()
     assert consumer.consume(10, timedelta(milliseconds=300), fail) == 0
     assert time.monotonic() - began >= 0.3
-    timer = threading.Timer(0.2, broker.publish, ("orders", "late"))
-    timer.start()
+    later(0.2, broker.publish, "orders", "late")
     seen: list[Any] = []
     assert consumer.consume(10, math.inf, bodies_into(seen)) == 1
     assert seen == [["late"]]
-    timer.join()
 
 
 def test_promise_6_block_never_trips_the_socket_timeout(
@@ -160,9 +158,9 @@ def test_promise_6_block_never_trips_the_socket_timeout(
     assert broker.consumer_single("orders").consume(1, 1.5, fail) == 0
 
 
-def test_stop_ends_a_waiting_consume(broker: EventBroker) -> None:
+def test_stop_ends_a_waiting_consume(broker: EventBroker, later: Later) -> None:
     consumer = broker.consumer_single("orders")
-    threading.Timer(0.2, consumer.stop).start()
+    later(0.2, consumer.stop)
     assert consumer.consume(1, math.inf, fail) == 0
     broker.publish("orders", 1)
     assert consumer.consume(1, None, print) == 1  # it may go on
@@ -190,7 +188,7 @@ def test_bad_arguments_are_refused(broker: EventBroker, arguments: Any, error: t
 # ---- run and batches ----------------------------------------------------------------------------------
 
 
-def test_run_handles_everything_until_stop(broker: EventBroker, client: redis.Redis) -> None:
+def test_run_handles_everything_until_stop(broker: EventBroker, client: redis.Redis, later: Later) -> None:
     publish(broker, 2500)
     consumer = broker.consumer_single("orders")
     seen: list[int] = []
@@ -198,7 +196,7 @@ def test_run_handles_everything_until_stop(broker: EventBroker, client: redis.Re
     def handle(events: Sequence[Event]) -> None:
         seen.extend(event.body for event in events)
         if len(seen) == 2500:
-            threading.Timer(0.1, broker.publish, ("orders", 2500)).start()
+            later(0.1, broker.publish, "orders", 2500)
         if len(seen) == 2501:
             consumer.stop()
 

@@ -17,6 +17,7 @@ from tests.fix_broker import QUICK
 from tests.fix_proxy import Proxy
 
 MakeEngine = Callable[..., Engine]
+Later = Callable[..., None]
 
 
 def test_promise_6_a_lost_group_is_made_again(broker: EventBroker, client: redis.Redis) -> None:
@@ -55,18 +56,16 @@ def test_promise_6_a_group_lost_while_waiting(broker: EventBroker, client: redis
     assert [event.body for event in seen] == ["after"]
 
 
-def test_promise_6_killed_connections_are_made_again(broker: EventBroker, client: redis.Redis) -> None:
+def test_promise_6_killed_connections_are_made_again(broker: EventBroker, client: redis.Redis, later: Later) -> None:
     consumer = broker.consumer_single("orders", recovery=QUICK)
     seen: list[int] = []
     for number in range(5):
         broker.publish("orders", number)
         consumer.consume(1, None, lambda events: seen.append(events[0].body))
         client.client_kill_filter(_type="normal", skipme=True)
-    timer = threading.Timer(0.2, client.client_kill_filter, kwargs={"_type": "normal", "skipme": True})
-    timer.start()
-    threading.Timer(0.5, broker.publish, ("orders", 5)).start()
+    later(0.2, lambda: client.client_kill_filter(_type="normal", skipme=True))
+    later(0.5, broker.publish, "orders", 5)
     consumer.consume(1, 10.0, lambda events: seen.append(events[0].body))
-    timer.join()
     assert seen == [0, 1, 2, 3, 4, 5]
 
 
@@ -108,7 +107,7 @@ def test_an_outage_longer_than_the_deadline_is_raised(make_engine: MakeEngine, o
 
 
 def test_promise_6_a_replica_is_waited_for_until_it_is_promoted(
-    make_engine: MakeEngine, own_server: EmbeddedServer
+    make_engine: MakeEngine, own_server: EmbeddedServer, later: Later
 ) -> None:
     broker = make_engine(own_server.url).new_context().get_event_broker()
     broker.publish("orders", 1)
@@ -117,17 +116,15 @@ def test_promise_6_a_replica_is_waited_for_until_it_is_promoted(
         client.replicaof("127.0.0.1", "1")
         with pytest.raises(redis.exceptions.ReadOnlyError):
             broker.publish("orders", 2)
-        timer = threading.Timer(0.5, lambda: client.replicaof("NO", "ONE"))
-        timer.start()
+        later(0.5, lambda: client.replicaof("NO", "ONE"))
         assert consumer.consume(1, None, print) == 1
-        timer.join()
 
 
-def test_stop_ends_an_outage(make_engine: MakeEngine, own_server: EmbeddedServer) -> None:
+def test_stop_ends_an_outage(make_engine: MakeEngine, own_server: EmbeddedServer, later: Later) -> None:
     broker = make_engine(own_server.url).new_context().get_event_broker()
     consumer = broker.consumer_single("orders", recovery=QUICK)
     own_server.kill()
-    threading.Timer(0.3, consumer.stop).start()
+    later(0.3, consumer.stop)
     consumer.run(print)
 
 
@@ -187,7 +184,7 @@ def test_promise_4_split_into_single_bytes(make_engine: MakeEngine, proxy: Proxy
 
 @pytest.mark.parametrize("how", ["consume", "batches"])
 def test_promise_4_what_a_lost_connection_had_read_comes_first(
-    make_engine: MakeEngine, proxy: Proxy, own_server: EmbeddedServer, how: str
+    make_engine: MakeEngine, proxy: Proxy, own_server: EmbeddedServer, how: str, later: Later
 ) -> None:
     """The reply to a read is lost: its events are pending, and must come before those that are new."""
     broker = make_engine(f"127.0.0.1:{proxy.port}").new_context().get_event_broker()
@@ -198,7 +195,7 @@ def test_promise_4_what_a_lost_connection_had_read_comes_first(
         flusher.publish("orders", number)
     flusher.flush()
     proxy.cut_down = 1  # of the next bytes, on this and on later connections
-    threading.Timer(0.3, setattr, (proxy, "cut_down", None)).start()
+    later(0.3, setattr, proxy, "cut_down", None)
     seen: list[int] = []
     if how == "consume":
         while consumer.consume(10, None, lambda events: seen.extend(event.body for event in events)):
