@@ -135,19 +135,8 @@ class EventConsumer:
 
     def _leave(self, flow: Flow[None]) -> None:
         """The loop was left: let the flow settle what is under way."""
-
-        def left() -> Flow[None]:
-            step = flow.throw(LeftEarly())
-            while True:
-                try:
-                    outcome = yield step
-                except BaseException as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(outcome)
-
         try:
-            drive(left(), self._link)
+            drive(flow, self._link, thrown=LeftEarly())
         except LeftEarly:
             return
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -92,11 +92,8 @@ class Registry:
         if not self._pools:
             problems.append("no Redis pool is registered; call register_redis()")
         for name, spec in self._pools:
-            if not isinstance(name, str) or not name:
-                problems.append(f"the name of a pool is a str of at least one character, not {name!r}")
-                continue
-            if name in pools:
-                problems.append(f"pool {name!r} is registered more than once")
+            if problem := _name_problem("pool", name, pools):
+                problems.append(problem)
                 continue
             if spec.client is not None and (spec.address is not None or spec.sentinels is not None or spec.options):
                 problems.append(f"pool {name!r}: client= excludes an address, sentinels and options")
@@ -117,11 +114,8 @@ class Registry:
     def _checked_streams(self, pools: set[str], problems: list[str]) -> dict[str, str]:
         streams: dict[str, str] = {}
         for stream, pool in self._streams:
-            if not isinstance(stream, str) or not stream:
-                problems.append(f"the name of a stream is a str of at least one character, not {stream!r}")
-                continue
-            if stream in streams:
-                problems.append(f"stream {stream!r} is registered more than once")
+            if problem := _name_problem("stream", stream, streams):
+                problems.append(problem)
                 continue
             try:
                 entry_head(stream)
@@ -131,3 +125,12 @@ class Registry:
                 problems.append(f"stream {stream!r}: there is no pool {pool!r}")
             streams[stream] = pool
         return streams
+
+
+def _name_problem(kind: str, name: object, taken: Container[str]) -> str | None:
+    """What is wrong with the name of a pool or a stream; None if nothing is."""
+    if not isinstance(name, str) or not name:
+        return f"the name of a {kind} is a str of at least one character, not {name!r}"
+    if name in taken:
+        return f"{kind} {name!r} is registered more than once"
+    return None

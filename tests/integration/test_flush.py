@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -13,12 +14,14 @@ from fluxa_fast import (
     EventBroker,
     EventFlusher,
     FlushError,
+    FluxaError,
     Registry,
     SerializationError,
     UnregisteredStreamError,
 )
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
+from fluxa_fast.transport.sync import Pool
 from tests.fix_proxy import Proxy
 
 MakeEngine = Callable[..., Engine]
@@ -283,3 +286,41 @@ def test_promise_8_a_flusher_is_usable_after_fork(broker: EventBroker, client: r
     broker.publish("orders", "parent again")
     seen = [event.body for events in consumer.batches(10, None) for event in events]
     assert seen == ["flushed by the child", "parent again"]
+
+
+def test_promise_3_a_flush_on_a_closed_engine_keeps_the_events(make_engine: MakeEngine, server_url: str) -> None:
+    engine = make_engine(server_url)
+    flusher = engine.new_context().get_event_broker().new_flusher()
+    flusher.publish("orders", 1)
+    engine.close()
+    with pytest.raises(FluxaError, match="closed"):
+        flusher.flush()
+    assert len(flusher) == 1
+
+
+def test_promise_3_an_interruption_between_two_pools_keeps_what_was_not_sent(
+    implementation: Implementation, server_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry()
+    registry.register_redis(server_url, 0, "first")
+    registry.register_redis(server_url, 1, "second")
+    registry.register_redis_stream("orders", "first")
+    registry.register_redis_stream("users", "second")
+    with registry.validate() as engine:
+        flusher = engine.new_context().get_event_broker().new_flusher()
+        flusher.publish("orders", 1)
+        flusher.publish("users", 2)
+        run = Pool.run
+
+        def interrupted(pool: Pool, flow: Any) -> Any:
+            if pool.name == "second":
+                raise KeyboardInterrupt
+            return run(pool, flow)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Pool, "run", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                flusher.flush()
+        assert len(flusher) == 1
+        assert len(flusher.flush()) == 1
+        assert client.xlen("orders") == 1

@@ -204,3 +204,66 @@ def test_promise_4_what_a_lost_connection_had_read_comes_first(
         for events in consumer.batches(10, None):
             seen.extend(event.body for event in events)
     assert seen == list(range(30))
+
+
+def test_promise_4_what_a_claim_took_over_in_a_lost_reply_is_handled(
+    make_engine: MakeEngine, proxy: Proxy, own_server: EmbeddedServer, later: Later
+) -> None:
+    direct = make_engine(own_server.url).new_context().get_event_broker()
+    for number in range(5):
+        direct.publish("orders", number)
+    with pytest.raises(ZeroDivisionError):
+        direct.consumer_many("orders").consume(5, None, lambda events: 1 // 0)
+    time.sleep(0.3)
+    broker = make_engine(f"127.0.0.1:{proxy.port}").new_context().get_event_broker()
+    consumer = broker.consumer_many("orders", recovery=QUICK)
+    assert consumer.consume(1, None, print) == 0
+    proxy.cut_down = 1
+    later(0.1, setattr, proxy, "cut_down", None)
+    seen: list[int] = []
+    consumer.auto_claim(10, 0.25, lambda events: seen.extend(event.body for event in events))
+    consumer.consume(10, None, lambda events: seen.extend(event.body for event in events))
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_promise_6_a_server_demoted_while_a_read_is_ahead(
+    make_engine: MakeEngine, own_server: EmbeddedServer, later: Later
+) -> None:
+    """The handler's own error reaches the caller. What could not be acknowledged then comes again, in order."""
+    broker = make_engine(own_server.url).new_context().get_event_broker()
+    flusher = broker.new_flusher()
+    for number in range(30):
+        flusher.publish("orders", number)
+    flusher.flush()
+    with own_server.client() as client:
+        consumer = broker.consumer_single("orders", recovery=QUICK)
+        calls = 0
+
+        def handle(events: Sequence[Event]) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                client.replicaof("127.0.0.1", "1")  # the read ahead, with an acknowledgement, meets a replica
+                later(0.3, lambda: client.replicaof("NO", "ONE"))
+            if calls == 2:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            consumer.run(handle, count=5)
+        seen = [event.body for events in consumer.batches(5, None) for event in events]
+        assert seen in (list(range(30)), list(range(5, 30)))
+        assert client.xlen("orders") == 0
+
+
+def test_an_outage_that_is_stopped_does_not_stop_the_next_call(
+    make_engine: MakeEngine, own_server: EmbeddedServer, later: Later
+) -> None:
+    broker = make_engine(own_server.url).new_context().get_event_broker()
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    consumer.consume(1, None, print)
+    own_server.kill()
+    later(0.2, consumer.stop)
+    assert consumer.consume(1, 30.0, print) == 0
+    own_server.start()
+    later(0.3, broker.publish, "orders", 1)
+    assert consumer.consume(1, 10.0, print) == 1

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import RedisError
 
-from ..protocol.interface import ErrorReply, EventBatch, ReplyReader
+from ..protocol.interface import CommandBuffer, ErrorReply, EventBatch, ReplyReader
 from .acknowledge import acknowledge, forget_deleted, receive_acknowledgements, write_acknowledgements
 from .membership import GROUP, Membership
-from .recovery import Recovery
+from .recovery import OUTAGES, Recovery
 from .steps import Deliver, Flow, Receive, Send, Take
 
 __all__ = ["consume", "handle", "pump"]
@@ -30,6 +30,13 @@ def consume(member: Membership, count: int, block: float | None) -> Flow[int]:
 
     Returns when the events are acknowledged: how many there were.
     """
+    try:
+        return (yield from _consume(member, count, block))
+    finally:
+        member.stopping.clear()
+
+
+def _consume(member: Membership, count: int, block: float | None) -> Flow[int]:
     handled = 0
     while True:
         if member.replaying:
@@ -42,7 +49,6 @@ def consume(member: Membership, count: int, block: float | None) -> Flow[int]:
                 return handled
         events = yield from _read_new(member, count, None if handled else block)
         if not member.replaying:  # else a connection broke, and what it had read is pending: that goes first
-            member.stopping.clear()
             return handled + (yield from handle(member, events))
 
 
@@ -97,11 +103,7 @@ def _read_once(member: Membership, count: int, block: float | None) -> Flow[Any]
     """New entries; none at a second try, because what the first one may have read is pending now and goes before."""
     if member.replaying:
         return (yield from _reachable(member))
-    try:
-        return (yield from _read(member, count, block, ">"))
-    except BaseException:
-        member.replaying = True
-        raise
+    return (yield from _read(member, count, block, ">"))
 
 
 def _reachable(member: Membership) -> Flow[Any]:
@@ -118,7 +120,7 @@ def _read(member: Membership, count: int, block: float | None, after: str) -> Fl
     return (yield Receive(_taking(member), block or 0.0))
 
 
-def _write_read(commands: Any, member: Membership, count: int, block: float | None, after: str = ">") -> None:
+def _write_read(commands: CommandBuffer, member: Membership, count: int, block: float | None, after: str = ">") -> None:
     milliseconds = None if block is None else max(1, math.ceil(block * 1000))  # 0 would wait for ever
     commands.xreadgroup(GROUP, member.name, {member.stream: after}, count=count, block=milliseconds)
 
@@ -157,35 +159,39 @@ class _Pump:
         self.handled = []
         replies = write_acknowledgements(commands, self.member, self.sent)
         _write_read(commands, self.member, self.count, block)
-        self.ahead = None
-        yield Send(commands)
+        try:
+            yield Send(commands)
+        except BaseException:
+            self.lost()
+            raise
         self.ahead = replies
 
     def send_ahead(self) -> Flow[None]:
         """The next read, so that the server works while the handler does."""
         try:
             yield from self.send(None)
-        except (ConnectionError, TimeoutError):
-            self.lost()  # `next` recovers
+        except OUTAGES:
+            return  # `next` recovers
 
     def receive(self, block: float | None) -> Flow[Any]:
+        """The replies to what was sent: of the acknowledgement, then of the read."""
         replies, self.ahead = self.ahead or 0, None
-        yield from receive_acknowledgements(self.member, self.sent, replies)
-        self.sent = []
-        return (yield Receive(_taking(self.member), block or 0.0))
+        try:
+            yield from receive_acknowledgements(self.member, self.sent, replies)
+            self.sent = []
+            return (yield Receive(_taking(self.member), block or 0.0))
+        except BaseException:
+            self.lost()
+            raise
 
     def next(self, block: float | None) -> Flow[Any]:
         """The reply to the read that was sent ahead, or else to a new one; as `_read_once` at a second try."""
         if self.member.replaying:
             return (yield from _reachable(self.member))
-        try:
-            if self.ahead is not None:
-                return (yield from self.receive(None))
-            yield from self.send(block)
-            return (yield from self.receive(block))
-        except BaseException:
-            self.lost()
-            raise
+        if self.ahead is not None:
+            return (yield from self.receive(None))
+        yield from self.send(block)
+        return (yield from self.receive(block))
 
     def lost(self) -> None:
         """What was under way may or may not have reached the server: acknowledge it again, read it again."""
@@ -199,11 +205,10 @@ class _Pump:
         if self.ahead is not None:
             try:
                 reply = yield from self.receive(None)
-            except (ConnectionError, TimeoutError):
-                self.lost()
-            else:
-                if not isinstance(reply, ErrorReply) and reply.events:
-                    self.member.replaying = True  # read, and not handled
+            except OUTAGES:
+                reply = None
+            if isinstance(reply, EventBatch) and reply.events:
+                self.member.replaying = True  # read, and not handled
         yield from acknowledge(self.member, self.handled, recovery)
         self.handled = []
 
@@ -224,7 +229,7 @@ def pump(member: Membership, count: int, idle: float) -> Flow[None]:
     except BaseException:
         try:
             yield from state.settle(Recovery(deadline=0))
-        except RedisError:
+        except (RedisError, *OUTAGES):
             member.replaying = True  # the first failure counts; what is not settled will be delivered again
         raise
     finally:

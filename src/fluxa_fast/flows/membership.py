@@ -49,14 +49,21 @@ class Membership:
         return self.implementation.CommandBuffer()
 
     def in_group(self, attempt: Callable[[], Flow[Any]]) -> Flow[Any]:
-        """The reply that `attempt` brings, once the group exists and the server is ready. None if stopped meanwhile."""
+        """The reply that `attempt` brings, once the group exists and the server is ready. None if stopped meanwhile.
+
+        What an attempt may have read or claimed when it failed is pending for this consumer: it is replayed.
+        """
 
         def with_group() -> Flow[Any]:
             reply: Any = None
             for _ in range(_ATTEMPTS):
                 if not self.group_made:
                     yield from self._make_group()
-                reply = yield from attempt()
+                try:
+                    reply = yield from attempt()
+                except BaseException:
+                    self.replaying = True
+                    raise
                 if not (isinstance(reply, ErrorReply) and reply.code in _GROUP_LOST):
                     break
                 self.group_made = False

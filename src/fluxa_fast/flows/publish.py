@@ -61,7 +61,8 @@ class PoolFlush:
 
     @property
     def complete(self) -> bool:
-        return self.error is None and not self.replies.errors
+        """Whether every event was confirmed. A flush that never began is not complete either."""
+        return self.replies.received == self.replies.expected and not self.replies.errors
 
 
 class FlushResult(Sequence[str]):

@@ -15,7 +15,7 @@ from ..protocol.interface import ErrorReply
 from .replies import error_of
 from .steps import Disconnect, Flow, Pause
 
-__all__ = ["Recovery", "checked", "recovered"]
+__all__ = ["OUTAGES", "Recovery", "checked", "recovered"]
 
 log = logging.getLogger("fluxa_fast")
 
@@ -50,6 +50,10 @@ class ServerNotReadyError(Exception):
         self.error = error
 
 
+OUTAGES = (ConnectionError, TimeoutError, ServerNotReadyError)
+"""What `recovered` waits for to pass."""
+
+
 def checked(reply: Any) -> Any:
     """The reply, if it is no error.
 
@@ -78,7 +82,7 @@ def recovered(
             result = yield from attempt()
         except _FINAL:
             raise
-        except (ConnectionError, TimeoutError, ServerNotReadyError) as failure:
+        except OUTAGES as failure:
             error = failure.error if isinstance(failure, ServerNotReadyError) else failure
             if not failures:
                 began = time.monotonic()

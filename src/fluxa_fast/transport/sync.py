@@ -220,8 +220,6 @@ class Pool:
             return Link(self)
 
     def return_link(self, link: Link) -> None:
-        if not link.in_order:
-            link.drop()
         with self._lock:
             if not self._closed and len(self._idle) < _IDLE_LINKS:
                 self._idle.append(link)
@@ -256,10 +254,19 @@ class Pool:
             self.connections.disconnect()
 
 
-def drive(flow: Flow[T], link: Link, handler: Callable[[Sequence[Any]], object] | None = None) -> T:
-    """Run a flow to its end. `handler` is called with the events that it delivers."""
+def drive(
+    flow: Flow[T],
+    link: Link,
+    handler: Callable[[Sequence[Any]], object] | None = None,
+    *,
+    thrown: BaseException | None = None,
+) -> T:
+    """Run a flow to its end. `handler` is called with the events that it delivers.
+
+    `thrown` is what a flow that waits at a step is resumed with.
+    """
     try:
-        step = next(flow)
+        step = next(flow) if thrown is None else flow.throw(thrown)
         while True:
             try:
                 outcome = perform(step, link, handler)
