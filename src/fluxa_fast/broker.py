@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Literal, get_args
 
 from .consumer import EventConsumer
 from .errors import UnregisteredStreamError
@@ -16,7 +17,10 @@ from .protocol.commands import entry_head
 from .statistics import RedisStreamStatistics
 from .transport.sync import Pool, drive
 
-__all__ = ["EventBroker"]
+__all__ = ["Delivery", "EventBroker"]
+
+Delivery = Literal["at-least-once", "at-most-once"]
+DELIVERIES: tuple[Delivery, ...] = get_args(Delivery)
 
 _SINGLE = "consumer-single"
 _random = random.SystemRandom()
@@ -69,37 +73,49 @@ class EventBroker:
 
     # ---- consuming ----
 
-    def consumer_single(self, stream: str, *, recovery: Recovery | None = None) -> EventConsumer:
+    def consumer_single(
+        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> EventConsumer:
         """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
 
         Args:
             stream: a registered stream.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: events are gone from the stream once they are read, and
+                never come again. Several times faster, and what is being handled in a crash is lost.
             recovery: how long outages are waited for.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            ValueError: for another delivery.
         """
-        return self._consumer(stream, _SINGLE, recovery)
+        return self._consumer(stream, _SINGLE, delivery, recovery)
 
-    def consumer_many(self, stream: str, *, recovery: Recovery | None = None) -> EventConsumer:
+    def consumer_many(
+        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> EventConsumer:
         """One of any number of consumers that share the events of a stream, under a name of its own.
 
         Args:
             stream: a registered stream.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: events are gone from the stream once they are read, and
+                never come again. Several times faster, and what is being handled in a crash is lost.
             recovery: how long outages are waited for.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            ValueError: for another delivery.
         """
         now = datetime.now(UTC).strftime("%Y_%m_%d_%H_%M_%S")
-        return self._consumer(stream, f"consumer-{now}-{_random.getrandbits(64)}", recovery)
+        return self._consumer(stream, f"consumer-{now}-{_random.getrandbits(64)}", delivery, recovery)
 
-    def _consumer(self, stream: str, name: str, recovery: Recovery | None) -> EventConsumer:
+    def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer:
+        if delivery not in DELIVERIES:
+            raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
         try:
             pool = self._pools[self._streams[stream]]
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
-        return EventConsumer(pool, stream, name, recovery or Recovery())
+        return EventConsumer(pool, stream, name, recovery or Recovery(), at_most_once=delivery == "at-most-once")
 
     # ---- statistics ----
 

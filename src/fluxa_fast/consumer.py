@@ -38,10 +38,10 @@ class EventConsumer:
     Belongs to one thread at a time, except for `stop` and the events' `ack`. The connection is kept from call to call.
     """
 
-    def __init__(self, pool: Pool, stream: str, name: str, recovery: Recovery) -> None:
+    def __init__(self, pool: Pool, stream: str, name: str, recovery: Recovery, *, at_most_once: bool = False) -> None:
         self._pool = pool
         self._link = pool.new_link()
-        self._member = Membership(pool.implementation, stream, name, recovery, self._acknowledge)
+        self._member = Membership(pool.implementation, stream, name, recovery, self._acknowledge, at_most_once)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ import redis
 
 from fluxa_fast import Engine, Event, EventBroker, FlushError
 from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.scripts import ACKNOWLEDGE
 from tests.fix_broker import QUICK
 from tests.fix_proxy import Proxy
 
@@ -146,7 +147,8 @@ def test_promise_4_a_connection_cut_anywhere_loses_nothing(
     def handle(events: Sequence[Event]) -> None:
         seen.extend(event.body["number"] for event in events)
         step = 211 if direction == "up" else 401
-        setattr(proxy, f"cut_{direction}", 600 + step * len(seen) % 1700)
+        shortest = len(ACKNOWLEDGE.text) if direction == "up" else 600  # the script has to arrive some time
+        setattr(proxy, f"cut_{direction}", shortest + step * len(seen) % 1700)
         if len(set(seen)) == 40:
             proxy.cut_up = proxy.cut_down = None
             consumer.stop()

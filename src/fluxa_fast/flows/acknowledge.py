@@ -1,50 +1,161 @@
-"""Acknowledging and deleting what was handled."""
+"""Acknowledging and deleting what was handled.
+
+Many IDs go through the script `acknowledge.lua`, which costs the server a fraction of XACK + XDEL and leaves entries that
+another group still needs. A few IDs, and servers that forbid scripts, get XACK + XDEL. Reading at most once has nothing
+to acknowledge: the script `trim_delivered.lua` trims what was read.
+"""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..protocol.interface import CommandBuffer
+from ..scripts import ACKNOWLEDGE, TRIM_DELIVERED, Script
 from .membership import GROUP, Membership
 from .recovery import Recovery, checked, recovered
+from .scripting import ScriptRefusedError
 from .steps import Flow, Receive, Send, any_reply
 
-__all__ = ["acknowledge", "forget_deleted", "receive_acknowledgements", "write_acknowledgements"]
+__all__ = ["Acknowledgements", "acknowledge", "forget_deleted"]
 
 _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
+_FEW = 10  # up to here the script is no cheaper; measured in docs/performance.md
+_ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
+_TRIED_AGAIN = 1000  # IDs that were left for other groups, and are tried again with one acknowledgement
+_KEPT = 100_000  # IDs left for other groups that are remembered
+
+Id = tuple[int, int]
 
 
-def acknowledge(member: Membership, events: Sequence[Any], recovery: Recovery | None = None) -> Flow[None]:
-    """Acknowledge and delete those of the events that are not yet acknowledged; sent again if the connection breaks."""
+@dataclass(slots=True)
+class _Page:
+    """One acknowledgement under way: of events, or else of IDs that are kept for other groups and tried again."""
+
+    replies: int
+    events: Sequence[Any] = ()
+    kept: Sequence[Id] = ()
+    script: Script | None = None
+
+
+class Acknowledgements:
+    """The acknowledgement of some events: written into a buffer, and confirmed by the replies.
+
+    Args:
+        pending: false for events that were read at most once, which only have to go.
+    """
+
+    def __init__(self, member: Membership, events: Sequence[Any], *, pending: bool = True) -> None:
+        self.events = events
+        self._pending = pending
+        self._member = member
+        self._pages: list[_Page] = []
+
+    def write(self, commands: CommandBuffer) -> None:
+        """Append what acknowledges and deletes those of the events that are not acknowledged yet."""
+        for begin in range(0, len(self.events), _PAGE):
+            page = self.events[begin : begin + _PAGE]
+            if self._is_for_script(page):
+                self._write_script(commands, page)
+            else:
+                self._write_plain(commands, page)
+        kept = self._member.kept[:_TRIED_AGAIN]
+        if kept and self.events and self._member.scripting.allowed:
+            self._write_script_again(commands, kept)
+
+    def _is_for_script(self, events: Sequence[Any]) -> bool:
+        member = self._member
+        alone = not member.kept and time.monotonic() < member.alone_until
+        return member.scripting.allowed and (len(events) > _FEW or not alone or not self._pending)
+
+    def _write_plain(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
+        """``XACK stream group id...`` and ``XDEL stream id...``"""
+        before = commands.commands
+        if self._pending:
+            commands.with_ids(("XACK", self._member.stream, GROUP), events)
+        commands.with_ids(("XDEL", self._member.stream), events)
+        self._pages.append(_Page(commands.commands - before, events))
+
+    def _write_script(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
+        before = commands.commands
+        script = ACKNOWLEDGE if self._pending else TRIM_DELIVERED
+        head = (*self._member.scripting.call(script), 1, self._member.stream)
+        if self._pending:
+            commands.with_ids((*head, GROUP), events)
+        else:
+            commands.command(*head)
+        self._pages.append(_Page(commands.commands - before, events, script=script))
+
+    def _write_script_again(self, commands: CommandBuffer, kept: Sequence[Id]) -> None:
+        ids = (f"{milliseconds}-{sequence}" for milliseconds, sequence in kept)
+        commands.command(*self._member.scripting.call(ACKNOWLEDGE), 1, self._member.stream, GROUP, *ids)
+        self._pages.append(_Page(1, kept=kept, script=ACKNOWLEDGE))
+
+    def receive(self) -> Flow[list[Any]]:
+        """Take the replies: only then are events acknowledged. Returns those that must be written once more."""
+        received = []
+        for page in self._pages:
+            replies = []
+            for _ in range(page.replies):
+                replies.append((yield Receive(any_reply)))
+            received.append((page, replies))
+        self._pages = []
+        again: list[Any] = []
+        for page, replies in received:
+            try:
+                for reply in replies:
+                    self._settle(page, reply)
+            except ScriptRefusedError:
+                again += page.events
+            else:
+                self._member.implementation.mark_acknowledged(page.events)
+        return again
+
+    def _settle(self, page: _Page, reply: Any) -> None:
+        member = self._member
+        if page.script is None:
+            checked(reply)
+            return
+        answer = member.scripting.answered(page.script, reply)
+        if page.script is ACKNOWLEDGE:
+            groups, *kept = answer
+            member.alone_until = time.monotonic() + _ALONE if groups <= 1 else -math.inf
+            if kept or page.kept:
+                tried = set(page.kept)
+                still = [id for id in member.kept if id not in tried]
+                member.kept = sorted(still + [*map(_numbers, kept)])[-_KEPT:]
+
+
+def _numbers(id: bytes) -> Id:
+    milliseconds, _, sequence = id.partition(b"-")
+    return int(milliseconds), int(sequence)
+
+
+def acknowledge(
+    member: Membership, events: Sequence[Any], recovery: Recovery | None = None, *, pending: bool = True
+) -> Flow[None]:
+    """Acknowledge and delete those of the events that are not yet acknowledged; sent again if the connection breaks.
+
+    `pending` is false for events that were read at most once.
+    """
+    waiting = list(events)
 
     def attempt() -> Flow[None]:
-        commands = member.commands()
-        replies = write_acknowledgements(commands, member, events)
-        if replies:
+        nonlocal waiting
+        while waiting:
+            commands = member.commands()
+            acknowledgements = Acknowledgements(member, waiting, pending=pending)
+            acknowledgements.write(commands)
+            if not commands.commands:
+                return
             yield Send(commands)
-            yield from receive_acknowledgements(member, events, replies)
+            waiting = yield from acknowledgements.receive()
 
     if events:
         yield from recovered(recovery or member.recovery, attempt)
-
-
-def write_acknowledgements(commands: CommandBuffer, member: Membership, events: Sequence[Any]) -> int:
-    """``XACK stream group id...`` and ``XDEL stream id...``, by the page. Returns how many replies will come."""
-    before = commands.commands
-    for begin in range(0, len(events), _PAGE):
-        commands.acknowledge(member.stream, GROUP, events[begin : begin + _PAGE])
-    return commands.commands - before
-
-
-def receive_acknowledgements(member: Membership, events: Sequence[Any], replies: int) -> Flow[None]:
-    """Take the replies to `write_acknowledgements`: only then are the events acknowledged."""
-    received = []
-    for _ in range(replies):
-        received.append((yield Receive(any_reply)))
-    for reply in received:
-        checked(reply)
-    member.implementation.mark_acknowledged(events)
 
 
 def forget_deleted(member: Membership, ids: Sequence[str]) -> Flow[None]:

@@ -11,12 +11,12 @@ from .acknowledge import forget_deleted
 from .consume import handle
 from .membership import GROUP, Membership
 from .recovery import checked, recovered
+from .scripting import ScriptRefusedError
 from .steps import Flow, Receive, Send, ask
 
 __all__ = ["auto_claim", "cleanup"]
 
 _START = "0-0"
-_NO_SCRIPTS = frozenset({"NOPERM", "ERR"})  # the user may not run scripts, or the server doesn't know EVALSHA
 
 
 def auto_claim(member: Membership, count: int, min_idle: float) -> Flow[int]:
@@ -59,16 +59,16 @@ def cleanup(member: Membership) -> Flow[int]:
     """
 
     def attempt() -> Flow[int]:
-        commands = member.commands()
-        arguments = (GROUP, member.name)
-        commands.evalsha(LEAVE_GROUP.sha, [member.stream], arguments)
-        reply = yield from ask(commands)
-        if isinstance(reply, ErrorReply) and reply.code == "NOSCRIPT":
-            commands.eval(LEAVE_GROUP.text, [member.stream], arguments)
+        scripting = member.scripting
+        while scripting.allowed:
+            commands = member.commands()
+            commands.command(*scripting.call(LEAVE_GROUP), 1, member.stream, GROUP, member.name)
             reply = yield from ask(commands)
-        if isinstance(reply, ErrorReply) and reply.code in _NO_SCRIPTS:
-            return (yield from _pending(member))
-        return int(checked(reply))
+            try:
+                return int(scripting.answered(LEAVE_GROUP, reply))
+            except ScriptRefusedError:
+                continue
+        return (yield from _pending(member))
 
     pending: int = (yield from recovered(member.recovery, attempt)) or 0
     member.replaying = True  # should the consumer be used again

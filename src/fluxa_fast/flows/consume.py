@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from ..protocol.interface import CommandBuffer, ErrorReply, EventBatch, ReplyReader
-from .acknowledge import acknowledge, forget_deleted, receive_acknowledgements, write_acknowledgements
+from .acknowledge import Acknowledgements, acknowledge, forget_deleted
 from .membership import GROUP, Membership
 from .recovery import OUTAGES, Recovery
 from .steps import Deliver, Flow, Receive, Send, Take
@@ -37,7 +37,7 @@ def consume(member: Membership, count: int, block: float | None) -> Flow[int]:
 
 
 def _consume(member: Membership, count: int, block: float | None) -> Flow[int]:
-    handled = 0
+    handled = yield from handle_once(member, member.take_in_hand())
     while True:
         if member.replaying:
             events = yield from _replay(member, count)
@@ -49,7 +49,8 @@ def _consume(member: Membership, count: int, block: float | None) -> Flow[int]:
                 return handled
         events = yield from _read_new(member, count, None if handled else block)
         if not member.replaying:  # else a connection broke, and what it had read is pending: that goes first
-            return handled + (yield from handle(member, events))
+            handle_new = handle_once if member.at_most_once else handle
+            return handled + (yield from handle_new(member, events))
 
 
 def handle(member: Membership, events: Sequence[Any]) -> Flow[int]:
@@ -57,6 +58,14 @@ def handle(member: Membership, events: Sequence[Any]) -> Flow[int]:
     if events:
         yield from _deliver(member, events)
         yield from acknowledge(member, events)
+    return len(events)
+
+
+def handle_once(member: Membership, events: Sequence[Any]) -> Flow[int]:
+    """Hand over events that were read at most once, then trim them. Returns how many there were."""
+    if events:
+        yield from _deliver(member, events)
+        yield from acknowledge(member, events, pending=False)
     return len(events)
 
 
@@ -122,7 +131,8 @@ def _read(member: Membership, count: int, block: float | None, after: str) -> Fl
 
 def _write_read(commands: CommandBuffer, member: Membership, count: int, block: float | None, after: str = ">") -> None:
     milliseconds = None if block is None else max(1, math.ceil(block * 1000))  # 0 would wait for ever
-    commands.xreadgroup(GROUP, member.name, {member.stream: after}, count=count, block=milliseconds)
+    noack = member.at_most_once and after == ">"
+    commands.xreadgroup(GROUP, member.name, {member.stream: after}, count=count, block=milliseconds, noack=noack)
 
 
 def _taking(member: Membership) -> Take:
@@ -139,8 +149,9 @@ class _Pump:
     """The state between two batches.
 
     Attributes:
-        handled: events that were handled and whose acknowledgement is not confirmed yet.
-        ahead: replies that come before those of the read that was sent ahead; None if none was.
+        handled: events that were handled and whose acknowledgement was not sent yet.
+        sent: the acknowledgement that is under way.
+        ahead: whether a read was sent, and its reply is to come.
     """
 
     __slots__ = ("ahead", "count", "handled", "member", "sent")
@@ -149,22 +160,25 @@ class _Pump:
         self.member = member
         self.count = count
         self.handled: list[Any] = []
-        self.sent: list[Any] = []  # those of `handled` whose acknowledgement is under way
-        self.ahead: int | None = None
+        self.sent = self.acknowledgements()
+        self.ahead = False
+
+    def acknowledgements(self, events: Sequence[Any] = ()) -> Acknowledgements:
+        return Acknowledgements(self.member, events, pending=not self.member.at_most_once)
 
     def send(self, block: float | None) -> Flow[None]:
         """One write: acknowledge what was handled, and read on."""
         commands = self.member.commands()
-        self.sent = self.handled
+        self.sent = self.acknowledgements(self.handled)
         self.handled = []
-        replies = write_acknowledgements(commands, self.member, self.sent)
+        self.sent.write(commands)
         _write_read(commands, self.member, self.count, block)
         try:
             yield Send(commands)
         except BaseException:
             self.lost()
             raise
-        self.ahead = replies
+        self.ahead = True
 
     def send_ahead(self) -> Flow[None]:
         """The next read, so that the server works while the handler does."""
@@ -175,10 +189,11 @@ class _Pump:
 
     def receive(self, block: float | None) -> Flow[Any]:
         """The replies to what was sent: of the acknowledgement, then of the read."""
-        replies, self.ahead = self.ahead or 0, None
+        self.ahead = False
         try:
-            yield from receive_acknowledgements(self.member, self.sent, replies)
-            self.sent = []
+            again = yield from self.sent.receive()
+            self.sent = self.acknowledgements()
+            self.handled = again + self.handled
             return (yield Receive(_taking(self.member), block or 0.0))
         except BaseException:
             self.lost()
@@ -188,28 +203,30 @@ class _Pump:
         """The reply to the read that was sent ahead, or else to a new one; as `_read_once` at a second try."""
         if self.member.replaying:
             return (yield from _reachable(self.member))
-        if self.ahead is not None:
+        if self.ahead:
             return (yield from self.receive(None))
         yield from self.send(block)
         return (yield from self.receive(block))
 
     def lost(self) -> None:
         """What was under way may or may not have reached the server: acknowledge it again, read it again."""
-        self.handled = self.sent + self.handled
-        self.sent = []
-        self.ahead = None
+        self.handled = [*self.sent.events, *self.handled]
+        self.sent = self.acknowledgements()
+        self.ahead = False
         self.member.replaying = True
 
     def settle(self, recovery: Recovery) -> Flow[None]:
         """Take the replies that are under way, and acknowledge what was handled."""
-        if self.ahead is not None:
+        if self.ahead:
             try:
                 reply = yield from self.receive(None)
             except OUTAGES:
                 reply = None
-            if isinstance(reply, EventBatch) and reply.events:
-                self.member.replaying = True  # read, and not handled
-        yield from acknowledge(self.member, self.handled, recovery)
+            if isinstance(reply, EventBatch) and reply.events:  # read, and not handled
+                self.member.replaying = True
+                if self.member.at_most_once:
+                    self.member.in_hand = reply.events
+        yield from acknowledge(self.member, self.handled, recovery, pending=not self.member.at_most_once)
         self.handled = []
 
 
@@ -238,6 +255,7 @@ def pump(member: Membership, count: int, idle: float) -> Flow[None]:
 
 def _pump(state: _Pump, idle: float) -> Flow[None]:
     member = state.member
+    yield from handle_once(member, member.take_in_hand())
     end = time.monotonic() + idle
     while not member.stopping.is_set():
         if member.replaying:
@@ -248,7 +266,7 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
             continue
         left = end - time.monotonic()
         block = min(left, _SLICE) if left > 0 else None
-        ahead = state.ahead is not None
+        ahead = state.ahead
         batch: EventBatch | None = yield from member.in_group(partial(state.next, block))
         if batch is None:
             break
@@ -263,3 +281,4 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
         elif not ahead and time.monotonic() >= end:
             break
     yield from state.settle(member.recovery)
+    yield from handle_once(member, member.take_in_hand())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
 from .recovery import Recovery, checked, recovered
+from .scripting import Scripting
 from .steps import Flow, ask
 
 __all__ = ["GROUP", "Membership"]
@@ -32,6 +34,11 @@ class Membership:
         replaying: whether entries may be pending for this consumer that it has not handled.
         deleted: pending entries so far that were no longer in the stream.
         stopping: set by `stop()`.
+        at_most_once: read without leaving entries pending.
+        in_hand: at most once only: events that were read, and that a handler has yet to be given.
+        scripting: what is known of the server and scripts.
+        alone_until: until then (monotonic seconds) it is believed that no other group is on the stream.
+        kept: IDs, as pairs of numbers, that are acknowledged and were left in the stream for other groups.
     """
 
     implementation: Implementation
@@ -39,10 +46,20 @@ class Membership:
     name: str
     recovery: Recovery
     acknowledge: Callable[[Any], Any]
+    at_most_once: bool = False
     group_made: bool = False
     replaying: bool = True
     deleted: int = 0
     stopping: threading.Event = field(default_factory=threading.Event)
+    in_hand: list[Any] = field(default_factory=list)
+    scripting: Scripting = field(default_factory=Scripting)
+    alone_until: float = -math.inf
+    kept: list[tuple[int, int]] = field(default_factory=list)
+
+    def take_in_hand(self) -> list[Any]:
+        """What is in hand; it is not any more then."""
+        events, self.in_hand = self.in_hand, []
+        return events
 
     def commands(self) -> CommandBuffer:
         """An empty buffer."""

@@ -172,8 +172,10 @@ class CommandBuffer(StreamCommands, Protocol):
     def commands(self) -> int:
         """Commands in the buffer."""
 
-    def acknowledge(self, stream: str, group: str, events: Iterable[Any]) -> int:
-        """Append XACK and XDEL for those of the events that are not acknowledged yet; nothing if there are none.
+    def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Any]) -> int:
+        """Append a command: `arguments`, then the IDs, ascending, of those of the events that are not acknowledged yet.
+
+        Nothing is appended if there are none.
 
         Returns:
             How many events were named.

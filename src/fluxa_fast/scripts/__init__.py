@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 
-__all__ = ["LEAVE_GROUP", "Script"]
+__all__ = ["ACKNOWLEDGE", "LEAVE_GROUP", "TRIM_DELIVERED", "Script"]
+
+_COMMENTS = re.compile(r"^\s*(--.*\n)?| --.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +21,10 @@ class Script:
 
 
 def _load(name: str) -> Script:
-    text = files(__name__).joinpath(name).read_text("utf-8")
+    text = _COMMENTS.sub("", files(__name__).joinpath(name).read_text("utf-8"))  # it travels with the first EVAL
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+ACKNOWLEDGE = _load("acknowledge.lua")
 LEAVE_GROUP = _load("leave_group.lua")
+TRIM_DELIVERED = _load("trim_delivered.lua")

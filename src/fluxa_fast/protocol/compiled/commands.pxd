@@ -9,5 +9,4 @@ cdef class CommandCore(Packer):
     cdef int write_body(self, object body) except -1
     cdef int write_tags(self, object tags) except -1
     cdef int write_tag(self, object tag, object value) except -1
-    cdef int write_ids(self, list events) except -1
     cdef Py_ssize_t skip_command(self, Py_ssize_t at) noexcept

@@ -5,6 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 from libc.string cimport memmove
 
 from .buffer cimport FLUXA_FAST_VERSION
@@ -152,38 +153,29 @@ cdef class CommandCore(Packer):
             raise plain.refused_tag(tag, value, error) from None
         return 0
 
-    def acknowledge(self, stream, group, events):
+    def with_ids(self, arguments, events):
         cdef list waiting = [event for event in events if not (<Event?>event).is_acknowledged]
         cdef Py_ssize_t before = self.length
-        cdef Py_ssize_t count = len(waiting)
-        if not count:
+        cdef unsigned char text[48]
+        cdef Event event
+        cdef bytes argument
+        if self.busy:
+            raise plain.in_default_hook()
+        if not waiting:
             return 0
+        sort_by_id(waiting)
         try:
-            # XACK key group id...
-            self.write_header(42, 3 + count)
-            self.write_bulk("XACK", 4)
-            for name in (stream, group):
-                argument = argument_bytes(name)
+            self.write_header(42, len(arguments) + len(waiting))
+            for value in arguments:
+                argument = argument_bytes(value)
                 self.write_bulk(PyBytes_AS_STRING(argument), PyBytes_GET_SIZE(argument))
-            self.write_ids(waiting)
-            # XDEL key id...
-            self.write_header(42, 2 + count)
-            self.write_bulk("XDEL", 4)
-            argument = argument_bytes(stream)
-            self.write_bulk(PyBytes_AS_STRING(argument), PyBytes_GET_SIZE(argument))
-            self.write_ids(waiting)
+            for event in waiting:
+                self.write_bulk(text, event.store_id(text))
         except BaseException:
             self.length = before
             raise
-        self.commands += 2
-        return count
-
-    cdef int write_ids(self, list events) except -1:
-        cdef unsigned char text[48]
-        cdef Event event
-        for event in events:
-            self.write_bulk(text, event.store_id(text))
-        return 0
+        self.commands += 1
+        return len(waiting)
 
     cdef Py_ssize_t skip_command(self, Py_ssize_t at) noexcept:
         # Where the command after the one at `at` begins.
@@ -246,6 +238,20 @@ cdef class CommandCore(Packer):
             raise plain.in_default_hook()
         self.give_back()
         self.commands = 0
+
+
+cdef int sort_by_id(list events) except -1:
+    # They nearly always are in order already.
+    cdef Event event
+    cdef uint64_t milliseconds = 0
+    cdef uint64_t sequence = 0
+    for event in events:
+        if event.milliseconds < milliseconds or (event.milliseconds == milliseconds and event.sequence < sequence):
+            events.sort(key=lambda event: ((<Event>event).milliseconds, (<Event>event).sequence))
+            return 0
+        milliseconds = event.milliseconds
+        sequence = event.sequence
+    return 0
 
 
 class CommandBuffer(CommandCore, StreamCommands):

@@ -76,12 +76,12 @@ class CommandBuffer(StreamCommands):
         finally:
             self._busy = False
 
-    def acknowledge(self, stream: str, group: str, events: Iterable[Event]) -> int:
-        ids = [event._id.encode() for event in events if not event._acknowledged]
+    def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Event]) -> int:
+        ids = [event._id for event in events if not event._acknowledged]
         if ids:
-            key = argument_bytes(stream)
-            acknowledged = _command([b"XACK", key, argument_bytes(group), *ids])
-            self._append(acknowledged + _command([b"XDEL", key, *ids]), 2)
+            if sorted(ids, key=_numbers) != ids:
+                ids.sort(key=_numbers)
+            self._append(_command([*map(argument_bytes, arguments), *map(str.encode, ids)]), 1)
         return len(ids)
 
     def keys(self, positions: Iterable[int]) -> list[str]:
@@ -139,6 +139,11 @@ class CommandBuffer(StreamCommands):
         begin = self._line_end(at) + 2
         end = begin + int(self._bytes[at + 1 : begin - 2])
         return bytes(self._bytes[begin:end]), end + 2
+
+
+def _numbers(id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = id.partition("-")
+    return int(milliseconds), int(sequence)
 
 
 def _command(arguments: list[bytes]) -> bytes:
