@@ -72,7 +72,7 @@ def test_a_broken_or_a_stale_compiled_module_is_an_error(tmp_path: Path) -> None
     version = tmp_path / "fluxa_fast" / "_version.py"
     version.write_text('__version__ = "99.0"\n')
     assert "was compiled for fluxa_fast" in python(SHOW, tmp_path).stderr
-    module = tmp_path / "fluxa_fast" / "protocol" / "compiled" / f"msgpack{EXTENSION_SUFFIXES[0]}"
+    module = tmp_path / "fluxa_fast" / "protocol" / "compiled" / f"buffer{EXTENSION_SUFFIXES[0]}"
     assert module.exists()
     module.write_bytes(b"not a module")
     assert "ImportError" in python(SHOW, tmp_path).stderr

@@ -20,7 +20,7 @@ from ..errors import ImplementationWarning
 from .interface import Implementation
 
 _PACKAGES = {"c": f"{__name__}.compiled", "python": f"{__name__}.pure"}
-_COMPILED_MODULES = ("buffer", "commands", "events", "msgpack", "replies")
+_COMPILED_MODULES = ("buffer", "commands", "events", "packing", "replies", "unpacking")
 
 
 def missing_modules() -> list[str]:

@@ -7,7 +7,7 @@ A command is a tuple of arguments for `CommandBuffer.command`; XADD, the hot one
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ..errors import SerializationError
@@ -26,11 +26,17 @@ class EntryHead:
         stream: the name of the stream.
         prefix: the RESP of the command's name, key, options and ID.
         arguments: how many arguments `prefix` holds.
+        before_body: what stands before the body's length in an entry without tags.
     """
 
     stream: str
     prefix: bytes
     arguments: int
+    before_body: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        before_body = b"*%d\r\n%b$1\r\ns\r\n$" % (self.arguments + 2, self.prefix)
+        object.__setattr__(self, "before_body", before_body)
 
 
 def entry_head(

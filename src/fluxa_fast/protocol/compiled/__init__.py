@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..._version import __version__
-from . import buffer, commands, events, msgpack, replies
+from . import buffer, commands, events, packing, replies, unpacking
 from .commands import CommandBuffer, EventWriter
 from .events import Event, mark_acknowledged
-from .msgpack import pack, unpack
+from .packing import pack
 from .replies import Confirmations, ReplyReader
+from .unpacking import unpack
 
 __all__ = [
     "CommandBuffer",
@@ -23,7 +24,7 @@ __all__ = [
 
 name = "c"
 
-for _module in (buffer, commands, events, msgpack, replies):
+for _module in (buffer, commands, events, packing, replies, unpacking):
     if _module.built_for != __version__:
         raise RuntimeError(
             f"{_module.__name__} was compiled for fluxa_fast {_module.built_for}, but this is {__version__}; "

@@ -4,6 +4,13 @@ from .endian cimport store_decimal
 
 cdef extern from *:
     """
+    static CYTHON_INLINE int fluxa_pending_exception(void) { return -1; }
+    """
+    # Raises the exception that a call left behind whose result was looked at by hand.
+    int pending_exception "fluxa_pending_exception"() except -1
+
+cdef extern from *:
+    """
     #ifndef FLUXA_FAST_VERSION
       #error "setup.py defines FLUXA_FAST_VERSION"
     #endif

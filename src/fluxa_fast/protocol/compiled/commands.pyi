@@ -3,7 +3,7 @@ from typing import Any, Final, final
 
 from ..commands import StreamCommands
 from ..interface import Default, EntryHead
-from .msgpack import Packer
+from .packing import Packer
 
 built_for: Final[str]
 

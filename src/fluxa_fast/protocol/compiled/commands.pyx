@@ -8,11 +8,11 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 from libc.string cimport memmove
 
-from .buffer cimport FLUXA_FAST_VERSION
+from .buffer cimport FLUXA_FAST_VERSION, pending_exception
 from .endian cimport count_digits, store_decimal
 from .events cimport Event, next_bulk
 from .limits cimport MAX_BULK
-from .msgpack cimport Packer
+from .packing cimport Packer, body_failed, pack_value
 
 from ...errors import SerializationError, UnregisteredStreamError
 from .. import plain
@@ -53,76 +53,9 @@ cdef class CommandCore(Packer):
         self.commands += 1
 
     def entry(self, head, body=None, tags=None):
-        self.write_entry(head.prefix, head.arguments, body, tags)
+        write_entry(self, head.prefix, head.arguments, head.before_body, body, tags)
 
-    # *<arguments>\r\n <prefix> [$1\r\ns\r\n $<size>\r\n<msgpack>\r\n] [<name> <value>]...
-    cdef int write_entry(self, bytes prefix, Py_ssize_t arguments, object body, object tags) except -1:
-        cdef Py_ssize_t before = self.length
-        if self.busy:
-            raise plain.in_default_hook()
-        if body is not None:
-            arguments += 2
-        if tags is not None:
-            if type(tags) is not dict:
-                tags = plain.tags_as_dict(tags)
-            arguments += 2 * PyDict_Size(tags)
-            if PyDict_Size(tags) == 0:
-                tags = None
-        if body is None and tags is None:
-            raise plain.empty_event()
-        self.busy = True
-        try:
-            self.write_header(42, arguments)
-            self.write(PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
-            if body is not None:
-                self.write_body(body)
-            if tags is not None:
-                self.write_tags(tags)
-        except BaseException:
-            self.length = before
-            raise
-        finally:
-            self.busy = False
-        self.commands += 1
-        return 0
-
-    cdef int write_body(self, object body) except -1:
-        # The length stands before the body, but is known after it: a gap of as many digits as the last body
-        # had is left for it, and the body is moved when that was wrong.
-        cdef int gap = self.length_digits
-        cdef int digits
-        cdef Py_ssize_t begin, size
-        cdef unsigned char *at
-        self.write("$1\r\ns\r\n$", 8)
-        self.room(gap + 2)
-        self.length += gap + 2
-        begin = self.length
-        try:
-            self.pack_value(body, 0)
-            size = self.length - begin
-            if size > MAX_BULK:
-                raise plain.body_too_large(size)
-        except SerializationError as error:
-            error._located("body")
-            raise
-        digits = count_digits(size)
-        self.room(digits - gap + 2 if digits > gap else 2)
-        at = self.start + begin
-        if digits != gap:
-            memmove(at + digits - gap, at, size)
-            self.length += digits - gap
-            self.length_digits = digits
-        at -= gap + 2
-        store_decimal(at, size)
-        at[digits] = 13
-        at[digits + 1] = 10
-        at = self.start + self.length
-        at[0] = 13
-        at[1] = 10
-        self.length += 2
-        return 0
-
-    cdef int write_tags(self, object tags) except -1:
+    cdef int write_tags(self, dict tags) except -1:
         cdef Py_ssize_t size = PyDict_Size(tags)
         cdef Py_ssize_t position = 0
         cdef Py_ssize_t written = 0
@@ -260,14 +193,97 @@ class CommandBuffer(CommandCore, StreamCommands):
     __slots__ = ()
 
 
+ctypedef int (*attempt_content)(CommandCore, bytes, Py_ssize_t, bytes, object, dict) noexcept
+ctypedef int (*attempt_value)(CommandCore, object, int) noexcept
+
+
+cdef int write_entry(
+    CommandCore out, bytes prefix, Py_ssize_t arguments, bytes before_body, object body, object tags
+) except -1:
+    # An XADD. On an exception the buffer is as it was.
+    cdef Py_ssize_t before = out.length
+    if out.busy:
+        raise plain.in_default_hook()
+    if tags is not None:
+        if type(tags) is not dict:
+            tags = plain.tags_as_dict(tags)
+        if PyDict_Size(tags) == 0:
+            tags = None
+    if body is None and tags is None:
+        raise plain.empty_event()
+    out.busy = True
+    cdef int failed = (<attempt_content>write_content)(out, prefix, arguments, before_body, body, <dict>tags)
+    out.busy = False
+    if failed:
+        out.length = before
+        pending_exception()
+    out.commands += 1
+    return 0
+
+
+# *<arguments>\r\n <prefix> [$1\r\ns\r\n $<size>\r\n<msgpack>\r\n] [<name> <value>]...
+cdef int write_content(
+    CommandCore out, bytes prefix, Py_ssize_t arguments, bytes before_body, object body, dict tags
+) except -1:
+    if tags is None:
+        out.write(PyBytes_AS_STRING(before_body), PyBytes_GET_SIZE(before_body))
+        return write_body(out, body)
+    arguments += 2 * PyDict_Size(tags)
+    if body is not None:
+        arguments += 2
+    out.write_header(42, arguments)
+    out.write(PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
+    if body is not None:
+        out.write("$1\r\ns\r\n$", 8)
+        write_body(out, body)
+    return out.write_tags(tags)
+
+
+cdef int write_body(CommandCore out, object body) except -1:
+    # The length stands before the body, but is known after it: a gap of as many digits as the last body
+    # had is left for it, and the body is moved when that was wrong.
+    cdef int gap = out.length_digits
+    cdef int digits
+    cdef Py_ssize_t begin, size
+    cdef unsigned char *at
+    out.room(gap + 2)
+    out.length += gap + 2
+    begin = out.length
+    if (<attempt_value>pack_value)(out, body, 0):
+        body_failed()
+    size = out.length - begin
+    if size > MAX_BULK:
+        raise plain.body_too_large(size)._located("body")
+    digits = count_digits(size)
+    out.room(digits - gap + 2 if digits > gap else 2)
+    at = out.start + begin
+    if digits != gap:
+        memmove(at + digits - gap, at, size)
+        out.length += digits - gap
+        out.length_digits = digits
+    at -= gap + 2
+    store_decimal(at, size)
+    at[digits] = 13
+    at[digits + 1] = 10
+    at = out.start + out.length
+    at[0] = 13
+    at[1] = 10
+    out.length += 2
+    return 0
+
+
 @cython.final
 @cython.internal
 cdef class Route:
     # Where the events of one stream go.
     cdef bytes prefix
+    cdef bytes before_body
     cdef Py_ssize_t arguments
     cdef Py_ssize_t index
     cdef CommandCore buffer
+
+
+ctypedef int (*attempt_entry)(CommandCore, bytes, Py_ssize_t, bytes, object, object) noexcept
 
 
 @cython.final
@@ -278,6 +294,8 @@ cdef class EventWriter:
     cdef list runs
     cdef Py_ssize_t run_index
     cdef Py_ssize_t run_length
+    cdef object last_stream     # the same object is often named again: that saves a look into `routes`
+    cdef Route last_route
 
     def __init__(self, routes, buffers):
         cdef Route route
@@ -285,6 +303,7 @@ cdef class EventWriter:
         for stream, (head, index) in routes.items():
             route = Route.__new__(Route)
             route.prefix = head.prefix
+            route.before_body = head.before_body
             route.arguments = head.arguments
             route.index = index
             route.buffer = buffers[index]
@@ -292,20 +311,25 @@ cdef class EventWriter:
         self.restart(())
 
     def publish(self, stream, body=None, tags=None):
-        cdef Route route
-        try:
-            route = <Route>self.routes[stream]
-        except (KeyError, TypeError):
-            raise UnregisteredStreamError(stream) from None
-        try:
-            route.buffer.write_entry(route.prefix, route.arguments, body, tags)
-        except SerializationError as error:
-            error.stream = stream
-            raise
+        cdef Route route = self.route_of(stream)
+        if (<attempt_entry>write_entry)(
+            route.buffer, route.prefix, route.arguments, route.before_body, body, tags
+        ):
+            entry_failed(stream)
         if route.index != self.run_index:
             self.close_run()
             self.run_index = route.index
         self.run_length += 1
+
+    cdef inline Route route_of(self, object stream):
+        if stream is self.last_stream and self.last_route is not None:
+            return self.last_route
+        try:
+            self.last_route = <Route>self.routes[stream]
+        except (KeyError, TypeError):
+            raise UnregisteredStreamError(stream) from None
+        self.last_stream = stream
+        return self.last_route
 
     cdef int close_run(self) except -1:
         if self.run_length:
@@ -323,3 +347,13 @@ cdef class EventWriter:
         self.runs = list(order)
         self.run_index = -1
         self.run_length = 0
+
+
+cdef int entry_failed(stream) except -1:
+    # Adds to the exception that is on its way which stream the event was for.
+    try:
+        pending_exception()
+    except SerializationError as error:
+        error.stream = stream
+        raise
+    return 0

@@ -65,20 +65,36 @@ cdef inline uint64_t load64(const unsigned char *at) noexcept nogil:
     return fluxa_big64(number)
 
 
+cdef extern from *:
+    """
+    static const char fluxa_pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+        "4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
+        "99";
+    """
+    const char *PAIRS "fluxa_pairs"
+
+
 cdef inline int count_digits(uint64_t number) noexcept nogil:
     cdef int digits = 1
-    while number >= 10:
-        number //= 10
-        digits += 1
-    return digits
+    while number >= 10000:
+        number //= 10000
+        digits += 4
+    if number >= 100:
+        return digits + (3 if number >= 1000 else 2)
+    return digits + (number >= 10)
 
 
 cdef inline int store_decimal(unsigned char *at, uint64_t number) noexcept nogil:
     # Writes 1 to 20 bytes and returns how many.
     cdef int digits = count_digits(number)
     cdef int place = digits
-    while place:
-        place -= 1
-        at[place] = <unsigned char>(48 + number % 10)
-        number //= 10
+    while number >= 100:
+        place -= 2
+        memcpy(at + place, PAIRS + 2 * (number % 100), 2)
+        number //= 100
+    if number >= 10:
+        memcpy(at, PAIRS + 2 * number, 2)
+    else:
+        at[0] = <unsigned char>(48 + number)
     return digits

@@ -6,7 +6,7 @@ from libc.stdint cimport uint64_t
 
 from .buffer cimport FLUXA_FAST_VERSION
 from .endian cimport store_decimal
-from .msgpack cimport unpack_bytes
+from .unpacking cimport unpack_bytes
 
 from ...errors import SerializationError
 from .. import entries

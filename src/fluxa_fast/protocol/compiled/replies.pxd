@@ -22,10 +22,12 @@ cdef class ReplyReader:
     cdef int fail(self, error) except -1
     cdef bint ready(self) except -1
     cdef int scan(self) except -1
+    cdef bint scan_plain(self) noexcept
     cdef int scan_element(self) except -1
     cdef int check_marker(self, unsigned char marker, bint in_chunks) except -1
     cdef int open_aggregate(self, int64_t count, bint attribute) except -1
     cdef int close_element(self) noexcept
+    cdef int64_t plain_count(self) noexcept
     cdef int64_t length_in(self, Py_ssize_t line, Py_ssize_t line_end) except? -2
     cdef int finish(self) except -1
 

@@ -161,11 +161,51 @@ cdef class ReplyReader:
         if self.begin == self.end:
             return 0
         while True:
+            if self.scan_plain():
+                return 1
             state = self.scan_element()
             if state <= 0:
                 return 0
             if self.depth == 0 and state == 2:
                 return 1
+
+    # Passes what stream replies are made of, arrays and strings that say their length, as far as they are there in
+    # full. True at the end of the reply; else `scan_element` looks at what comes next.
+    cdef bint scan_plain(self) noexcept:
+        cdef const unsigned char *at
+        cdef const unsigned char *end = self.start + self.end
+        cdef const unsigned char *element = self.start + self.scanned
+        cdef int64_t length
+        cdef unsigned char digit
+        if self.depth and self.missing[self.depth - 1] == STREAMED_BYTES:
+            return False
+        while end - element > 12 and (element[0] == DOLLAR or element[0] == STAR):
+            length = 0
+            at = element + 1
+            digit = at[0] - 48
+            while digit <= 9 and at < element + 9:
+                length = 10 * length + digit
+                at += 1
+                digit = at[0] - 48
+            if at == element + 1 or at[0] != 13 or at[1] != 10:
+                return False
+            at += 2
+            if element[0] == DOLLAR:
+                if end - at < length + 2 or at[length] != 13 or at[length + 1] != 10:
+                    return False
+                element = at + length + 2
+                self.scanned = element - self.start
+                if self.close_element() == 2:
+                    return True
+            else:
+                if length == 0 or self.depth == MAX_REPLY_DEPTH:
+                    return False
+                element = at
+                self.scanned = element - self.start
+                self.missing[self.depth] = length
+                self.attribute[self.depth] = False
+                self.depth += 1
+        return False
 
     # 0: incomplete; 1: an element was passed; 2: an element was passed and no aggregate is open
     cdef int scan_element(self) except -1:
@@ -263,7 +303,7 @@ cdef class ReplyReader:
         self.depth += 1
         return 0
 
-    cdef int close_element(self) noexcept:
+    cdef inline int close_element(self) noexcept:
         # One element is complete, and with it perhaps the aggregates that it was the last one of.
         while self.depth:
             if self.missing[self.depth - 1] < 0:
@@ -332,6 +372,18 @@ cdef class ReplyReader:
     cdef int64_t count_at(self) except? -2:
         cdef Py_ssize_t begin = self.at + 1
         return self.length_in(begin, self.skip_line())
+
+    cdef inline int64_t plain_count(self) noexcept:
+        # The count that the element at `at` begins with; `at` moves behind it. -1, and `at` stays, if it has none.
+        cdef const unsigned char *place = self.start + self.at + 1
+        cdef int64_t count = 0
+        if place[0] < 48 or place[0] > 57:
+            return -1
+        while place[0] != 13:
+            count = 10 * count + (place[0] - 48)
+            place += 1
+        self.at = place + 2 - self.start
+        return count
 
     cdef bytes payload(self):
         # A bulk string's bytes, or None; streamed ones are put together.
@@ -543,7 +595,9 @@ cdef class ReplyReader:
 
     cdef bint peek_null(self) except -1:
         # Null: _\r\n, $-1\r\n or *-1\r\n
-        cdef unsigned char marker = self.next_marker()
+        cdef unsigned char marker = self.start[self.at]
+        if marker == PIPE:
+            marker = self.next_marker()
         if marker == UNDERSCORE:
             return True
         return ((marker == DOLLAR or marker == STAR)
@@ -555,9 +609,9 @@ cdef class ReplyReader:
 
     cdef int64_t take_array(self, expected) except? -2:
         cdef int64_t count
-        if self.next_marker() != STAR:
+        if self.start[self.at] != STAR and self.next_marker() != STAR:
             raise self.unexpected(expected)
-        count = self.count_at()
+        count = self.plain_count()
         if count < 0:
             raise refused_bytes.unexpected_reply(expected, "an array without a length")
         return count
@@ -567,7 +621,7 @@ cdef class ReplyReader:
         cdef const unsigned char *taken
         if self.start[self.at] != DOLLAR:
             raise self.unexpected(expected)
-        length = self.count_at()
+        length = self.plain_count()
         if length < 0:
             raise refused_bytes.unexpected_reply(expected, "a string without a length")
         taken = self.start + self.at
@@ -597,11 +651,12 @@ cdef class ReplyReader:
 cdef bint parse(const unsigned char *at, const unsigned char *end, uint64_t *number) noexcept:
     cdef uint64_t total = 0
     cdef unsigned char digit
+    cdef const unsigned char *safe = at + 19  # as many digits fit whatever they are
     if at == end or end - at > 20:
         return False
     while at < end:
         digit = at[0] - 48
-        if digit > 9 or total > (UINT64_MAX - digit) // 10:
+        if digit > 9 or (at >= safe and total > (UINT64_MAX - digit) // 10):
             return False
         total = 10 * total + digit
         at += 1

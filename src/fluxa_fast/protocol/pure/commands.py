@@ -62,9 +62,7 @@ class CommandBuffer(StreamCommands):
         try:
             if not tags:
                 packed = self._packer.pack(body)
-                self._append(
-                    b"*%d\r\n%b$1\r\ns\r\n$%d\r\n%b\r\n" % (head.arguments + 2, head.prefix, len(packed), packed), 1
-                )
+                self._append(b"%b%d\r\n%b\r\n" % (head.before_body, len(packed), packed), 1)
                 return
             arguments = head.arguments + 2 * len(tags)
             parts = [head.prefix]

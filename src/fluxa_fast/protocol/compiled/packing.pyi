@@ -1,4 +1,4 @@
-from typing import Any, Final
+from typing import Final
 
 from ..interface import Default
 from .buffer import ByteBuffer
@@ -9,4 +9,3 @@ class Packer(ByteBuffer):
     default: Default | None
 
 def pack(value: object, default: Default | None = None) -> bytes: ...
-def unpack(data: Any) -> Any: ...
