@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -145,59 +146,71 @@ def _taking(member: Membership) -> Take:
 # ---- pipelined ----------------------------------------------------------------------------------------
 
 
+_READ = object()  # stands for the reply to a read
+
+
 class _Pump:
     """The state between two batches.
 
     Attributes:
         handled: events that were handled and whose acknowledgement was not sent yet.
-        sent: the acknowledgement that is under way.
-        ahead: whether a read was sent, and its reply is to come.
+        under_way: what the server has yet to answer, in the order of its replies: acknowledgements, and at most one read.
     """
 
-    __slots__ = ("ahead", "count", "handled", "member", "sent")
+    __slots__ = ("count", "handled", "member", "under_way")
 
     def __init__(self, member: Membership, count: int) -> None:
         self.member = member
         self.count = count
         self.handled: list[Any] = []
-        self.sent = self.acknowledgements()
-        self.ahead = False
+        self.under_way: deque[Any] = deque()
 
-    def acknowledgements(self, events: Sequence[Any] = ()) -> Acknowledgements:
-        return Acknowledgements(self.member, events, pending=not self.member.at_most_once)
+    @property
+    def ahead(self) -> bool:
+        """Whether a read was sent whose reply is to come."""
+        return _READ in self.under_way
 
-    def send(self, block: float | None) -> Flow[None]:
-        """One write: acknowledge what was handled, and read on."""
+    def send(self, *, read: bool, block: float | None = None) -> Flow[None]:
+        """One write: acknowledge what was handled, and read on if wanted."""
         commands = self.member.commands()
-        self.sent = self.acknowledgements(self.handled)
+        acknowledgements = Acknowledgements(self.member, self.handled, pending=not self.member.at_most_once)
+        acknowledgements.write(commands)
+        if read:
+            _write_read(commands, self.member, self.count, block)
+        if not commands.commands:
+            return
+        behind = bool(self.under_way)
+        self.under_way += (acknowledgements, _READ) if read else (acknowledgements,)
         self.handled = []
-        self.sent.write(commands)
-        _write_read(commands, self.member, self.count, block)
         try:
-            yield Send(commands)
+            yield Send(commands, behind)
         except BaseException:
             self.lost()
             raise
-        self.ahead = True
 
-    def send_ahead(self) -> Flow[None]:
-        """The next read, so that the server works while the handler does."""
+    def send_ahead(self, *, read: bool) -> Flow[None]:
+        """As `send`; an outage is left for `next` to recover from."""
         try:
-            yield from self.send(None)
+            yield from self.send(read=read)
         except OUTAGES:
-            return  # `next` recovers
+            return
 
     def receive(self, block: float | None) -> Flow[Any]:
-        """The replies to what was sent: of the acknowledgement, then of the read."""
-        self.ahead = False
+        """The reply to the read, and before it those to the acknowledgements that were sent before it."""
         try:
-            again = yield from self.sent.receive()
-            self.sent = self.acknowledgements()
-            self.handled = again + self.handled
-            return (yield Receive(_taking(self.member), block or 0.0))
+            while self.under_way[0] is not _READ:
+                yield from self.receive_acknowledgement()
+            reply = yield Receive(_taking(self.member), block or 0.0)
         except BaseException:
             self.lost()
             raise
+        self.under_way.popleft()
+        return reply
+
+    def receive_acknowledgement(self) -> Flow[None]:
+        again = yield from self.under_way[0].receive()
+        self.under_way.popleft()
+        self.handled = again + self.handled
 
     def next(self, block: float | None) -> Flow[Any]:
         """The reply to the read that was sent ahead, or else to a new one; as `_read_once` at a second try."""
@@ -205,27 +218,31 @@ class _Pump:
             return (yield from _reachable(self.member))
         if self.ahead:
             return (yield from self.receive(None))
-        yield from self.send(block)
+        yield from self.send(read=True, block=block)
         return (yield from self.receive(block))
 
     def lost(self) -> None:
         """What was under way may or may not have reached the server: acknowledge it again, read it again."""
-        self.handled = [*self.sent.events, *self.handled]
-        self.sent = self.acknowledgements()
-        self.ahead = False
+        sent = [event for part in self.under_way if part is not _READ for event in part.events]
+        self.handled = sent + self.handled
+        self.under_way.clear()
         self.member.replaying = True
 
     def settle(self, recovery: Recovery) -> Flow[None]:
         """Take the replies that are under way, and acknowledge what was handled."""
-        if self.ahead:
-            try:
+        try:
+            if self.ahead:
                 reply = yield from self.receive(None)
-            except OUTAGES:
-                reply = None
-            if isinstance(reply, EventBatch) and reply.events:  # read, and not handled
-                self.member.replaying = True
-                if self.member.at_most_once:
-                    self.member.in_hand = reply.events
+                if isinstance(reply, EventBatch) and reply.events:  # read, and not handled
+                    self.member.replaying = True
+                    if self.member.at_most_once:
+                        self.member.in_hand = reply.events
+            while self.under_way:
+                yield from self.receive_acknowledgement()
+        except BaseException as error:
+            self.lost()
+            if not isinstance(error, OUTAGES):
+                raise
         yield from acknowledge(self.member, self.handled, recovery, pending=not self.member.at_most_once)
         self.handled = []
 
@@ -233,9 +250,10 @@ class _Pump:
 def pump(member: Membership, count: int, idle: float) -> Flow[None]:
     """Hand over batch after batch until `stop()`, or until nothing came for `idle` seconds.
 
-    The acknowledgement of a batch travels in the same write as a later read, so that the server works while the
-    handler does. A read is sent ahead only behind a full batch, and without BLOCK: a blocked connection would hold
-    back the acknowledgement of the batch that is being handled.
+    Behind a full batch the next read is sent before the handler is called, and the acknowledgement as soon as it
+    returns: so the server reads while the handler works, and deletes while the reply is decoded. Behind any other
+    batch both travel in one write. A read that is sent ahead does not BLOCK: a blocked connection would hold back the
+    acknowledgement of the batch that is being handled.
     """
     state = _Pump(member, count)
     try:
@@ -274,9 +292,11 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
             continue
         if batch.events:
             if len(batch.events) >= state.count:
-                yield from state.send_ahead()
+                yield from state.send_ahead(read=True)
             yield from _deliver(member, batch.events)
             state.handled += batch.events
+            if state.ahead:
+                yield from state.send_ahead(read=False)
             end = time.monotonic() + idle
         elif not ahead and time.monotonic() >= end:
             break

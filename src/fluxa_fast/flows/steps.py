@@ -21,9 +21,14 @@ Take = Callable[[ReplyReader], Any]
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send all commands of the buffer, and empty it."""
+    """Send all commands of the buffer, and empty it.
+
+    Attributes:
+        behind: replies of this connection are still to come; the new ones come behind them.
+    """
 
     commands: CommandBuffer
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,14 @@ class Link:
         self._poll = _poller(self._sock)
         return self._sock
 
+    def _connected(self) -> Any:
+        """The socket of a conversation that goes on."""
+        if self._pid != os.getpid():
+            self.drop()
+        if self._sock is None:
+            raise ConnectionError("the connection was closed before its reply came")
+        return self._sock
+
     def _stale(self) -> bool:
         """Whether the server has closed the connection, or said something that nobody asked for."""
         return bool(self.reader.unread or self._poll())
@@ -90,10 +98,10 @@ class Link:
 
     # ---- moving bytes ----
 
-    def send(self, commands: CommandBuffer) -> None:
-        """Send the commands, and empty their buffer."""
-        sock = self._connect()
-        self._owed = commands.commands
+    def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
+        """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
+        sock = self._connected() if behind else self._connect()
+        self._owed += commands.commands
         with commands.view() as view, self._failing("writing to"):
             sock.sendall(view)
         commands.clear()
@@ -102,8 +110,7 @@ class Link:
         """The next reply. The server may take `wait` seconds longer than the connection's timeout."""
         reply = take(self.reader)
         if reply is INCOMPLETE:
-            if self._sock is None:
-                raise ConnectionError("the connection was closed before its reply came")
+            self._connected()
             with self._failing("reading from"):
                 self._set_timeout(wait)
                 while reply is INCOMPLETE:
@@ -292,7 +299,7 @@ def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | 
     if kind is Receive:
         return link.receive(step.take, step.wait)
     if kind is Send:
-        return link.send(step.commands)
+        return link.send(step.commands, behind=step.behind)
     if kind is Deliver and handler is not None:
         handler(step.events)
         return None
