@@ -69,3 +69,15 @@ class Certificates:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("tls"))
+
+
+def tls_settings(certificates: Certificates) -> dict[str, str]:
+    from fluxa_fast.embedded import _free_port
+
+    return {
+        "tls-port": str(_free_port()),
+        "tls-cert-file": certificates.certificate,
+        "tls-key-file": certificates.key,
+        "tls-ca-cert-file": certificates.authority,
+        "tls-auth-clients": "no",
+    }

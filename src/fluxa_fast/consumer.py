@@ -195,6 +195,9 @@ class EventConsumer:
         return drive(flow, self._link, handler)
 
     def _acknowledge(self, event: Any) -> None:
-        """`Event.ack`: on another connection than the consumer's own, which may have a read under way."""
+        """`Event.ack`: on another connection than the consumer's own, which may have a read under way.
+
+        Also of a consumer that reads at most once: it may have replayed what was pending from before.
+        """
         if not event.acknowledged:
             self._pool.run(acknowledge(self._member, [event]))

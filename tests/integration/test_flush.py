@@ -310,15 +310,15 @@ def test_promise_3_an_interruption_between_two_pools_keeps_what_was_not_sent(
         flusher = engine.new_context().get_event_broker().new_flusher()
         flusher.publish("orders", 1)
         flusher.publish("users", 2)
-        run = Pool.run
+        take_link = Pool.take_link
 
-        def interrupted(pool: Pool, flow: Any) -> Any:
+        def interrupted(pool: Pool) -> Any:
             if pool.name == "second":
                 raise KeyboardInterrupt
-            return run(pool, flow)
+            return take_link(pool)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Pool, "run", interrupted)
+            patch.setattr(Pool, "take_link", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 flusher.flush()
         assert len(flusher) == 1

@@ -12,7 +12,7 @@ from fluxa_fast import Engine, EventBroker, FluxaError, Registry, SerializationE
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from tests.fix_proxy import Proxy
-from tests.fix_servers import PROGRAMS, Certificates
+from tests.fix_servers import PROGRAMS, Certificates, tls_settings
 
 MakeEngine = Callable[..., Engine]
 
@@ -181,18 +181,6 @@ def test_tls(make_engine: MakeEngine, certificates: Certificates) -> None:
         broker = make_engine(url).new_context().get_event_broker()
         with pytest.raises(ConnectionError, match=r"(?i)certificate"):
             broker.publish("orders", 1)
-
-
-def tls_settings(certificates: Certificates) -> dict[str, str]:
-    from fluxa_fast.embedded import _free_port
-
-    return {
-        "tls-port": str(_free_port()),
-        "tls-cert-file": certificates.certificate,
-        "tls-key-file": certificates.key,
-        "tls-ca-cert-file": certificates.authority,
-        "tls-auth-clients": "no",
-    }
 
 
 def test_sentinel(make_engine: MakeEngine, own_server: EmbeddedServer, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def hook(value: Any) -> Any:
 
 def test_a_hook_cant_use_the_buffer_that_asks_it(implementation: Implementation) -> None:
     buffer: Any = implementation.CommandBuffer(lambda value: buffer.xadd("orders", 1))
-    with pytest.raises(SerializationError, match="within its own default hook"):
+    with pytest.raises(SerializationError, match="is being written to"):
         buffer.xadd("orders", object())
     assert len(buffer) == 0
 

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError, RedisError
 from ..errors import FlushError, RefusedEvent, SerializationError, UnconfirmedEvents
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorReply, EventWriter
 from .replies import error_of
-from .steps import Flow, Pipeline, ask
+from .steps import Flow, Pipeline, Push, ask
 
 __all__ = ["FlushResult", "PoolFlush", "publish", "retain", "settle_flush"]
 
@@ -49,8 +49,20 @@ class PoolFlush:
     replies: Confirmations
     error: Exception | None = None
 
+    def push(self) -> Flow[None]:
+        """Begin to send what is in the buffer so far. After an error nothing more is sent until `flow` has told it."""
+        if self.error is None:
+            self.replies.expected = self.buffer.commands
+            try:
+                yield Push(self.buffer, self.replies)
+            except RedisError as error:
+                self.error = error
+
     def flow(self) -> Flow[None]:
         """Send the buffer and count the replies. An error of the network ends it, and is kept."""
+        self.replies.expected = self.buffer.commands
+        if self.error is not None or not self.buffer.commands:
+            return
         try:
             yield Pipeline(self.buffer, self.replies)
         except RedisError as error:
@@ -62,7 +74,7 @@ class PoolFlush:
     @property
     def complete(self) -> bool:
         """Whether every event was confirmed. A flush that never began is not complete either."""
-        return self.replies.received == self.replies.expected and not self.replies.errors
+        return self.replies.received == self.buffer.commands and not self.replies.errors
 
 
 class FlushResult(Sequence[str]):

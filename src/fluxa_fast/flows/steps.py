@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ..protocol.interface import CommandBuffer, Confirmations, ReplyReader
 
-__all__ = ["Deliver", "Disconnect", "Flow", "Pause", "Pipeline", "Receive", "Send", "Step", "ask", "ask_all"]
+__all__ = ["Deliver", "Disconnect", "Flow", "Pause", "Pipeline", "Push", "Receive", "Send", "Step", "ask", "ask_all"]
 
 T = TypeVar("T")
 Take = Callable[[ReplyReader], Any]
@@ -53,6 +53,14 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True)
+class Push:
+    """Begin a `Pipeline`: send what can be sent without waiting, and take the replies that are there."""
+
+    commands: CommandBuffer
+    confirmations: Confirmations
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
     """Hand events to the handler, or to the loop that iterates over the batches."""
 
@@ -71,7 +79,7 @@ class Disconnect:
     """Drop the connection: the next step that needs one makes a new one, to whoever is the master then."""
 
 
-Step = Send | Receive | Pipeline | Deliver | Pause | Disconnect
+Step = Send | Receive | Push | Pipeline | Deliver | Pause | Disconnect
 Flow = Generator[Step, Any, T]
 
 

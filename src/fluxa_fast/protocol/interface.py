@@ -159,6 +159,8 @@ class CommandBuffer(StreamCommands, Protocol):
     """
 
     default: Default | None
+    full_at: int
+    """Length in bytes at which `EventWriter` says that the buffer is full. At first it never is."""
 
     def __init__(self, default: Default | None = None) -> None: ...
 
@@ -197,9 +199,15 @@ class EventWriter(Protocol):
     Args:
         routes: for every registered stream its head and the index of its buffer.
         buffers: one buffer for each pool.
+        on_full: is called with the index of a buffer that has grown to its `full_at`.
     """
 
-    def __init__(self, routes: Mapping[str, tuple[EntryHead, int]], buffers: Sequence[CommandBuffer]) -> None: ...
+    def __init__(
+        self,
+        routes: Mapping[str, tuple[EntryHead, int]],
+        buffers: Sequence[CommandBuffer],
+        on_full: Callable[[int], object] | None = None,
+    ) -> None: ...
 
     def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
         """Pack one event into the buffer of its stream.
@@ -207,6 +215,14 @@ class EventWriter(Protocol):
         Raises:
             UnregisteredStreamError: if the stream is not registered; no buffer was touched.
             SerializationError: if body or tags can't be written; no buffer was touched.
+        """
+
+    def publish_many(self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None) -> int:
+        """Pack an event for each body, all with the same tags. Returns how many.
+
+        Raises:
+            UnregisteredStreamError, SerializationError: as `publish`; no event of the call is left in the buffer then,
+                nor if the iterable raises.
         """
 
     @property
@@ -224,10 +240,9 @@ class Confirmations(Protocol):
         expected: how many replies are to come.
     """
 
-    def __init__(self, expected: int) -> None: ...
+    expected: int
 
-    @property
-    def expected(self) -> int: ...
+    def __init__(self, expected: int) -> None: ...
 
     @property
     def received(self) -> int:

@@ -248,5 +248,13 @@ def refused_tag(tag: object, value: object, error: UnicodeEncodeError | None = N
     return SerializationError("the name 's' is taken by the event's body; choose another name for this tag", step)
 
 
-def in_default_hook() -> SerializationError:
-    return SerializationError("the buffer was used from within its own default hook")
+def in_use() -> SerializationError:
+    return SerializationError(
+        "the buffer is being written to: a default hook, or the bodies of publish_many, can't use it"
+    )
+
+
+def locate_in_many(error: SerializationError, index: int) -> None:
+    """Say which of many bodies it was."""
+    if error.path.startswith("body") or not error.path:
+        error.path = f"bodies[{index}]{error.path[4:]}"

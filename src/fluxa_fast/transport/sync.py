@@ -5,17 +5,19 @@ from __future__ import annotations
 import builtins
 import os
 import select
+import ssl
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError, TimeoutError
 
 from ..errors import FluxaError
-from ..flows.steps import Deliver, Disconnect, Flow, Pause, Pipeline, Receive, Send, Take
+from ..flows.steps import Deliver, Disconnect, Flow, Pause, Pipeline, Push, Receive, Send, Take
 from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, Implementation
 from . import redis_py
 
@@ -24,6 +26,7 @@ __all__ = ["Link", "Pool", "drive"]
 T = TypeVar("T")
 
 WINDOW = 128 * 1024  # bytes of commands that go out before their replies are waited for
+_WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _IDLE_LINKS = 1  # connections that a pool keeps for itself between two uses
 
 
@@ -41,6 +44,7 @@ class Link:
         self._pid = 0
         self._poll: Callable[[], object] = bool  # true if a read would return at once
         self._owed = 0  # replies that the server still owes
+        self._pushed = 0  # bytes of a pipeline that were sent by `push`
         self.reader = pool.implementation.ReplyReader()
         self.commands = pool.implementation.CommandBuffer(pool.default)
 
@@ -76,7 +80,7 @@ class Link:
 
     def drop(self) -> None:
         """Close the connection, whatever state it is in."""
-        self._owed = 0
+        self._owed = self._pushed = 0
         if self._connection is not None:
             connection, self._connection, self._sock = self._connection, None, None
             redis_py.give_back(self._pool.connections, connection, reusable=False)
@@ -119,11 +123,25 @@ class Link:
         self._owed -= 1
         return reply
 
+    def push(self, commands: CommandBuffer, replies: Confirmations) -> None:
+        """Send of the commands what the socket takes, and take the replies that are there. `pipeline` goes on from here."""
+        sock = self._connected() if self._pushed else self._connect()
+        self._owed = replies.expected
+        with commands.view() as view, self._failing("flushing to"):
+            sock.settimeout(0.0)
+            with suppress(*_WOULD_WAIT):
+                while self._pushed < len(view):
+                    # TLS: what could not be sent must be tried again with no fewer bytes, here or in `pipeline`.
+                    self._pushed += sock.send(view[self._pushed : self._pushed + WINDOW])
+            with suppress(*_WOULD_WAIT):
+                while self._poll() and not replies.take(self.reader):
+                    self._fill()
+
     def pipeline(self, commands: CommandBuffer, replies: Confirmations) -> None:
         """Send the commands by the window, and take the replies of one window while the next is under way."""
-        sock = self._connect()
+        sock = self._connected() if self._pushed else self._connect()
         self._owed = replies.expected
-        sent = 0
+        sent = self._pushed
         with commands.view() as view, self._failing("flushing to"):
             self._set_timeout(0.0)
             try:
@@ -137,7 +155,7 @@ class Link:
                 raise
             while not replies.take(self.reader):
                 self._fill()
-        self._owed = 0
+        self._owed = self._pushed = 0
 
     def _read_what_arrived(self, replies: Confirmations) -> None:
         """Writing failed: take the replies that had come before."""
@@ -164,7 +182,11 @@ class Link:
     def _failing(self, doing: str) -> Iterator[None]:
         """Whatever goes wrong leaves the connection in an unknown state, so it is dropped."""
         try:
-            yield
+            try:
+                yield
+            except OSError as error:
+                traceback.clear_frames(error.__traceback__)  # they hold views of the buffer, which is used again
+                raise
         except builtins.TimeoutError as error:
             self.drop()
             raise TimeoutError(f"timeout while {doing} Redis pool {self._pool.name!r}") from error
@@ -267,10 +289,13 @@ def drive(
     handler: Callable[[Sequence[Any]], object] | None = None,
     *,
     thrown: BaseException | None = None,
+    goes_on: bool = False,
 ) -> T:
     """Run a flow to its end. `handler` is called with the events that it delivers.
 
-    `thrown` is what a flow that waits at a step is resumed with.
+    Args:
+        thrown: what a flow that waits at a step is resumed with.
+        goes_on: another flow takes the replies that are still to come when this one ends.
     """
     try:
         step = next(flow) if thrown is None else flow.throw(thrown)
@@ -289,7 +314,7 @@ def drive(
             raise error.__cause__ from None
         raise
     finally:
-        if not link.in_order:
+        if not link.in_order and not goes_on:
             link.drop()
 
 
@@ -303,6 +328,8 @@ def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | 
     if kind is Deliver and handler is not None:
         handler(step.events)
         return None
+    if kind is Push:
+        return link.push(step.commands, step.confirmations)
     if kind is Pipeline:
         return link.pipeline(step.commands, step.confirmations)
     if kind is Pause:

@@ -3,6 +3,7 @@ from .packing cimport Packer
 
 cdef class CommandCore(Packer):
     cdef readonly Py_ssize_t commands
+    cdef public Py_ssize_t full_at
     cdef int length_digits
 
     cdef int write_tags(self, dict tags) except -1

@@ -20,6 +20,7 @@ from ..commands import StreamCommands
 from ..resp import argument_bytes
 
 cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
 
 built_for = FLUXA_FAST_VERSION.decode()
@@ -31,15 +32,18 @@ cdef class CommandCore(Packer):
     def __init__(self, default=None):
         self.default = default
         self.length_digits = 2
+        self.full_at = PY_SSIZE_T_MAX
 
     def view(self):
+        if self.busy:
+            raise plain.in_use()
         return PyMemoryView_FromObject(self)
 
     def command(self, *arguments):
         cdef Py_ssize_t before = self.length
         cdef bytes argument
         if self.busy:
-            raise plain.in_default_hook()
+            raise plain.in_use()
         if not arguments:
             raise ValueError("a command has a name at least")
         try:
@@ -93,7 +97,7 @@ cdef class CommandCore(Packer):
         cdef Event event
         cdef bytes argument
         if self.busy:
-            raise plain.in_default_hook()
+            raise plain.in_use()
         if not waiting:
             return 0
         sort_by_id(waiting)
@@ -168,7 +172,7 @@ cdef class CommandCore(Packer):
 
     def clear(self):
         if self.busy:
-            raise plain.in_default_hook()
+            raise plain.in_use()
         self.give_back()
         self.commands = 0
 
@@ -203,14 +207,12 @@ cdef int write_entry(
     # An XADD. On an exception the buffer is as it was.
     cdef Py_ssize_t before = out.length
     if out.busy:
-        raise plain.in_default_hook()
+        raise plain.in_use()
     if tags is not None:
         if type(tags) is not dict:
             tags = plain.tags_as_dict(tags)
         if PyDict_Size(tags) == 0:
             tags = None
-    if body is None and tags is None:
-        raise plain.empty_event()
     out.busy = True
     cdef int failed = (<attempt_content>write_content)(out, prefix, arguments, before_body, body, <dict>tags)
     out.busy = False
@@ -226,6 +228,8 @@ cdef int write_content(
     CommandCore out, bytes prefix, Py_ssize_t arguments, bytes before_body, object body, dict tags
 ) except -1:
     if tags is None:
+        if body is None:
+            raise plain.empty_event()
         out.write(PyBytes_AS_STRING(before_body), PyBytes_GET_SIZE(before_body))
         return write_body(out, body)
     arguments += 2 * PyDict_Size(tags)
@@ -294,11 +298,13 @@ cdef class EventWriter:
     cdef list runs
     cdef Py_ssize_t run_index
     cdef Py_ssize_t run_length
+    cdef object on_full
     cdef object last_stream     # the same object is often named again: that saves a look into `routes`
     cdef Route last_route
 
-    def __init__(self, routes, buffers):
+    def __init__(self, routes, buffers, on_full=None):
         cdef Route route
+        self.on_full = on_full
         self.routes = {}
         for stream, (head, index) in routes.items():
             route = Route.__new__(Route)
@@ -316,10 +322,27 @@ cdef class EventWriter:
             route.buffer, route.prefix, route.arguments, route.before_body, body, tags
         ):
             entry_failed(stream)
+        self.written(route, 1)
+
+    def publish_many(self, stream, bodies, tags=None):
+        cdef Route route = self.route_of(stream)
+        cdef Py_ssize_t count
+        try:
+            count = write_entries(route, bodies, tags)
+        except SerializationError as error:
+            error.stream = stream
+            raise
+        self.written(route, count)
+        return count
+
+    cdef inline int written(self, Route route, Py_ssize_t count) except -1:
         if route.index != self.run_index:
             self.close_run()
             self.run_index = route.index
-        self.run_length += 1
+        self.run_length += count
+        if route.buffer.length >= route.buffer.full_at and self.on_full is not None:
+            self.on_full(route.index)
+        return 0
 
     cdef inline Route route_of(self, object stream):
         if stream is self.last_stream and self.last_route is not None:
@@ -357,3 +380,28 @@ cdef int entry_failed(stream) except -1:
         error.stream = stream
         raise
     return 0
+
+
+cdef Py_ssize_t write_entries(Route route, object bodies, object tags) except -1:
+    # One entry for each body; none if one can't be written.
+    cdef CommandCore out = route.buffer
+    cdef Py_ssize_t before = out.length
+    cdef Py_ssize_t count = 0
+    if out.busy:
+        raise plain.in_use()
+    if tags is not None:
+        tags = plain.tags_as_dict(tags) or None
+    out.busy = True
+    try:
+        for body in bodies:
+            write_content(out, route.prefix, route.arguments, route.before_body, body, <dict>tags)
+            count += 1
+    except BaseException as error:
+        out.length = before
+        if isinstance(error, SerializationError):
+            plain.locate_in_many(error, count)
+        raise
+    finally:
+        out.busy = False
+    out.commands += count
+    return count

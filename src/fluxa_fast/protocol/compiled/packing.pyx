@@ -82,7 +82,7 @@ cdef int pack_body(Packer out, object value) except -1:
     # One value. On an exception the buffer is as it was.
     cdef Py_ssize_t before = out.length
     if out.busy:
-        raise plain.in_default_hook()
+        raise plain.in_use()
     out.busy = True
     cdef int failed = (<attempt>pack_value)(out, value, 0)
     out.busy = False

@@ -55,6 +55,6 @@ cdef class ReplyReader:
 
 cdef class Confirmations:
     cdef ByteBuffer text        # every ID and a line end
-    cdef readonly Py_ssize_t expected
+    cdef public Py_ssize_t expected
     cdef readonly Py_ssize_t received
     cdef readonly list errors

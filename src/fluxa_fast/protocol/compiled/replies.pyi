@@ -26,8 +26,7 @@ class ReplyReader:
 @final
 class Confirmations:
     def __init__(self, expected: int) -> None: ...
-    @property
-    def expected(self) -> int: ...
+    expected: int
     @property
     def received(self) -> int: ...
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import SerializationError, UnregisteredStreamError
@@ -18,10 +19,11 @@ from .msgpack import BodyPacker
 class CommandBuffer(StreamCommands):
     """`..interface.CommandBuffer`, in pure Python."""
 
-    __slots__ = ("_busy", "_bytes", "_packer", "commands", "default")
+    __slots__ = ("_busy", "_bytes", "_packer", "commands", "default", "full_at")
 
     def __init__(self, default: Default | None = None) -> None:
         self.default = default
+        self.full_at = sys.maxsize
         self.commands = 0
         self._bytes = bytearray()
         self._packer = BodyPacker(default)
@@ -34,6 +36,8 @@ class CommandBuffer(StreamCommands):
         return bytes(self._bytes)
 
     def view(self) -> memoryview:
+        if self._busy:
+            raise plain.in_use()
         return memoryview(self._bytes).toreadonly()
 
     def _append(self, written: bytes | bytearray, commands: int) -> None:
@@ -45,7 +49,7 @@ class CommandBuffer(StreamCommands):
 
     def command(self, *arguments: object) -> None:
         if self._busy:
-            raise plain.in_default_hook()
+            raise plain.in_use()
         if not arguments:
             raise ValueError("a command has a name at least")
         self._append(_command([argument_bytes(argument) for argument in arguments]), 1)
@@ -53,26 +57,51 @@ class CommandBuffer(StreamCommands):
     def entry(self, head: EntryHead, body: object = None, tags: Mapping[str, str] | None = None) -> None:
         # *<arguments>\r\n <prefix> [$1\r\ns\r\n $<size>\r\n<msgpack>\r\n] [<name> <value>]...
         if self._busy:
-            raise plain.in_default_hook()
+            raise plain.in_use()
         if tags is not None and type(tags) is not dict:
             tags = plain.tags_as_dict(tags)
-        if body is None and not tags:
-            raise plain.empty_event()
         self._busy = True
         try:
-            if not tags:
-                packed = self._packer.pack(body)
-                self._append(b"%b%d\r\n%b\r\n" % (head.before_body, len(packed), packed), 1)
-                return
-            arguments = head.arguments + 2 * len(tags)
-            parts = [head.prefix]
-            if body is not None:
-                arguments += 2
-                parts += b"$1\r\ns\r\n", bulk(self._packer.pack(body))
-            parts += map(_tag, tags.items())
-            self._append(b"*%d\r\n%b" % (arguments, b"".join(parts)), 1)
+            self._append(self._written(head, body, tags), 1)
         finally:
             self._busy = False
+
+    def entries(self, head: EntryHead, bodies: Iterable[object], tags: Mapping[str, str] | None) -> int:
+        """One entry for each body; none if one can't be written. Returns how many."""
+        if self._busy:
+            raise plain.in_use()
+        if tags is not None and type(tags) is not dict:
+            tags = plain.tags_as_dict(tags)
+        before = len(self._bytes)
+        count = 0
+        self._busy = True
+        try:
+            for body in bodies:
+                self._append(self._written(head, body, tags), 0)
+                count += 1
+        except BaseException as error:
+            del self._bytes[before:]
+            if isinstance(error, SerializationError):
+                plain.locate_in_many(error, count)
+            raise
+        finally:
+            self._busy = False
+        self.commands += count
+        return count
+
+    def _written(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> bytes:
+        if body is None and not tags:
+            raise plain.empty_event()
+        if not tags:
+            packed = self._packer.pack(body)
+            return b"%b%d\r\n%b\r\n" % (head.before_body, len(packed), packed)
+        arguments = head.arguments + 2 * len(tags)
+        parts = [head.prefix]
+        if body is not None:
+            arguments += 2
+            parts += b"$1\r\ns\r\n", bulk(self._packer.pack(body))
+        parts += map(_tag, tags.items())
+        return b"*%d\r\n%b" % (arguments, b"".join(parts))
 
     def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Event]) -> int:
         ids = [event._id for event in events if not event._acknowledged]
@@ -109,7 +138,7 @@ class CommandBuffer(StreamCommands):
 
     def clear(self) -> None:
         if self._busy:
-            raise plain.in_default_hook()
+            raise plain.in_use()
         try:
             self._bytes.clear()
         except BufferError:
@@ -164,29 +193,53 @@ def _tag(item: tuple[Any, Any]) -> bytes:
 class EventWriter:
     """`..interface.EventWriter`, in pure Python."""
 
-    __slots__ = ("_routes", "_run_index", "_run_length", "_runs")
+    __slots__ = ("_on_full", "_routes", "_run_index", "_run_length", "_runs")
 
-    def __init__(self, routes: Mapping[str, tuple[EntryHead, int]], buffers: Sequence[CommandBuffer]) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, tuple[EntryHead, int]],
+        buffers: Sequence[CommandBuffer],
+        on_full: Callable[[int], object] | None = None,
+    ) -> None:
         self._runs: list[tuple[int, int]]
         self._run_index: int
         self._run_length: int
+        self._on_full = on_full
         self._routes = {stream: (head, index, buffers[index]) for stream, (head, index) in routes.items()}
         self.restart(())
 
     def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
-        try:
-            head, index, buffer = self._routes[stream]
-        except (KeyError, TypeError):
-            raise UnregisteredStreamError(stream) from None
+        head, index, buffer = self._route(stream)
         try:
             buffer.entry(head, body, tags)
         except SerializationError as error:
             error.stream = stream
             raise
+        self._written(index, buffer, 1)
+
+    def publish_many(self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None) -> int:
+        head, index, buffer = self._route(stream)
+        try:
+            count = buffer.entries(head, bodies, tags)
+        except SerializationError as error:
+            error.stream = stream
+            raise
+        self._written(index, buffer, count)
+        return count
+
+    def _route(self, stream: str) -> tuple[EntryHead, int, CommandBuffer]:
+        try:
+            return self._routes[stream]
+        except (KeyError, TypeError):
+            raise UnregisteredStreamError(stream) from None
+
+    def _written(self, index: int, buffer: CommandBuffer, count: int) -> None:
         if index != self._run_index:
             self._close_run()
             self._run_index = index
-        self._run_length += 1
+        self._run_length += count
+        if len(buffer) >= buffer.full_at and self._on_full is not None:
+            self._on_full(index)
 
     def _close_run(self) -> None:
         if self._run_length:
