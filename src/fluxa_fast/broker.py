@@ -84,8 +84,8 @@ class EventBroker:
 
         Args:
             stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: events are gone from the stream once they are read, and
-                never come again. Several times faster, and what is being handled in a crash is lost.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again, so a crash loses
+                what was being handled and what was read ahead, for a fraction of the server's work.
             recovery: how long outages are waited for.
 
         Raises:
@@ -101,8 +101,8 @@ class EventBroker:
 
         Args:
             stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: events are gone from the stream once they are read, and
-                never come again. Several times faster, and what is being handled in a crash is lost.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again, so a crash loses
+                what was being handled and what was read ahead, for a fraction of the server's work.
             recovery: how long outages are waited for.
 
         Raises:

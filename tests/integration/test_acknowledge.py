@@ -20,7 +20,7 @@ OURS, TWIN = "orders", "twin"
 FOREIGN = "foreign"
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """A handler that does not get to its end."""
 
 
@@ -84,12 +84,12 @@ class Twins:
                 event.ack()
                 self.acknowledge_twin([event.id])
             if self.random.random() < 0.4:
-                raise Crash
+                raise CrashError
             self.acknowledge_twin([event.id for event in events])
 
         try:
             call(handler)
-        except Crash:
+        except CrashError:
             if self.random.random() < 0.3:  # a new process
                 self.consumers[0] = self.broker.consumer_single(OURS)
                 self.consumers[2] = self.broker.consumer_many(OURS)

@@ -103,8 +103,9 @@ def test_pending_entries_of_others_and_other_groups_are_left_alone(broker: Event
     fast = broker.consumer_many("orders", delivery="at-most-once")
     assert fast.consume(10, None, lambda events: None) == 10
     assert client.xlen("orders") == 30  # nothing below the pending ones could be trimmed
-    assert careful.consume(10, None, lambda events: None) == 10
+    assert careful.consume(10, None, lambda events: None) == 20  # the pending ones, and then new ones
     client.xgroup_create("orders", "foreign", "0")
+    fill(broker, 10)
     assert fast.consume(10, None, lambda events: None) == 10
     left = client.xreadgroup("foreign", "f", {"orders": ">"})[0][1]
     assert len(left) == 20

@@ -1,7 +1,7 @@
 """Acknowledging and deleting what was handled.
 
-Many IDs go through the script `acknowledge.lua`, which costs the server a fraction of XACK + XDEL and leaves entries that
-another group still needs. A few IDs, and servers that forbid scripts, get XACK + XDEL. Reading at most once has nothing
+Many IDs go through the script `acknowledge.lua`, which costs the server a fraction of XACK + XDEL and leaves entries
+that another group still needs. A few IDs, and servers that forbid scripts, get XACK + XDEL. Reading at most once has nothing
 to acknowledge: the script `trim_delivered.lua` trims what was read.
 """
 
@@ -126,7 +126,7 @@ class Acknowledgements:
             if kept or page.kept:
                 tried = set(page.kept)
                 still = [id for id in member.kept if id not in tried]
-                member.kept = sorted(still + [*map(_numbers, kept)])[-_KEPT:]
+                member.kept = sorted([*still, *map(_numbers, kept)])[-_KEPT:]
 
 
 def _numbers(id: bytes) -> Id:

@@ -250,7 +250,7 @@ def refused_tag(tag: object, value: object, error: UnicodeEncodeError | None = N
 
 def in_use() -> SerializationError:
     return SerializationError(
-        "the buffer is being written to: a default hook, or the bodies of publish_many, can't use it"
+        "the buffer is being written to: neither a default hook nor the bodies of publish_many use it"
     )
 
 

@@ -124,7 +124,7 @@ class Link:
         return reply
 
     def push(self, commands: CommandBuffer, replies: Confirmations) -> None:
-        """Send of the commands what the socket takes, and take the replies that are there. `pipeline` goes on from here."""
+        """Send what the socket takes, and take the replies that are there. `pipeline` goes on from here."""
         sock = self._connected() if self._pushed else self._connect()
         self._owed = replies.expected
         with commands.view() as view, self._failing("flushing to"):

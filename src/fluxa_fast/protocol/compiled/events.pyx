@@ -25,8 +25,8 @@ cdef const unsigned char *next_bulk(const unsigned char *at, Py_ssize_t *size) n
     return at + 2
 
 
-# Not followed by the garbage collector, which would otherwise visit every event of a batch several times, for a third of
-# what consuming costs. So whoever puts an event into its own body keeps both for ever.
+# Not followed by the garbage collector, which would otherwise visit every event of a batch several times, for a third
+# of what consuming costs. So whoever puts an event into its own body keeps both for ever.
 @cython.final
 @cython.no_gc
 @cython.freelist(1024)

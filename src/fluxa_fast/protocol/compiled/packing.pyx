@@ -7,7 +7,6 @@ Errors: a call through `attempt` below does not look whether there was one. The 
 where it happened; a try statement would cost every value a few nanoseconds, and this costs only those that fail.
 """
 
-cimport cython
 from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_Release, PyBuffer_ToContiguous, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_CheckExact, PyDict_Next

@@ -43,7 +43,8 @@ cdef extern from *:
         if (size == 0 || size > FLUXA_KEY_LONGEST) return PyUnicode_DecodeUTF8((const char *)text, size, NULL);
         place = &fluxa_keys[fluxa_key_place(text, size)];
         known = *place;
-        if (known != NULL && PyUnicode_GET_LENGTH(known) == size && !memcmp(PyUnicode_DATA(known), text, (size_t)size)) {
+        if (known != NULL && PyUnicode_GET_LENGTH(known) == size
+            && !memcmp(PyUnicode_DATA(known), text, (size_t)size)) {
             Py_INCREF(known);
             return known;
         }
