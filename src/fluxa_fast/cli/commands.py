@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 from redis.exceptions import RedisError
 from rich.console import Console
 
+from ..benchmark.cases import CASES
 from ..errors import FluxaError
 
 
@@ -40,6 +42,20 @@ def stats(streams: tuple[str, ...], url: str) -> None:
 
 
 @fluxa_fast.command()
+@click.option("--quick", is_flag=True, help="Fewer cases and shorter measurements: under a minute.")
+@click.option("--only", multiple=True, type=click.Choice(CASES), help="Only this case; may be given again.")
+@click.option("--client", "clients", multiple=True, help="Only this contender; may be given again.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write rows.")
+@click.option("--charts", type=click.Path(file_okay=False, path_type=Path), help="Draw SVG charts into this folder.")
+def bench(quick: bool, only: tuple[str, ...], clients: tuple[str, ...], json_file: Path | None, charts: Path | None) -> None:
+    """Compare fluxa_fast with its peers, and with what the server can do, on a private server."""
+    from .bench import run_bench
+
+    with _told():
+        run_bench(Console(), quick=quick, only=only, clients=clients, json_file=json_file, charts=charts)
+
+
+@fluxa_fast.command()
 def version() -> None:
     """Show the versions of fluxa_fast and of what it works with."""
     from .version import show_version
@@ -54,5 +70,7 @@ class _told:  # noqa: N801 (reads as a verb where it is used)
         return
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, ModuleNotFoundError):
+            raise click.ClickException(f"{error}. Install what this needs: pip install 'fluxa-fast[benchmark]'") from error
         if isinstance(error, (FluxaError, RedisError)):
             raise click.ClickException(str(error)) from error

@@ -1,0 +1,72 @@
+"""What is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CASES", "Plan", "full_plan", "quick_plan"]
+
+_TOO_LARGE = (10_000, "dict 64 KiB")  # 655 MB in one pipeline would measure the machine's memory
+
+CASES = ("publish", "consume", "latency", "scaling", "memory", "import")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of it.
+
+    Attributes:
+        publish: (events in one batch, body).
+        consume: events in one batch.
+        seconds: that one measurement takes, about.
+        repeats: of each measurement; the median counts.
+        latencies: events that are published one by one.
+        scaling_batches: (events in one batch, body): CPU per event should not depend on the first.
+        memory_events: in one flusher.
+        memory_rounds: of publishing and consuming that many, to see whether memory grows.
+    """
+
+    publish: tuple[tuple[int, str], ...]
+    consume: tuple[int, ...]
+    seconds: float
+    repeats: int
+    latencies: int
+    scaling_batches: tuple[tuple[int, str], ...]
+    memory_events: int
+    memory_rounds: int
+
+
+def quick_plan() -> Plan:
+    """Under a minute."""
+    return Plan(
+        publish=((1, "dict 32 B"), (1000, "dict 32 B"), (1000, "dict 1 KiB")),
+        consume=(1000,),
+        seconds=0.08,
+        repeats=3,
+        latencies=300,
+        scaling_batches=((100, "dict 32 B"), (10_000, "dict 32 B"), (1000, "dict 1 KiB")),
+        memory_events=100_000,
+        memory_rounds=2,
+    )
+
+
+def full_plan() -> Plan:
+    """Some ten minutes."""
+    bodies = ("dict 32 B", "dict 1 KiB", "dict 64 KiB")
+    return Plan(
+        publish=(
+            *((batch, body) for body in bodies for batch in (1, 100, 1000, 10_000) if (batch, body) != _TOO_LARGE),
+            (1000, "dataclass"),
+            (1000, "nested"),
+        ),
+        consume=(10, 100, 1000, 5000),
+        seconds=0.3,
+        repeats=5,
+        latencies=3000,
+        scaling_batches=(
+            *((batch, "dict 32 B") for batch in (100, 1000, 10_000, 100_000)),
+            *((1000, body) for body in bodies[1:]),
+        ),
+        memory_events=1_000_000,
+        memory_rounds=10,
+    )

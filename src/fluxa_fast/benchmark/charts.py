@@ -1,0 +1,112 @@
+"""The charts of the README: SVG that follows the reader's light or dark theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .rows import Row
+
+__all__ = ["draw_charts"]
+
+_INK = "#123456"  # stands for the colour of text, which the style sheet of the picture chooses
+_STYLE = (
+    "<style>svg{color:#1f2328}@media (prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
+)
+_OURS = "#2f81f7"
+_LIMIT = "#8b949e"
+_PEER = "#d29922"
+
+
+def draw_charts(folder: Path, rows: Sequence[Row]) -> list[Path]:
+    """Draw what the rows have: speed.svg (bars of all contenders) and batches.svg (speed by batch). Returns the files.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "fluxa_fast",
+            "font.family": "sans-serif",
+            "font.sans-serif": ["system-ui", "Segoe UI", "Helvetica", "Arial", "sans-serif"],
+            **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    panels = [
+        (title, found)
+        for title, case, batch in (
+            ("publish, batches of 1000", "publish", 1000),
+            ("consume, 1000 in one go", "consume", 1000),
+        )
+        if (found := [row for row in rows if (row.case, row.batch, row.body) == (case, batch, "dict 32 B")])
+    ]
+    if panels:
+        drawn.append(_bars(folder / "speed.svg", panels))
+    by_batch = [row for row in rows if row.case == "publish" and row.body == "dict 32 B"]
+    if len({row.batch for row in by_batch}) > 1:
+        drawn.append(_lines(folder / "batches.svg", by_batch))
+    return drawn
+
+
+def _colour(client: str) -> str:
+    return _OURS if client.startswith("fluxa_fast") else _LIMIT if client.startswith("ceiling") else _PEER
+
+
+def _bars(path: Path, panels: Sequence[tuple[str, Sequence[Row]]]) -> Path:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 0.6 + 0.32 * max(len(rows) for _, rows in panels)), layout="constrained")
+    for axes, (title, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        ordered = sorted(rows, key=lambda row: row.events_per_second or 0)
+        names = [row.client for row in ordered]
+        speeds = [(row.events_per_second or 0) / 1000 for row in ordered]
+        bars = axes.barh(names, speeds, color=[_colour(name) for name in names], height=0.7)
+        axes.bar_label(bars, [f"{speed:,.0f}" for speed in speeds], padding=3, color=_INK, fontsize=8)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_xlabel("thousand events per second", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.margins(x=0.15)
+        _bare(axes)
+    return _save(figure, path)
+
+
+def _lines(path: Path, rows: Sequence[Row]) -> Path:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for client in dict.fromkeys(row.client for row in rows):
+        points = sorted((row.batch, row.events_per_second or 0) for row in rows if row.client == client)
+        style = "--" if client.startswith("ceiling") else "-"
+        axes.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=_colour(client), linewidth=1.5)
+        axes.annotate(
+            client, points[-1], xytext=(6, 0), textcoords="offset points", fontsize=7, va="center", color=_colour(client)
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("events in one batch", fontsize=8)
+    axes.set_ylabel("events per second", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.margins(x=0.3)
+    _bare(axes)
+    return _save(figure, path)
+
+
+def _bare(axes: Any) -> None:
+    axes.set_facecolor("none")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, format="svg", transparent=True, metadata={"Date": None})
+    picture = path.read_text("utf-8").replace(_INK, "currentColor")
+    path.write_text(picture.replace("<defs>", f"{_STYLE}\n <defs>", 1), "utf-8")
+    return path

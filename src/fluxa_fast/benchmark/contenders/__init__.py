@@ -1,0 +1,68 @@
+"""Who is compared. A contender whose packages are not installed is left out."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, field
+
+__all__ = ["CONTENDERS", "Contender"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to publish and consume.
+
+    Attributes:
+        name: as it stands in tables.
+        module: where its class `Client` is, in this package.
+        needs: packages (as imported) that must be there.
+        cases: what it takes part in.
+        arguments: of `Client`, after the server's address.
+        environment: of its process.
+        own_format: consumes only what it published itself, and leaves it in the stream.
+    """
+
+    name: str
+    module: str
+    needs: tuple[str, ...] = ()
+    cases: frozenset[str] = frozenset({"publish", "consume", "latency"})
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    own_format: bool = False
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can take part."""
+        if self.environment.get("FLUXA_FAST_IMPL") == "c":
+            from ...protocol import missing_modules
+
+            return not missing_modules()
+        return all(importlib.util.find_spec(name) for name in self.needs)
+
+
+_COMPILED = {"FLUXA_FAST_IMPL": "c"}
+_PURE = {"FLUXA_FAST_IMPL": "python"}
+_OURS = frozenset({"publish", "consume", "latency", "scaling", "memory"})
+
+CONTENDERS = (
+    Contender("ceiling", "ceiling"),
+    Contender("ceiling, send then wait", "ceiling", arguments=("1",), cases=frozenset({"publish"})),
+    Contender("ceiling, script", "ceiling", arguments=("2", "script"), cases=frozenset({"consume"})),
+    Contender("fluxa_fast", "ours", cases=_OURS, environment=_COMPILED),
+    Contender(
+        "fluxa_fast, eager", "ours", cases=frozenset({"publish"}), arguments=("eager",), environment=_COMPILED
+    ),
+    Contender(
+        "fluxa_fast, at most once",
+        "ours",
+        cases=frozenset({"consume"}),
+        arguments=("at-most-once",),
+        environment=_COMPILED,
+    ),
+    Contender("fluxa_fast pure", "ours", cases=_OURS, environment=_PURE),
+    Contender("redis-py", "redis_py", ("redis", "hiredis", "msgpack")),
+    Contender("redis.asyncio", "redis_asyncio", ("redis", "hiredis", "msgpack")),
+    Contender("coredis", "coredis_client", ("coredis", "msgpack")),
+    Contender("valkey-glide", "glide", ("glide_sync", "msgpack")),
+    Contender("FastStream", "fast_stream", ("faststream",), own_format=True),
+)

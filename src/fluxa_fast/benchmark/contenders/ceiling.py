@@ -1,0 +1,92 @@
+"""What the server can do: bytes that were encoded before, and replies that are only counted."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+
+from ...scripts import ACKNOWLEDGE
+from ..bodies import packed
+from . import client
+from .client import GROUP, STREAM, Make
+
+__all__ = ["Client"]
+
+
+def _command(*arguments: bytes | str | int) -> bytes:
+    encoded = [one if isinstance(one, bytes) else str(one).encode() for one in arguments]
+    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in encoded)
+
+
+_PING = _command("PING")
+_PONG = b"+PONG\r\n"  # ends what belongs to one round
+
+
+class Client(client.Client):
+    """Keeps `in_flight` batches on their way. `acknowledge`: ``plain`` (XACK + XDEL) or ``script``."""
+
+    def __init__(self, url: str, in_flight: str = "2", acknowledge: str = "plain") -> None:
+        address = urlsplit(url)
+        self._redis = redis.Redis.from_url(url)
+        self._socket = socket.create_connection((address.hostname or "", address.port or 6379))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._in_flight = int(in_flight)
+        self._script = acknowledge == "script"
+        self._room = bytearray(1 << 18)
+        self._batch = b""
+        self._rounds: list[bytes] = []
+
+    def prepare_publish(self, make: Make, batch: int) -> None:
+        self._batch = b"".join(_command("XADD", STREAM, "*", "s", packed(make(number))) for number in range(batch))
+
+    def publish(self, make: Make, events: int, batch: int) -> None:
+        owed = 0
+        for _ in range(0, events, batch):
+            self._socket.sendall(self._batch)
+            owed += batch
+            while owed > batch * (self._in_flight - 1):
+                owed -= self._replies()
+        while owed:
+            owed -= self._replies()
+
+    def _replies(self) -> int:
+        received = self._socket.recv_into(self._room)
+        return self._room.count(b"$", 0, received)
+
+    def publish_one(self, body: Any) -> None:
+        self._socket.sendall(self._batch)
+        self._socket.recv_into(self._room)
+
+    def prepare_consume(self, events: int, count: int) -> None:
+        """Encode every round: read a batch, acknowledge and delete it."""
+        self._redis.xgroup_create(STREAM, GROUP, "0")
+        ids: list[bytes] = []
+        after = "-"
+        while page := self._redis.xrange(STREAM, after, "+", 10_000):
+            ids += [id for id, _ in page]
+            after = f"({ids[-1].decode()}"
+        sha = self._redis.script_load(ACKNOWLEDGE.text)
+        read = _command("XREADGROUP", "GROUP", GROUP, "c", "COUNT", count, "STREAMS", STREAM, ">")
+        self._rounds = []
+        for begin in range(0, events, count):
+            page_ids = ids[begin : begin + count]
+            if self._script:
+                acknowledge = _command("EVALSHA", sha, 1, STREAM, GROUP, *page_ids)
+            else:
+                acknowledge = _command("XACK", STREAM, GROUP, *page_ids) + _command("XDEL", STREAM, *page_ids)
+            self._rounds.append(read + acknowledge + _PING)
+
+    def consume(self, events: int, count: int) -> None:
+        owed = 0
+        tail = b""
+        for number, data in enumerate(self._rounds, 1):
+            self._socket.sendall(data)
+            owed += 1
+            allowed = self._in_flight - 1 if number < len(self._rounds) else 0
+            while owed > allowed:
+                received = tail + self._socket.recv(1 << 18)
+                owed -= received.count(_PONG)
+                tail = received[1 - len(_PONG) :]

@@ -1,0 +1,54 @@
+"""FastStream on Redis Streams. It publishes one by one, in its own format, and does not delete what it acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import redis.asyncio
+from faststream.redis import RedisBroker, StreamSub
+
+from ..bodies import plain
+from . import client
+from .client import GROUP, STREAM, Make
+
+__all__ = ["Client"]
+
+
+class Client(client.AsyncClient):
+    def __init__(self, url: str) -> None:
+        self._url = url
+        super().__init__()
+
+    async def connect(self) -> None:
+        self._broker = RedisBroker(self._url, logger=None)
+        await self._broker.connect()
+
+    async def publish_batches(self, make: Make, events: int, batch: int) -> None:
+        for number in range(events):
+            await self.publish_body(make(number))
+
+    async def publish_body(self, body: Any) -> None:
+        await self._broker.publish(body if type(body) is dict else plain(body), stream=STREAM)
+
+    async def make_group(self) -> None:
+        """From the beginning: its own consumer would begin at the end."""
+        async with redis.asyncio.Redis.from_url(self._url) as own:
+            await own.xgroup_create(STREAM, GROUP, "0")
+
+    async def consume_batches(self, events: int, count: int) -> None:
+        broker = RedisBroker(self._url, logger=None)
+        left = events
+        done = asyncio.Event()
+
+        async def handle(bodies: list[Any]) -> None:
+            nonlocal left
+            left -= len(bodies)
+            if left <= 0:
+                done.set()
+
+        subscription = StreamSub(STREAM, group=GROUP, consumer="c", batch=True, max_records=count, last_id=">")
+        broker.subscriber(stream=subscription)(handle)
+        async with broker:
+            await broker.start()
+            await done.wait()

@@ -1,0 +1,54 @@
+"""fluxa_fast, compiled or pure (FLUXA_FAST_IMPL says which), as its README shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...protocol.interface import Event
+from ...registry import Registry
+from . import client
+from .client import STREAM, Make
+
+__all__ = ["Client"]
+
+
+class Client(client.Client):
+    """`variant`: ``eager`` flushers, or reading ``at-most-once``."""
+
+    def __init__(self, url: str, variant: str = "") -> None:
+        registry = Registry()
+        registry.register_redis(url)
+        registry.register_redis_stream(STREAM)
+        self.broker = registry.validate().new_context().get_event_broker()
+        self.flusher = self.broker.new_flusher(eager=variant == "eager")
+        self._delivery: Any = variant if variant == "at-most-once" else "at-least-once"
+
+    def publish(self, make: Make, events: int, batch: int) -> None:
+        if batch == 1:
+            for number in range(events):
+                self.broker.publish(STREAM, make(number))
+            return
+        flusher = self.flusher
+        publish = flusher.publish
+        for begin in range(0, events, batch):
+            for number in range(begin, begin + batch):
+                publish(STREAM, make(number))
+            flusher.flush()
+
+    def publish_one(self, body: Any) -> None:
+        self.broker.publish(STREAM, body)
+
+    def consume(self, events: int, count: int) -> None:
+        with self.broker.consumer_single(STREAM, delivery=self._delivery) as consumer:
+            left = events
+
+            def handle(batch: Sequence[Event]) -> None:
+                nonlocal left
+                for event in batch:
+                    assert event.body
+                left -= len(batch)
+                if left <= 0:
+                    consumer.stop()
+
+            consumer.run(handle, count)

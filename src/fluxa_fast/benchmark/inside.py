@@ -1,0 +1,74 @@
+"""What is measured inside of one process, without peers: parsing a reply in pieces, and memory."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from .. import protocol
+from .contenders.client import STREAM, Client, Make
+
+__all__ = ["memory", "parse"]
+
+_ENTRIES = 1000
+
+
+def parse(make: Make, pieces: int) -> float:
+    """CPU seconds per event to parse a reply of a thousand entries that arrives in that many pieces."""
+    implementation = protocol.default
+    entries = []
+    for number in range(_ENTRIES):
+        packed = implementation.pack(make(number))
+        entries.append(
+            b"*2\r\n$17\r\n1709136000000-%03d\r\n*2\r\n$1\r\ns\r\n$%d\r\n%b\r\n" % (number, len(packed), packed)
+        )
+    reply = b"*1\r\n*2\r\n$5\r\nbench\r\n*%d\r\n" % _ENTRIES + b"".join(entries)
+    size = -(-len(reply) // pieces)
+    cut = [reply[at : at + size] for at in range(0, len(reply), size)]
+    reader = implementation.ReplyReader()
+    best = float("inf")
+    for _ in range(7):
+        begin = time.process_time()
+        rounds = 0
+        while time.process_time() - begin < 0.02:
+            for piece in cut:
+                reader.feed(piece)
+                batch = reader.read_streams()
+            rounds += 1
+        best = min(best, (time.process_time() - begin) / rounds)
+        assert len(batch.events) == _ENTRIES  # type: ignore[union-attr]
+    return best / _ENTRIES
+
+
+def memory(client: Any, make: Make, events: int, rounds: int) -> dict[str, int]:
+    """What a flusher holds for that many events, what goes over the wire, and how much the process grows by rounds."""
+    assert isinstance(client, Client)
+    flusher = client.broker.new_flusher()  # type: ignore[attr-defined]
+    for number in range(1000):
+        flusher.publish(STREAM, make(number))
+    flusher.flush()
+    before = _resident()
+    for number in range(events):
+        flusher.publish(STREAM, make(number))
+    held = _resident() - before
+    wire = flusher.size
+    flusher.flush()
+    after_one = 0
+    for round_ in range(rounds):
+        for begin in range(0, events, 10_000):
+            for number in range(begin, begin + 10_000):
+                flusher.publish(STREAM, make(number))
+            flusher.flush()
+        client.consume(events if round_ else 2 * events + 1000, 1000)
+        if not round_:
+            after_one = _resident()
+    return {"held": held, "wire": wire, "grown": _resident() - after_one}
+
+
+def _resident() -> int:
+    """Bytes of memory that the process holds; 0 where the platform does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    except OSError:
+        return 0

@@ -1,0 +1,82 @@
+"""One measured figure, as it goes into tables, charts and JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["CEILING", "REDIS_PY", "Row", "Sample", "median_row", "with_ratios"]
+
+CEILING = "ceiling"
+REDIS_PY = "redis-py"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measurement of a contender. Times in seconds."""
+
+    events: int
+    seconds: float
+    client_cpu: float
+    server_cpu: float
+
+
+@dataclass(slots=True)
+class Row:
+    """The median of a contender's samples.
+
+    Attributes:
+        case: ``publish``, ``consume``, ``latency``, ``scaling``, ``memory`` or ``import``.
+        client: the contender.
+        batch: events in one go.
+        body: the shape of the event.
+        events_per_second: None where that is not what is measured.
+        client_cpu_us: CPU microseconds of the client's process per event, building the event included.
+        server_cpu_us: CPU microseconds of the server per event, by its own account.
+        ratio_to_ceiling: events per second, as a part of what pre-encoded bytes reach.
+        ratio_to_redis_py: events per second, in multiples of redis-py.
+        details: what the case has besides.
+    """
+
+    case: str
+    client: str
+    batch: int
+    body: str
+    events_per_second: float | None = None
+    client_cpu_us: float | None = None
+    server_cpu_us: float | None = None
+    ratio_to_ceiling: float | None = None
+    ratio_to_redis_py: float | None = None
+    details: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self, versions: dict[str, str]) -> dict[str, Any]:
+        names = [name for name in self.__slots__ if name != "details"]
+        return {**{name: getattr(self, name) for name in names}, **self.details, "versions": versions}
+
+
+def median_row(case: str, client: str, batch: int, body: str, samples: Sequence[Sample]) -> Row:
+    median = statistics.median
+    return Row(
+        case,
+        client,
+        batch,
+        body,
+        median(one.events / one.seconds for one in samples),
+        median(one.client_cpu / one.events for one in samples) * 1e6,
+        median(one.server_cpu / one.events for one in samples) * 1e6,
+    )
+
+
+def with_ratios(rows: Iterable[Row]) -> list[Row]:
+    """The rows, each compared with the ceiling and with redis-py in the same case, batch and body."""
+    rows = list(rows)
+    speeds = {(row.case, row.batch, row.body, row.client): row.events_per_second for row in rows}
+    for row in rows:
+        if row.events_per_second:
+            ceiling = speeds.get((row.case, row.batch, row.body, CEILING))
+            peer = speeds.get((row.case, row.batch, row.body, REDIS_PY))
+            row.ratio_to_ceiling = row.events_per_second / ceiling if ceiling else None
+            row.ratio_to_redis_py = row.events_per_second / peer if peer else None
+    return rows

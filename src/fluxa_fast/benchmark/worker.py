@@ -1,0 +1,92 @@
+"""The process of one contender: takes tasks as lines of JSON, and answers each with what it took."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .bodies import BODIES
+from .contenders.client import Client
+
+__all__ = ["cpu_seconds", "peak_memory"]
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process, all threads: getrusage where there is one."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return time.process_time()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes; 0 where the platform does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _timed(call: Callable[[], object]) -> dict[str, float]:
+    gc.collect()
+    cpu = cpu_seconds()
+    begin = time.perf_counter()
+    call()
+    return {"seconds": time.perf_counter() - begin, "cpu": cpu_seconds() - cpu}
+
+
+class Tasks:
+    """What can be asked of a worker. Arguments and results are JSON."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def publish(self, body: str, events: int, batch: int) -> Any:
+        self._client.prepare_publish(BODIES[body], batch)
+        return _timed(lambda: self._client.publish(BODIES[body], events, batch))
+
+    def fill(self, body: str, events: int) -> Any:
+        self._client.publish(BODIES[body], events, 1)
+
+    def latencies(self, body: str, events: int) -> Any:
+        self._client.prepare_publish(BODIES[body], 1)
+        return self._client.latencies(BODIES[body], events)
+
+    def consume(self, events: int, count: int) -> Any:
+        self._client.prepare_consume(events, count)
+        return _timed(lambda: self._client.consume(events, count))
+
+    def parse(self, body: str, pieces: int) -> Any:
+        from .inside import parse
+
+        return parse(BODIES[body], pieces)
+
+    def memory(self, events: int, rounds: int) -> Any:
+        from .inside import memory
+
+        return memory(self._client, BODIES["dict 32 B"], events, rounds)
+
+
+def main() -> None:
+    module, url, *arguments = sys.argv[1:]
+    contender = importlib.import_module(f"{__package__}.contenders.{module}")
+    tasks = Tasks(contender.Client(url, *arguments))
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # what a client prints is no answer
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        task, parameters = json.loads(line)
+        print(json.dumps(getattr(tasks, task)(**parameters)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
