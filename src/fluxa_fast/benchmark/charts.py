@@ -32,8 +32,6 @@ def draw_charts(folder: Path, rows: Sequence[Row]) -> list[Path]:
         {
             "svg.fonttype": "none",
             "svg.hashsalt": "fluxa_fast",
-            "font.family": "sans-serif",
-            "font.sans-serif": ["system-ui", "Segoe UI", "Helvetica", "Arial", "sans-serif"],
             **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
         }
     )
@@ -107,6 +105,6 @@ def _bare(axes: Any) -> None:
 
 def _save(figure: Any, path: Path) -> Path:
     figure.savefig(path, format="svg", transparent=True, metadata={"Date": None})
-    picture = path.read_text("utf-8").replace(_INK, "currentColor")
+    picture = path.read_text("utf-8").replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui, sans-serif")
     path.write_text(picture.replace("<defs>", f"{_STYLE}\n <defs>", 1), "utf-8")
     return path

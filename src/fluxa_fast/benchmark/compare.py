@@ -144,7 +144,7 @@ class Comparison:
         def measure(worker: Worker, events: int) -> Sample:
             events = max(1, events // batch) * batch
             self._redis.flushall()
-            return self._sample(worker, events, "publish", body=body, events=events, batch=batch)
+            return self._sample(worker, "publish", body=body, events=events, batch=batch)
 
         yield from self._medians(case, batch, body, workers, measure, first=max(batch, 50))
 
@@ -155,7 +155,7 @@ class Comparison:
             def measure(worker: Worker, events: int, count: int = count) -> Sample:
                 events = max(1, events // count) * count
                 self._fill(worker, events, body)
-                sample = self._sample(worker, events, "consume", events=events, count=count)
+                sample = self._sample(worker, "consume", events=events, count=count)
                 if not worker.contender.own_format and self._redis.xlen(STREAM):
                     raise RuntimeError(f"{worker.contender.name} left events in the stream")
                 return sample
@@ -195,9 +195,9 @@ class Comparison:
         for worker in workers:
             yield median_row(case, worker.contender.name, batch, body, samples[worker])
 
-    def _sample(self, worker: Worker, events: int, task: str, **parameters: object) -> Sample:
+    def _sample(self, worker: Worker, task: str, *, events: int, **parameters: object) -> Sample:
         before = self._server_cpu()
-        took = worker.ask(task, **parameters)
+        took = worker.ask(task, events=events, **parameters)
         return Sample(events, took["seconds"], took["cpu"], self._server_cpu() - before)
 
     def _server_cpu(self) -> float:
