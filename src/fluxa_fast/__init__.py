@@ -5,11 +5,11 @@ A thin, typed API over a compiled protocol core. `Registry` is where everything 
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import protocol
 from ._version import __version__
-from .broker import EventBroker
-from .consumer import EventConsumer
-from .engine import Context, Engine
 from .errors import (
     FlushError,
     FluxaError,
@@ -21,16 +21,17 @@ from .errors import (
     UnconfirmedEvents,
     UnregisteredStreamError,
 )
-from .flows.publish import FlushResult
-from .flows.recovery import Recovery
-from .flusher import EventFlusher
-from .protocol.interface import Event
 from .registry import Registry
-from .statistics import (
-    RedisStreamConsumerStatistics,
-    RedisStreamGroupStatistics,
-    RedisStreamStatistics,
-)
+
+if TYPE_CHECKING:
+    from .broker import EventBroker
+    from .consumer import EventConsumer
+    from .engine import Context, Engine
+    from .flows.publish import FlushResult
+    from .flows.recovery import Recovery
+    from .flusher import EventFlusher
+    from .protocol.interface import Event
+    from .statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 
 __all__ = [
     "Context",
@@ -65,3 +66,30 @@ implementation: str = protocol.default.name
 
 pack = protocol.default.pack
 unpack = protocol.default.unpack
+
+# Where the names are that are imported when they are first used, so that `import fluxa_fast` takes hardly longer than
+# `import redis`, which it needs.
+_LATER = {
+    "Context": "engine",
+    "Engine": "engine",
+    "Event": "protocol.interface",
+    "EventBroker": "broker",
+    "EventConsumer": "consumer",
+    "EventFlusher": "flusher",
+    "FlushResult": "flows.publish",
+    "Recovery": "flows.recovery",
+    "RedisStreamConsumerStatistics": "statistics",
+    "RedisStreamGroupStatistics": "statistics",
+    "RedisStreamStatistics": "statistics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from . import protocol
-from .engine import Engine
 from .errors import RegistryError
 from .protocol.commands import entry_head
-from .transport.redis_py import PoolSpec, connection_pool
-from .transport.sync import Pool
 
 if TYPE_CHECKING:
     import redis
+
+    from .engine import Engine
+    from .transport.redis_py import PoolSpec
+    from .transport.sync import Pool
 
 __all__ = ["Registry"]
 
@@ -59,6 +60,8 @@ class Registry:
 
         What is wrong with it is told by `validate`.
         """
+        from .transport.redis_py import PoolSpec
+
         self._pools.append((pool, PoolSpec(address, db, client, sentinels, options)))
 
     def register_redis_stream(self, stream: str, pool: str = DEFAULT_POOL) -> None:
@@ -79,6 +82,8 @@ class Registry:
         Warns:
             ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
         """
+        from .engine import Engine  # and with it all that an importer need not wait for
+
         problems: list[str] = []
         pools = self._checked_pools(problems)
         streams = self._checked_streams({pool for pool, _ in self._pools}, problems)
@@ -88,6 +93,9 @@ class Registry:
         return Engine(pools, streams)
 
     def _checked_pools(self, problems: list[str]) -> dict[str, Pool]:
+        from .transport.redis_py import connection_pool
+        from .transport.sync import Pool
+
         pools: dict[str, Pool] = {}
         if not self._pools:
             problems.append("no Redis pool is registered; call register_redis()")

@@ -7,7 +7,6 @@ handler raises. The driver opens a connection when a step needs one, and drops o
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..protocol.interface import CommandBuffer, Confirmations, ReplyReader
@@ -19,7 +18,9 @@ Take = Callable[[ReplyReader], Any]
 """A method of the reader that returns one reply, or INCOMPLETE."""
 
 
-@dataclass(frozen=True, slots=True)
+# Plain classes: a step is made for every conversation with the server, and a frozen dataclass takes three times as long.
+
+
 class Send:
     """Send all commands of the buffer, and empty it.
 
@@ -27,11 +28,13 @@ class Send:
         behind: replies of this connection are still to come; the new ones come behind them.
     """
 
-    commands: CommandBuffer
-    behind: bool = False
+    __slots__ = ("behind", "commands")
+
+    def __init__(self, commands: CommandBuffer, behind: bool = False) -> None:
+        self.commands = commands
+        self.behind = behind
 
 
-@dataclass(frozen=True, slots=True)
 class Receive:
     """Wait for one reply. Outcome: the reply.
 
@@ -40,43 +43,51 @@ class Receive:
         wait: seconds that the server may take on purpose (BLOCK), on top of the socket's timeout.
     """
 
-    take: Take
-    wait: float = 0.0
+    __slots__ = ("take", "wait")
+
+    def __init__(self, take: Take, wait: float = 0.0) -> None:
+        self.take = take
+        self.wait = wait
 
 
-@dataclass(frozen=True, slots=True)
 class Pipeline:
     """Send all commands of the buffer in windows, and take the replies while they come in. The buffer is kept."""
 
-    commands: CommandBuffer
-    confirmations: Confirmations
+    __slots__ = ("commands", "confirmations")
+
+    def __init__(self, commands: CommandBuffer, confirmations: Confirmations) -> None:
+        self.commands = commands
+        self.confirmations = confirmations
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(Pipeline):
     """Begin a `Pipeline`: send what can be sent without waiting, and take the replies that are there."""
 
-    commands: CommandBuffer
-    confirmations: Confirmations
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Deliver:
     """Hand events to the handler, or to the loop that iterates over the batches."""
 
-    events: Sequence[Any]
+    __slots__ = ("events",)
+
+    def __init__(self, events: Sequence[Any]) -> None:
+        self.events = events
 
 
-@dataclass(frozen=True, slots=True)
 class Pause:
     """Do nothing for that many seconds."""
 
-    seconds: float
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
 
 
-@dataclass(frozen=True, slots=True)
 class Disconnect:
     """Drop the connection: the next step that needs one makes a new one, to whoever is the master then."""
+
+    __slots__ = ()
 
 
 Step = Send | Receive | Push | Pipeline | Deliver | Pause | Disconnect

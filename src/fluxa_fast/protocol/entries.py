@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FluxaError, SerializationError
-from . import typed
 from .plain import EPOCH
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ def unserialize(event: Event, value: object, wanted: Any) -> Any:
     """`value`, the event's body, as the wanted type; plain if none is wanted."""
     if wanted is None:
         return value
+    from . import typed  # not needed by everybody, and large
+
     try:
         return typed.convert(value, wanted)
     except SerializationError as error:
