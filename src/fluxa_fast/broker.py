@@ -9,13 +9,14 @@ from typing import Literal, get_args
 
 from .consumer import EventConsumer
 from .errors import UnregisteredStreamError
-from .flows.publish import publish
+from .flows.publish import id_of, write_event
 from .flows.recovery import Recovery
 from .flows.statistics import statistics
+from .flows.steps import any_reply
 from .flusher import EventFlusher
 from .protocol.commands import entry_head
 from .statistics import RedisStreamStatistics
-from .transport.sync import Pool, drive
+from .transport.sync import Pool
 
 __all__ = ["Delivery", "EventBroker"]
 
@@ -62,7 +63,8 @@ class EventBroker:
             raise UnregisteredStreamError(stream) from None
         link = pool.take_link()
         try:
-            return drive(publish(link.commands, head, body, tags), link)
+            write_event(link.commands, head, body, tags)
+            return id_of(link.ask(link.commands, any_reply))
         finally:
             link.commands.clear()
             pool.return_link(link)

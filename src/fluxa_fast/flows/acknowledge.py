@@ -45,6 +45,7 @@ class Acknowledgements:
     """The acknowledgement of some events: written into a buffer, and confirmed by the replies.
 
     Args:
+        events: in the order of their IDs, which the script relies on.
         pending: false for events that were read at most once, which only have to go.
     """
 

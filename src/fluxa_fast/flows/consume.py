@@ -19,7 +19,7 @@ from ..protocol.interface import CommandBuffer, ErrorReply, EventBatch, ReplyRea
 from .acknowledge import Acknowledgements, acknowledge, forget_deleted
 from .membership import GROUP, Membership
 from .recovery import OUTAGES, Recovery
-from .steps import Deliver, Flow, Receive, Send, Take
+from .steps import Arrived, Ask, Deliver, Flow, Receive, Send, Take
 
 __all__ = ["consume", "handle", "pump"]
 
@@ -126,8 +126,7 @@ def _read(member: Membership, count: int, block: float | None, after: str) -> Fl
     """``XREADGROUP GROUP group consumer COUNT n [BLOCK ms] STREAMS stream after``"""
     commands = member.commands()
     _write_read(commands, member, count, block, after)
-    yield Send(commands)
-    return (yield Receive(_taking(member), block or 0.0))
+    return (yield Ask(commands, _taking(member), block or 0.0))
 
 
 def _write_read(commands: CommandBuffer, member: Membership, count: int, block: float | None, after: str = ">") -> None:
@@ -250,9 +249,9 @@ class _Pump:
 def pump(member: Membership, count: int, idle: float) -> Flow[None]:
     """Hand over batch after batch until `stop()`, or until nothing came for `idle` seconds.
 
-    Behind a full batch the next read is sent before the handler is called, and the acknowledgement as soon as it
-    returns: so the server reads while the handler works, and deletes while the reply is decoded. Behind any other
-    batch both travel in one write. A read that is sent ahead does not BLOCK: a blocked connection would hold back the
+    Behind a full batch the next read is sent before the handler is called, so that the server reads while the handler
+    works. If it is still reading when the handler returns, the acknowledgement is sent at once, so that the server
+    deletes while the reply is decoded; in all other cases it travels in one write with the next read. A read that is sent ahead does not BLOCK: a blocked connection would hold back the
     acknowledgement of the batch that is being handled.
     """
     state = _Pump(member, count)
@@ -295,7 +294,7 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
                 yield from state.send_ahead(read=True)
             yield from _deliver(member, batch.events)
             state.handled += batch.events
-            if state.ahead:
+            if state.ahead and not (yield Arrived()):
                 yield from state.send_ahead(read=False)
             end = time.monotonic() + idle
         elif not ahead and time.monotonic() >= end:

@@ -12,22 +12,32 @@ from redis.exceptions import ConnectionError, RedisError
 from ..errors import FlushError, RefusedEvent, SerializationError, UnconfirmedEvents
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorReply, EventWriter
 from .replies import error_of
-from .steps import Flow, Pipeline, Push, ask
+from .steps import Flow, Pipeline, Push
 
-__all__ = ["FlushResult", "PoolFlush", "publish", "retain", "settle_flush"]
+__all__ = ["FlushResult", "PoolFlush", "id_of", "retain", "settle_flush", "write_event"]
 
 Order = Sequence[tuple[int, int]]
 """Runs of (index of the pool, number of events), in the order of publishing."""
 
 
-def publish(commands: CommandBuffer, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> Flow[str]:
-    """Publish one event, and return its ID."""
+# One event is published in two halves, with a question to the server between them: a flow would take longer than both.
+
+
+def write_event(commands: CommandBuffer, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> None:
+    """The first half: the XADD."""
     try:
         commands.entry(head, body, tags)
     except SerializationError as error:
         error.stream = head.stream
         raise
-    reply = yield from ask(commands)
+
+
+def id_of(reply: Any) -> str:
+    """The second half: the event's ID out of the server's reply.
+
+    Raises:
+        redis.ResponseError: if the server refused the event.
+    """
     if isinstance(reply, ErrorReply):
         raise error_of(reply)
     return str(reply, "ascii")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..protocol.interface import CommandBuffer, Confirmations, ReplyReader
 
-__all__ = ["Deliver", "Disconnect", "Flow", "Pause", "Pipeline", "Push", "Receive", "Send", "Step", "ask", "ask_all"]
+__all__ = ["Arrived", "Ask", "Deliver", "Disconnect", "Flow", "Pause", "Pipeline", "Push", "Receive", "Send", "Step", "ask", "ask_all"]
 
 T = TypeVar("T")
 Take = Callable[[ReplyReader], Any]
@@ -48,6 +48,23 @@ class Receive:
     def __init__(self, take: Take, wait: float = 0.0) -> None:
         self.take = take
         self.wait = wait
+
+
+class Ask:
+    """Send the one command of the buffer, empty it, and wait for its reply: `Send` and `Receive` in one. Outcome: the reply."""
+
+    __slots__ = ("commands", "take", "wait")
+
+    def __init__(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> None:
+        self.commands = commands
+        self.take = take
+        self.wait = wait
+
+
+class Arrived:
+    """Outcome: whether the beginning of a reply is there already."""
+
+    __slots__ = ()
 
 
 class Pipeline:
@@ -90,7 +107,7 @@ class Disconnect:
     __slots__ = ()
 
 
-Step = Send | Receive | Push | Pipeline | Deliver | Pause | Disconnect
+Step = Ask | Send | Receive | Arrived | Push | Pipeline | Deliver | Pause | Disconnect
 Flow = Generator[Step, Any, T]
 
 
@@ -101,8 +118,7 @@ def any_reply(reader: ReplyReader) -> Any:
 
 def ask(commands: CommandBuffer, take: Take = any_reply, wait: float = 0.0) -> Flow[Any]:
     """Send the one command of the buffer, and return its reply."""
-    yield Send(commands)
-    return (yield Receive(take, wait))
+    return (yield Ask(commands, take, wait))
 
 
 def ask_all(commands: CommandBuffer) -> Flow[list[Any]]:

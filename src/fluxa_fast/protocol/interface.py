@@ -175,9 +175,9 @@ class CommandBuffer(StreamCommands, Protocol):
         """Commands in the buffer."""
 
     def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Any]) -> int:
-        """Append a command: `arguments`, then the IDs, ascending, of those of the events that are not acknowledged yet.
+        """Append a command: `arguments`, then the IDs of those of the events that are not acknowledged yet.
 
-        Nothing is appended if there are none.
+        They come in the order of the events. Nothing is appended if there are none.
 
         Returns:
             How many events were named.

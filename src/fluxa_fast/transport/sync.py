@@ -9,15 +9,16 @@ import ssl
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from types import TracebackType
 from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError, TimeoutError
 
 from ..errors import FluxaError
-from ..flows.steps import Deliver, Disconnect, Flow, Pause, Pipeline, Push, Receive, Send, Take
+from ..flows.steps import Arrived, Ask, Deliver, Disconnect, Flow, Pause, Pipeline, Push, Receive, Send, Take
 from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, Implementation
 from . import redis_py
 
@@ -37,14 +38,19 @@ class Link:
     """
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        self.pool = pool
         self._connection: Any = None
         self._sock: Any = None
         self._timeout: float | None = None  # seconds, of the connection
+        self._timeout_now: float | None = None  # seconds, of the socket
         self._pid = 0
         self._poll: Callable[[], object] = bool  # true if a read would return at once
         self._owed = 0  # replies that the server still owes
         self._pushed = 0  # bytes of a pipeline that were sent by `push`
+        self._asking = _Failing(self, "asking")
+        self._writing = _Failing(self, "writing to")
+        self._reading = _Failing(self, "reading from")
+        self._flushing = _Failing(self, "flushing to")
         self.reader = pool.implementation.ReplyReader()
         self.commands = pool.implementation.CommandBuffer(pool.default)
 
@@ -59,10 +65,11 @@ class Link:
         self._pid = os.getpid()
         self.reader.reset()
         self._owed = 0
-        connection = redis_py.borrow(self._pool.connections)
+        connection = redis_py.borrow(self.pool.connections)
         self._connection = connection
         self._sock = redis_py.raw_socket(connection)
         self._timeout = connection.socket_timeout
+        self._timeout_now = self._sock.gettimeout()
         self._poll = _poller(self._sock)
         return self._sock
 
@@ -76,14 +83,14 @@ class Link:
 
     def _stale(self) -> bool:
         """Whether the server has closed the connection, or said something that nobody asked for."""
-        return bool(self.reader.unread or self._poll())
+        return self.arrived()
 
     def drop(self) -> None:
         """Close the connection, whatever state it is in."""
         self._owed = self._pushed = 0
         if self._connection is not None:
             connection, self._connection, self._sock = self._connection, None, None
-            redis_py.give_back(self._pool.connections, connection, reusable=False)
+            redis_py.give_back(self.pool.connections, connection, reusable=False)
 
     def release(self) -> None:
         """Return the connection to redis-py's pool, in working order."""
@@ -93,12 +100,16 @@ class Link:
             else:
                 self._set_timeout(0.0)
                 connection, self._connection, self._sock = self._connection, None, None
-                redis_py.give_back(self._pool.connections, connection, reusable=True)
+                redis_py.give_back(self.pool.connections, connection, reusable=True)
 
     @property
     def in_order(self) -> bool:
         """Whether the next command may be sent on this connection."""
         return not self._owed
+
+    def arrived(self) -> bool:
+        """Whether something can be read at once."""
+        return bool(self.reader.unread or (self._sock is not None and self._poll()))
 
     # ---- moving bytes ----
 
@@ -106,16 +117,31 @@ class Link:
         """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
         sock = self._connected() if behind else self._connect()
         self._owed += commands.commands
-        with commands.view() as view, self._failing("writing to"):
+        with commands.view() as view, self._writing:
             sock.sendall(view)
         commands.clear()
+
+    def ask(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> Any:
+        """Send the one command of the buffer, empty it, and wait for its reply."""
+        sock = self._connect()
+        self._owed = 1
+        with self._asking:
+            with commands.view() as view:
+                sock.sendall(view)
+            commands.clear()
+            self._set_timeout(wait)
+            self._fill()
+            while (reply := take(self.reader)) is INCOMPLETE:
+                self._fill()
+        self._owed = 0
+        return reply
 
     def receive(self, take: Take, wait: float) -> Any:
         """The next reply. The server may take `wait` seconds longer than the connection's timeout."""
         reply = take(self.reader)
         if reply is INCOMPLETE:
             self._connected()
-            with self._failing("reading from"):
+            with self._reading:
                 self._set_timeout(wait)
                 while reply is INCOMPLETE:
                     self._fill()
@@ -127,8 +153,9 @@ class Link:
         """Send what the socket takes, and take the replies that are there. `pipeline` goes on from here."""
         sock = self._connected() if self._pushed else self._connect()
         self._owed = replies.expected
-        with commands.view() as view, self._failing("flushing to"):
+        with commands.view() as view, self._flushing:
             sock.settimeout(0.0)
+            self._timeout_now = 0.0
             with suppress(*_WOULD_WAIT):
                 while self._pushed < len(view):
                     # TLS: what could not be sent must be tried again with no fewer bytes, here or in `pipeline`.
@@ -142,7 +169,7 @@ class Link:
         sock = self._connected() if self._pushed else self._connect()
         self._owed = replies.expected
         sent = self._pushed
-        with commands.view() as view, self._failing("flushing to"):
+        with commands.view() as view, self._flushing:
             self._set_timeout(0.0)
             try:
                 while sent < len(view):
@@ -161,6 +188,7 @@ class Link:
         """Writing failed: take the replies that had come before."""
         try:
             self._sock.settimeout(0.0)
+            self._timeout_now = 0.0
             while not replies.take(self.reader):
                 self._fill()
         except OSError:
@@ -175,27 +203,36 @@ class Link:
 
     def _set_timeout(self, wait: float) -> None:
         wanted = None if self._timeout is None else self._timeout + wait
-        if self._sock.gettimeout() != wanted:
+        if wanted != self._timeout_now:
             self._sock.settimeout(wanted)
+            self._timeout_now = wanted
 
-    @contextmanager
-    def _failing(self, doing: str) -> Iterator[None]:
-        """Whatever goes wrong leaves the connection in an unknown state, so it is dropped."""
-        try:
-            try:
-                yield
-            except OSError as error:
-                traceback.clear_frames(error.__traceback__)  # they hold views of the buffer, which is used again
-                raise
-        except builtins.TimeoutError as error:
-            self.drop()
-            raise TimeoutError(f"timeout while {doing} Redis pool {self._pool.name!r}") from error
-        except OSError as error:
-            self.drop()
-            raise ConnectionError(f"error while {doing} Redis pool {self._pool.name!r}: {error}") from error
-        except BaseException:
-            self.drop()
-            raise
+
+class _Failing:
+    """A context: whatever goes wrong leaves the connection in an unknown state, so it is dropped.
+
+    Errors of the network become redis-py's. (A class, because a generator would cost more than all that it guards.)
+    """
+
+    __slots__ = ("_doing", "_link")
+
+    def __init__(self, link: Link, doing: str) -> None:
+        self._link = link
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, frames: TracebackType | None) -> None:
+        if error is None:
+            return
+        self._link.drop()
+        if isinstance(error, OSError):
+            traceback.clear_frames(frames)  # they hold views of the buffer, which is used again
+            told = f"while {self._doing} Redis pool {self._link.pool.name!r}"
+            if isinstance(error, builtins.TimeoutError):
+                raise TimeoutError(f"timeout {told}") from error
+            raise ConnectionError(f"error {told}: {error}") from error
 
 
 def _poller(sock: Any) -> Callable[[], object]:
@@ -321,6 +358,8 @@ def drive(
 def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | None) -> Any:
     """Do what one step asks for."""
     kind = type(step)
+    if kind is Ask:
+        return link.ask(step.commands, step.take, step.wait)
     if kind is Receive:
         return link.receive(step.take, step.wait)
     if kind is Send:
@@ -328,6 +367,8 @@ def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | 
     if kind is Deliver and handler is not None:
         handler(step.events)
         return None
+    if kind is Arrived:
+        return link.arrived()
     if kind is Push:
         return link.push(step.commands, step.confirmations)
     if kind is Pipeline:

@@ -5,7 +5,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
-from libc.stdint cimport uint64_t
 from libc.string cimport memmove
 
 from .buffer cimport FLUXA_FAST_VERSION, pending_exception
@@ -100,7 +99,6 @@ cdef class CommandCore(Packer):
             raise plain.in_use()
         if not waiting:
             return 0
-        sort_by_id(waiting)
         try:
             self.write_header(42, len(arguments) + len(waiting))
             for value in arguments:
@@ -175,20 +173,6 @@ cdef class CommandCore(Packer):
             raise plain.in_use()
         self.give_back()
         self.commands = 0
-
-
-cdef int sort_by_id(list events) except -1:
-    # They nearly always are in order already.
-    cdef Event event
-    cdef uint64_t milliseconds = 0
-    cdef uint64_t sequence = 0
-    for event in events:
-        if event.milliseconds < milliseconds or (event.milliseconds == milliseconds and event.sequence < sequence):
-            events.sort(key=lambda event: ((<Event>event).milliseconds, (<Event>event).sequence))
-            return 0
-        milliseconds = event.milliseconds
-        sequence = event.sequence
-    return 0
 
 
 class CommandBuffer(CommandCore, StreamCommands):

@@ -62,9 +62,10 @@ class CommandBuffer(StreamCommands):
             tags = plain.tags_as_dict(tags)
         self._busy = True
         try:
-            self._append(self._written(head, body, tags), 1)
+            written = self._written(head, body, tags)
         finally:
             self._busy = False
+        self._append(written, 1)
 
     def entries(self, head: EntryHead, bodies: Iterable[object], tags: Mapping[str, str] | None) -> int:
         """One entry for each body; none if one can't be written. Returns how many."""
@@ -106,8 +107,6 @@ class CommandBuffer(StreamCommands):
     def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Event]) -> int:
         ids = [event._id for event in events if not event._acknowledged]
         if ids:
-            if sorted(ids, key=_numbers) != ids:
-                ids.sort(key=_numbers)
             self._append(_command([*map(argument_bytes, arguments), *map(str.encode, ids)]), 1)
         return len(ids)
 
@@ -166,11 +165,6 @@ class CommandBuffer(StreamCommands):
         begin = self._line_end(at) + 2
         end = begin + int(self._bytes[at + 1 : begin - 2])
         return bytes(self._bytes[begin:end]), end + 2
-
-
-def _numbers(id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = id.partition("-")
-    return int(milliseconds), int(sequence)
 
 
 def _command(arguments: list[bytes]) -> bytes:
@@ -238,7 +232,7 @@ class EventWriter:
             self._close_run()
             self._run_index = index
         self._run_length += count
-        if len(buffer) >= buffer.full_at and self._on_full is not None:
+        if self._on_full is not None and len(buffer) >= buffer.full_at:
             self._on_full(index)
 
     def _close_run(self) -> None:

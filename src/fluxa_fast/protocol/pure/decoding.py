@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import refused_bytes, scalars
 from ..interface import Acknowledge, EventBatch
-from .events import Event
+from .events import Event, new_event
 from .scanning import NULL_LENGTH, STREAMED_LENGTH, length_of
 
 _ID = re.compile(rb"(\d{1,20})-(\d{1,20})")
@@ -165,13 +165,13 @@ class Decoder:
             count = self._take_array("the fields of an entry")
             if count & 1:
                 raise refused_bytes.unexpected_reply("names and values in turn", "an odd number of fields")
-            event = Event._new(id, stream, [self._take_bulk("a field") for _ in range(count)], acknowledge)
+            event = new_event(id, [self._take_bulk("a field") for _ in range(count)], (stream, acknowledge))
             batch.events.append(event)
         if parts == 4:
             idle = self._take_integer("milliseconds of being idle")
             deliveries = self._take_integer("a number of deliveries")
             if event is not None:
-                event._idle, event._deliveries = idle, deliveries
+                event._waited = (idle, deliveries)
 
     def peek_null(self) -> bool:
         """Null: ``_``, ``$-1`` or ``*-1``"""

@@ -17,42 +17,18 @@ _UNDECODED: Any = object()
 class Event:
     """`..interface.Event`, in pure Python."""
 
-    __slots__ = (
-        "_acknowledge",
-        "_acknowledged",
-        "_body",
-        "_deliveries",
-        "_fields",
-        "_id",
-        "_idle",
-        "_stream",
-        "_tags",
-    )
+    __slots__ = ("_acknowledged", "_body", "_fields", "_id", "_origin", "_tags", "_waited")
 
     _id: str
-    _stream: str
+    _origin: tuple[str, Acknowledge | None]  # the stream, and what `ack` calls
     _fields: list[bytes]
-    _acknowledge: Acknowledge | None
     _acknowledged: bool
     _body: Any
     _tags: dict[str, str] | None
-    _idle: int | None
-    _deliveries: int | None
+    _waited: tuple[int | None, int | None]  # milliseconds since the last delivery, and deliveries
 
     def __init__(self) -> None:
         raise entries.not_made_by_hand()
-
-    @classmethod
-    def _new(cls, id: str, stream: str, fields: list[bytes], acknowledge: Acknowledge | None) -> Event:
-        event = cls.__new__(cls)
-        event._id = id
-        event._stream = stream
-        event._fields = fields
-        event._acknowledge = acknowledge
-        event._acknowledged = False
-        event._body = _UNDECODED
-        event._tags = event._idle = event._deliveries = None
-        return event
 
     @property
     def id(self) -> str:
@@ -60,7 +36,7 @@ class Event:
 
     @property
     def stream(self) -> str:
-        return self._stream
+        return self._origin[0]
 
     @property
     def timestamp(self) -> datetime:
@@ -74,8 +50,11 @@ class Event:
 
     @property
     def raw_body(self) -> bytes | None:
+        fields = self._fields
+        if fields and fields[0] == b"s":
+            return fields[1]
         try:
-            return self._fields[self._fields[::2].index(b"s") * 2 + 1]
+            return fields[fields[::2].index(b"s") * 2 + 1]
         except ValueError:
             return None
 
@@ -98,11 +77,12 @@ class Event:
 
     @property
     def idle(self) -> float | None:
-        return None if self._idle is None else self._idle / 1000
+        idle = self._waited[0]
+        return None if idle is None else idle / 1000
 
     @property
     def delivery_count(self) -> int | None:
-        return self._deliveries
+        return self._waited[1]
 
     def tag(self, name: str, default: str = "") -> str:
         return self.tags.get(name, default)
@@ -111,9 +91,10 @@ class Event:
         return entries.unserialize(self, self._decode(), type)
 
     def ack(self) -> Any:
-        if self._acknowledge is None:
+        acknowledge = self._origin[1]
+        if acknowledge is None:
             raise entries.no_consumer(self)
-        return self._acknowledge(self)
+        return acknowledge(self)
 
     def __repr__(self) -> str:
         return entries.describe(self)
@@ -127,6 +108,21 @@ class Event:
         except SerializationError as error:
             entries.locate(error, self)
             raise
+
+
+_NOT_TOLD = (None, None)
+
+
+def new_event(id: str, fields: list[bytes], origin: tuple[str, Acknowledge | None]) -> Event:
+    event = Event.__new__(Event)
+    event._id = id
+    event._fields = fields
+    event._origin = origin
+    event._acknowledged = False
+    event._body = _UNDECODED
+    event._tags = None
+    event._waited = _NOT_TOLD
+    return event
 
 
 def mark_acknowledged(events: Iterable[Event]) -> None:

@@ -7,11 +7,12 @@ is left to the complete reader: `Shortcut` then says so, and the bytes are still
 from __future__ import annotations
 
 import re
+from itertools import chain, repeat
 from typing import Any
 
 from ..interface import INCOMPLETE, Acknowledge, EventBatch, Incomplete
 from .decoding import checked_id
-from .events import Event
+from .events import new_event
 
 try:
     import hiredis
@@ -105,26 +106,49 @@ def ranged(reply: Any, stream: str, acknowledge: Acknowledge | None) -> EventBat
 def _entries(batch: EventBatch, stream: str, listed: Any, acknowledge: Acknowledge | None) -> None:
     if listed is None:
         return
-    new = Event._new
-    for entry in _list(listed):
-        if entry is None:
-            continue
-        id, fields, *waited = _list(entry)
-        id = checked_id(id)
-        if fields is None:
-            batch.deleted.append(id)
-            event = None
-        else:
-            if len(_list(fields)) & 1 or set(map(type, fields)) - {bytes}:
-                raise NotForHiredisError
-            event = new(id, stream, fields, acknowledge)
-            batch.events.append(event)
-        if waited:
-            idle, deliveries = waited
-            if type(idle) is not int or type(deliveries) is not int:
-                raise NotForHiredisError
-            if event is not None:
-                event._idle, event._deliveries = idle, deliveries
+    origin = (stream, acknowledge)
+    if not _plain_entries(batch, _list(listed), origin):
+        for entry in listed:
+            if entry is not None:
+                _entry(batch, _list(entry), origin)
+
+
+# IDs as every server writes them: two numbers of at most 19 digits that don't begin with a 0.
+_IDS = re.compile(rb"(?:(?:0|[1-9]\d{0,18})-(?:0|[1-9]\d{0,18}) )*+")
+
+
+def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Acknowledge | None]) -> bool:
+    """The ordinary case, checked as a whole: every entry has an ID, and fields that are names and values."""
+    try:
+        ids, fields = zip(*listed, strict=True)
+        joined = b" ".join(ids) + b" "
+        if set(map(type, chain.from_iterable(fields))) - {bytes} or set(map(type, fields)) - {list}:
+            return False
+    except (TypeError, ValueError):  # none at all, entries of other lengths, null for an entry or for its fields
+        return False
+    if not _IDS.fullmatch(joined) or any(map((1).__and__, map(len, fields))):
+        return False
+    batch.events += map(new_event, joined.decode().split(" "), fields, repeat(origin))
+    return True
+
+
+def _entry(batch: EventBatch, entry: list[Any], origin: tuple[str, Acknowledge | None]) -> None:
+    id, fields, *waited = entry
+    id = checked_id(id)
+    if fields is None:
+        batch.deleted.append(id)
+        event = None
+    else:
+        if len(_list(fields)) & 1 or set(map(type, fields)) - {bytes}:
+            raise NotForHiredisError
+        event = new_event(id, fields, origin)
+        batch.events.append(event)
+    if waited:
+        idle, deliveries = waited
+        if type(idle) is not int or type(deliveries) is not int:
+            raise NotForHiredisError
+        if event is not None:
+            event._waited = (idle, deliveries)
 
 
 def _list(value: Any) -> list[Any]:

@@ -41,7 +41,7 @@ class BodyPacker:
             packed = writing.write(value, self._default)
         if len(packed) > MAX_BULK:
             raise body_too_large(len(packed))._located("body")
-        if _may_be_deep(packed) and not _within_depth(_unpack_trusted(packed)):
+        if len(packed) > MAX_DEPTH and _may_be_deep(packed) and not _within_depth(unpackb(packed, **_TRUSTED)):
             writing.write(value, self._default)  # it says where
         return packed
 
@@ -70,7 +70,11 @@ _LARGE_HEADERS = (b"\xdc", b"\xdd", b"\xde", b"\xdf")  # array 16, array 32, map
 _CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 # Timestamps that may have a second's nanoseconds or more: msgpack-python before 1.2 takes those.
 _ODD_TIMES = re.compile(rb"\xd7\xff[\xee-\xff]|\xc7\x0c\xff[\x3b-\xff]")
+_HARMLESS_BYTES = 360  # so many headers can't make it set aside more than the next figure
 _TRUSTED_BYTES = 1024 * 1024  # what msgpack-python may set aside at most for what headers merely announce
+
+
+_TRUSTED: dict[str, Any] = {"strict_map_key": False, "timestamp": 3, "ext_hook": from_extension}
 
 
 def unpack(data: Any) -> Any:
@@ -78,26 +82,25 @@ def unpack(data: Any) -> Any:
     if type(data) is not bytes:
         with memoryview(data) as view:
             data = view.tobytes()
-    headers = sum(map(data.count, _LARGE_HEADERS))
-    if headers * len(data) * 8 > _TRUSTED_BYTES or _ODD_TIMES.search(data):
-        # msgpack-python makes room for as many elements as a header announces, once for every nested header.
+    if len(data) > _HARMLESS_BYTES:
+        headers = sum(map(data.count, _LARGE_HEADERS))
+        if headers * len(data) * 8 > _TRUSTED_BYTES:
+            # msgpack-python makes room for as many elements as a header announces, once for every nested header.
+            return reading.read(data)
+    if b"\xff" in data and _ODD_TIMES.search(data):
         return reading.read(data)
     try:
-        value = _unpack_trusted(data)
+        value = unpackb(data, **_TRUSTED)
     except Exception:
         return reading.read(data)
-    if _may_be_deep(data) and not _within_depth(value):
+    if len(data) > MAX_DEPTH and _may_be_deep(data) and not _within_depth(value):
         return reading.read(data)
     return value
 
 
-def _unpack_trusted(data: bytes) -> Any:
-    return unpackb(data, strict_map_key=False, timestamp=3, ext_hook=from_extension)
-
-
 def _may_be_deep(data: bytes) -> bool:
     """Whether there are enough bytes that could open a container."""
-    return len(data) > MAX_DEPTH and len(data) - len(data.translate(None, _CONTAINERS)) > MAX_DEPTH
+    return len(data) - len(data.translate(None, _CONTAINERS)) > MAX_DEPTH
 
 
 def _within_depth(value: object) -> bool:
