@@ -11,9 +11,7 @@ from .rows import Row
 __all__ = ["draw_charts"]
 
 _INK = "#123456"  # stands for the colour of text, which the style sheet of the picture chooses
-_STYLE = (
-    "<style>svg{color:#1f2328}@media (prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
-)
+_STYLE = "<style>svg{color:#1f2328}@media (prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
 _OURS = "#2f81f7"
 _LIMIT = "#8b949e"
 _PEER = "#d29922"
@@ -85,7 +83,13 @@ def _lines(path: Path, rows: Sequence[Row]) -> Path:
         style = "--" if client.startswith("ceiling") else "-"
         axes.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=_colour(client), linewidth=1.5)
         axes.annotate(
-            client, points[-1], xytext=(6, 0), textcoords="offset points", fontsize=7, va="center", color=_colour(client)
+            client,
+            points[-1],
+            xytext=(6, 0),
+            textcoords="offset points",
+            fontsize=7,
+            va="center",
+            color=_colour(client),
         )
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -52,7 +52,11 @@ class Worker:
         self.contender = contender
         command = [sys.executable, "-m", f"{__package__}.worker", contender.module, url, *contender.arguments]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **contender.environment}
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **contender.environment},
         )
         pin(self._process.pid, 1)
         self._answer()
@@ -138,7 +142,8 @@ class Comparison:
 
     def _publish(self) -> Iterator[Row]:
         for batch, body in self._plan.publish:
-            yield from self._published("publish", batch, body, self._taking_part("publish"))
+            workers = [one for one in self._taking_part("publish") if batch > 1 or not one.contender.only_batches]
+            yield from self._published("publish", batch, body, workers)
 
     def _published(self, case: str, batch: int, body: str, workers: Sequence[Worker]) -> Iterator[Row]:
         def measure(worker: Worker, events: int) -> Sample:

@@ -47,7 +47,9 @@ def stats(streams: tuple[str, ...], url: str) -> None:
 @click.option("--client", "clients", multiple=True, help="Only this contender; may be given again.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write rows.")
 @click.option("--charts", type=click.Path(file_okay=False, path_type=Path), help="Draw SVG charts into this folder.")
-def bench(quick: bool, only: tuple[str, ...], clients: tuple[str, ...], json_file: Path | None, charts: Path | None) -> None:
+def bench(
+    quick: bool, only: tuple[str, ...], clients: tuple[str, ...], json_file: Path | None, charts: Path | None
+) -> None:
     """Compare fluxa_fast with its peers, and with what the server can do, on a private server."""
     from .bench import run_bench
 
@@ -71,6 +73,8 @@ class _told:  # noqa: N801 (reads as a verb where it is used)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, ModuleNotFoundError):
-            raise click.ClickException(f"{error}. Install what this needs: pip install 'fluxa-fast[benchmark]'") from error
+            raise click.ClickException(
+                f"{error}. Install what this needs: pip install 'fluxa-fast[benchmark]'"
+            ) from error
         if isinstance(error, (FluxaError, RedisError)):
             raise click.ClickException(str(error)) from error

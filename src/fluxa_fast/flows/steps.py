@@ -11,7 +11,21 @@ from typing import Any, TypeVar
 
 from ..protocol.interface import CommandBuffer, Confirmations, ReplyReader
 
-__all__ = ["Arrived", "Ask", "Deliver", "Disconnect", "Flow", "Pause", "Pipeline", "Push", "Receive", "Send", "Step", "ask", "ask_all"]
+__all__ = [
+    "Arrived",
+    "Ask",
+    "Deliver",
+    "Disconnect",
+    "Flow",
+    "Pause",
+    "Pipeline",
+    "Push",
+    "Receive",
+    "Send",
+    "Step",
+    "ask",
+    "ask_all",
+]
 
 T = TypeVar("T")
 Take = Callable[[ReplyReader], Any]

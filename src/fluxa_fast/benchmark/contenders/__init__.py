@@ -19,6 +19,7 @@ class Contender:
         cases: what it takes part in.
         arguments: of `Client`, after the server's address.
         environment: of its process.
+        only_batches: does nothing else than another one when events are published one by one.
         own_format: consumes only what it published itself, and leaves it in the stream.
     """
 
@@ -29,6 +30,7 @@ class Contender:
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     own_format: bool = False
+    only_batches: bool = False
 
     @property
     def installed(self) -> bool:
@@ -46,11 +48,16 @@ _OURS = frozenset({"publish", "consume", "latency", "scaling", "memory"})
 
 CONTENDERS = (
     Contender("ceiling", "ceiling"),
-    Contender("ceiling, send then wait", "ceiling", arguments=("1",), cases=frozenset({"publish"})),
+    Contender("ceiling, send then wait", "ceiling", arguments=("1",), cases=frozenset({"publish"}), only_batches=True),
     Contender("ceiling, script", "ceiling", arguments=("2", "script"), cases=frozenset({"consume"})),
     Contender("fluxa_fast", "ours", cases=_OURS, environment=_COMPILED),
     Contender(
-        "fluxa_fast, eager", "ours", cases=frozenset({"publish"}), arguments=("eager",), environment=_COMPILED
+        "fluxa_fast, eager",
+        "ours",
+        cases=frozenset({"publish"}),
+        arguments=("eager",),
+        environment=_COMPILED,
+        only_batches=True,
     ),
     Contender(
         "fluxa_fast, at most once",

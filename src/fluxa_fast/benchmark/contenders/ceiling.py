@@ -26,7 +26,7 @@ _PONG = b"+PONG\r\n"  # ends what belongs to one round
 
 
 class Client(client.Client):
-    """Keeps `in_flight` batches on their way. `acknowledge`: ``plain`` (XACK + XDEL) or ``script``."""
+    """Keeps `in_flight` batches on their way, or a single event. `acknowledge`: ``plain`` (XACK + XDEL) or ``script``."""
 
     def __init__(self, url: str, in_flight: str = "2", acknowledge: str = "plain") -> None:
         address = urlsplit(url)
@@ -44,10 +44,11 @@ class Client(client.Client):
 
     def publish(self, make: Make, events: int, batch: int) -> None:
         owed = 0
+        in_flight = self._in_flight if batch > 1 else 1
         for _ in range(0, events, batch):
             self._socket.sendall(self._batch)
             owed += batch
-            while owed > batch * (self._in_flight - 1):
+            while owed > batch * (in_flight - 1):
                 owed -= self._replies()
         while owed:
             owed -= self._replies()

@@ -53,8 +53,18 @@ cdef class ReplyReader:
     cdef object unexpected(self, expected)
 
 
+cdef struct Run:
+    # Entries that the server numbered one after the other.
+    uint64_t milliseconds
+    uint64_t first      # sequence number
+    uint64_t count
+
+
 cdef class Confirmations:
-    cdef ByteBuffer text        # every ID and a line end
+    cdef ByteBuffer runs
     cdef public Py_ssize_t expected
     cdef readonly Py_ssize_t received
     cdef readonly list errors
+    cdef list nulls     # where NOMKSTREAM found no stream, among those that are no errors
+
+    cdef int add(self, uint64_t milliseconds, uint64_t sequence) except -1

@@ -14,6 +14,7 @@ from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memchr, memcpy, memmove
 
 from .buffer cimport FLUXA_FAST_VERSION, ByteBuffer
+from .endian cimport store_decimal
 from .events cimport Event, new_event
 from .limits cimport KEEP_BUFFER, MAX_BULK, MAX_ITEMS, MAX_LINE, MAX_REPLY_DEPTH
 
@@ -666,44 +667,71 @@ cdef bint parse(const unsigned char *at, const unsigned char *end, uint64_t *num
 
 @cython.final
 cdef class Confirmations:
-    """`..interface.Confirmations`, compiled."""
+    """`..interface.Confirmations`, compiled.
+
+    IDs are kept as runs, because a server numbers what it gets within a millisecond: a few bytes for hundreds of events.
+    """
 
     def __init__(self, expected):
         self.expected = expected
-        self.text = ByteBuffer()
+        self.runs = ByteBuffer()
         self.errors = []
+        self.nulls = []
 
     def take(self, ReplyReader reader):
         cdef unsigned char marker
-        cdef Py_ssize_t size
-        cdef const unsigned char *text
+        cdef uint64_t milliseconds, sequence
         while self.received < self.expected:
             if not reader.ready():
                 return False
             marker = reader.start[reader.begin]
             try:
                 if marker == DOLLAR and reader.start[reader.begin + 1] != MINUS:
-                    # $<size>\r\n<id>\r\n
-                    text = reader.take_bulk(&size, "the ID of an entry")
-                    if size < 3 or size > 41 or memchr(text, 10, size):
-                        raise refused_bytes.not_an_id(text[:size])
-                    self.text.write(text, size)
+                    reader.take_id(&milliseconds, &sequence)
+                    self.add(milliseconds, sequence)
                 else:
                     reply = reader.value()
                     if isinstance(reply, scalars.ErrorReply):
                         self.errors.append((self.received, reply.message))
-                    elif reply is not None:
+                    elif reply is None:
+                        self.nulls.append(self.received - len(self.errors))
+                    else:
                         raise refused_bytes.unexpected_reply("the ID of an entry", reply)
             except ProtocolError:
                 reader.broken = True
                 raise
-            self.text.write("\n", 1)
             self.received += 1
             reader.finish()
         return True
 
+    cdef inline int add(self, uint64_t milliseconds, uint64_t sequence) except -1:
+        cdef Run run
+        if self.runs.length:
+            memcpy(&run, self.runs.start + self.runs.length - sizeof(Run), sizeof(Run))
+            if run.milliseconds == milliseconds and run.first + run.count == sequence:
+                run.count += 1
+                memcpy(self.runs.start + self.runs.length - sizeof(Run), &run, sizeof(Run))
+                return 0
+        run.milliseconds = milliseconds
+        run.first = sequence
+        run.count = 1
+        return self.runs.write(&run, sizeof(Run))
+
     def ids(self):
-        refused = {position for position, _ in self.errors}
-        texts = bytes(self.text).decode("utf-8", "surrogateescape").split("\n")
-        texts.pop()
-        return [text or None for position, text in enumerate(texts) if position not in refused]
+        cdef Py_ssize_t at = 0
+        cdef Run run
+        cdef unsigned char text[48]
+        cdef int begin, size
+        cdef uint64_t place
+        cdef list found = []
+        while at < self.runs.length:
+            memcpy(&run, self.runs.start + at, sizeof(Run))
+            at += sizeof(Run)
+            begin = store_decimal(text, run.milliseconds) + 1
+            text[begin - 1] = MINUS
+            for place in range(run.count):
+                size = begin + store_decimal(text + begin, run.first + place)
+                found.append(text[:size].decode("ascii"))
+        for position in self.nulls:
+            found.insert(position, None)
+        return found
