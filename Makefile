@@ -6,7 +6,7 @@ BUILT_FROM = pyproject.toml setup.py src/fluxa_fast/_version.py \
 	$(wildcard src/fluxa_fast/protocol/compiled/*.pyx src/fluxa_fast/protocol/compiled/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pure lint types check clean
+.PHONY: help demo test test-pure bench micro lint types check clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -19,6 +19,12 @@ test: $(VENV)/.installed-test ## Run all tests, on every implementation that is 
 
 test-pure: $(VENV)/.installed-test ## Run all tests on the pure-Python implementation only
 	FLUXA_FAST_IMPL=python $(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.installed-peers ## Compare with peers and ceilings; ARGS=--quick for a minute's worth
+	$(BIN)/python -m benchmarks compare $(ARGS)
+
+micro: $(VENV)/.installed-benchmark ## Time the parts, against msgpack, msgspec, hiredis and redis-py
+	$(BIN)/python -m pytest benchmarks/micro $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style and spelling
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 
 from ..benchmark.cases import CASES
+from ..benchmark.contenders import NAMES
 from ..errors import FluxaError
 
 
@@ -44,7 +45,7 @@ def stats(streams: tuple[str, ...], url: str) -> None:
 @fluxa_fast.command()
 @click.option("--quick", is_flag=True, help="Fewer cases and shorter measurements: under a minute.")
 @click.option("--only", multiple=True, type=click.Choice(CASES), help="Only this case; may be given again.")
-@click.option("--client", "clients", multiple=True, help="Only this contender; may be given again.")
+@click.option("--client", "clients", multiple=True, type=click.Choice(NAMES), help="Only this contender; may be given again.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write rows.")
 @click.option("--charts", type=click.Path(file_okay=False, path_type=Path), help="Draw SVG charts into this folder.")
 def bench(

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..protocol.interface import CommandBuffer
 from ..scripts import ACKNOWLEDGE, TRIM_DELIVERED, Script
+from .kept import Id
 from .membership import GROUP, Membership
 from .recovery import Recovery, checked, recovered
 from .scripting import ScriptRefusedError
@@ -25,10 +26,7 @@ __all__ = ["Acknowledgements", "acknowledge", "forget_deleted"]
 _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 10  # up to here the script is no cheaper; measured in docs/performance.md
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
-_TRIED_AGAIN = 1000  # IDs that were left for other groups, and are tried again with one acknowledgement
-_KEPT = 100_000  # IDs left for other groups that are remembered
-
-Id = tuple[int, int]
+_TRIED_AGAIN = 10  # of the IDs that were left for other groups, so many more than events are acknowledged
 
 
 @dataclass(slots=True)
@@ -63,9 +61,8 @@ class Acknowledgements:
                 self._write_script(commands, page)
             else:
                 self._write_plain(commands, page)
-        kept = self._member.kept[:_TRIED_AGAIN]
-        if kept and self.events and self._member.scripting.allowed:
-            self._write_script_again(commands, kept)
+        if self._member.kept and self._pages and self._member.scripting.allowed:
+            self._write_script_again(commands, self._member.kept.next(len(self.events) + _TRIED_AGAIN))
 
     def _is_for_script(self, events: Sequence[Any]) -> bool:
         member = self._member
@@ -122,12 +119,10 @@ class Acknowledgements:
             return
         answer = member.scripting.answered(page.script, reply)
         if page.script is ACKNOWLEDGE:
-            groups, *kept = answer
+            groups, *still = answer
             member.alone_until = time.monotonic() + _ALONE if groups <= 1 else -math.inf
-            if kept or page.kept:
-                tried = set(page.kept)
-                still = [id for id in member.kept if id not in tried]
-                member.kept = sorted([*still, *map(_numbers, kept)])[-_KEPT:]
+            if still or page.kept:
+                member.kept.tried(page.kept, map(_numbers, still))
 
 
 def _numbers(id: bytes) -> Id:

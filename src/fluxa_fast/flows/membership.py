@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
+from .kept import Kept
 from .recovery import Recovery, checked, recovered
 from .scripting import Scripting
 from .steps import Flow, ask
@@ -38,7 +39,7 @@ class Membership:
         in_hand: at most once only: events that were read, and that a handler has yet to be given.
         scripting: what is known of the server and scripts.
         alone_until: until then (monotonic seconds) it is believed that no other group is on the stream.
-        kept: IDs, as pairs of numbers, that are acknowledged and were left in the stream for other groups.
+        kept: what is acknowledged and was left in the stream for other groups.
     """
 
     implementation: Implementation
@@ -54,7 +55,7 @@ class Membership:
     in_hand: list[Any] = field(default_factory=list)
     scripting: Scripting = field(default_factory=Scripting)
     alone_until: float = -math.inf
-    kept: list[tuple[int, int]] = field(default_factory=list)
+    kept: Kept = field(default_factory=Kept)
 
     def take_in_hand(self) -> list[Any]:
         """What is in hand; it is not any more then."""

@@ -65,7 +65,7 @@ class Receive:
 
 
 class Ask:
-    """Send the one command of the buffer, empty it, and wait for its reply: `Send` and `Receive` in one. Outcome: the reply."""
+    """`Send` and `Receive` in one: send the one command of the buffer, empty it, wait for its reply. Outcome: the reply."""
 
     __slots__ = ("commands", "take", "wait")
 

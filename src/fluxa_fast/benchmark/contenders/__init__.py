@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, field
 
-__all__ = ["CONTENDERS", "Contender"]
+__all__ = ["CONTENDERS", "NAMES", "Contender"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +73,5 @@ CONTENDERS = (
     Contender("valkey-glide", "glide", ("glide_sync", "msgpack")),
     Contender("FastStream", "fast_stream", ("faststream",), own_format=True),
 )
+
+NAMES = tuple(contender.name for contender in CONTENDERS)

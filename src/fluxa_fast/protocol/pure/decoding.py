@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import refused_bytes, scalars
 from ..interface import Acknowledge, EventBatch
-from .events import Event, new_event
+from .events import new_event
 from .scanning import NULL_LENGTH, STREAMED_LENGTH, length_of
 
 _ID = re.compile(rb"(\d{1,20})-(\d{1,20})")

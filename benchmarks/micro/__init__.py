@@ -1,0 +1,1 @@
+"""The parts, timed by pytest-benchmark: ``make micro``, or ``python -m pytest benchmarks/micro``."""
