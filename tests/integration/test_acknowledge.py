@@ -170,7 +170,7 @@ def numbers(id: str) -> tuple[int, int]:
 def test_the_same_entries_are_gone_as_after_xack_and_xdel(
     broker: EventBroker, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, others: str, seed: int
 ) -> None:
-    monkeypatch.setattr(acknowledge, "_FEW", seed % 2 * 10)
+    monkeypatch.setattr(acknowledge, "_FEW", seed % 2 * 20)
     twins = Twins(broker, client, seed)
     steps = [twins.add, twins.consume, twins.consume, twins.claim]
     start = "0"

@@ -45,7 +45,9 @@ def stats(streams: tuple[str, ...], url: str) -> None:
 @fluxa_fast.command()
 @click.option("--quick", is_flag=True, help="Fewer cases and shorter measurements: under a minute.")
 @click.option("--only", multiple=True, type=click.Choice(CASES), help="Only this case; may be given again.")
-@click.option("--client", "clients", multiple=True, type=click.Choice(NAMES), help="Only this contender; may be given again.")
+@click.option(
+    "--client", "clients", multiple=True, type=click.Choice(NAMES), help="Only this contender; may be given again."
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write rows.")
 @click.option("--charts", type=click.Path(file_okay=False, path_type=Path), help="Draw SVG charts into this folder.")
 def bench(

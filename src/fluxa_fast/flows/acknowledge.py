@@ -24,7 +24,7 @@ from .steps import Flow, Receive, Send, any_reply
 __all__ = ["Acknowledgements", "acknowledge", "forget_deleted"]
 
 _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
-_FEW = 10  # up to here the script is no cheaper; measured in docs/performance.md
+_FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
 _TRIED_AGAIN = 10  # of the IDs that were left for other groups, so many more than events are acknowledged
 

@@ -7,7 +7,6 @@ A command is a tuple of arguments for `CommandBuffer.command`; XADD, the hot one
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ..errors import SerializationError
@@ -18,7 +17,6 @@ Argument = str | bytes | int
 Command = tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class EntryHead:
     """The part of an XADD that is the same for all entries of one stream, built once by `entry_head`.
 
@@ -29,14 +27,13 @@ class EntryHead:
         before_body: what stands before the body's length in an entry without tags.
     """
 
-    stream: str
-    prefix: bytes
-    arguments: int
-    before_body: bytes = field(init=False)
+    __slots__ = ("arguments", "before_body", "prefix", "stream")
 
-    def __post_init__(self) -> None:
-        before_body = b"*%d\r\n%b$1\r\ns\r\n$" % (self.arguments + 2, self.prefix)
-        object.__setattr__(self, "before_body", before_body)
+    def __init__(self, stream: str, prefix: bytes, arguments: int) -> None:
+        self.stream = stream
+        self.prefix = prefix
+        self.arguments = arguments
+        self.before_body = b"*%d\r\n%b$1\r\ns\r\n$" % (arguments + 2, prefix)
 
 
 def entry_head(

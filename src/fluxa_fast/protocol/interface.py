@@ -8,9 +8,8 @@ checker, and by one test suite that runs over both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol, final, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, final, runtime_checkable
 
 from .commands import EntryHead, StreamCommands
 from .plain import Default
@@ -43,8 +42,7 @@ class Incomplete:
 INCOMPLETE: Final[Incomplete] = Incomplete()
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorReply:
+class ErrorReply(NamedTuple):
     """An error from the server, as a value: ``-WRONGTYPE Operation against...``.
 
     Attributes:
@@ -133,7 +131,6 @@ class Event(Protocol):
 Acknowledge = Callable[[Any], Any]
 
 
-@dataclass(slots=True)
 class EventBatch:
     """What one XREADGROUP, XREAD, XRANGE or XAUTOCLAIM brought.
 
@@ -145,10 +142,13 @@ class EventBatch:
             list, because they are no longer in the stream.
     """
 
-    events: list[Any] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
-    cursor: str | None = None
-    dropped: int = 0
+    __slots__ = ("cursor", "deleted", "dropped", "events")
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.deleted: list[str] = []
+        self.cursor: str | None = None
+        self.dropped = 0
 
 
 class CommandBuffer(StreamCommands, Protocol):

@@ -1,3 +1,4 @@
+from cpython.object cimport PyObject
 from libc.string cimport memcpy
 
 from .endian cimport store_decimal
@@ -5,9 +6,12 @@ from .endian cimport store_decimal
 cdef extern from *:
     """
     static CYTHON_INLINE int fluxa_pending_exception(void) { return -1; }
+    #define fluxa_owned(reference) (reference)
     """
     # Raises the exception that a call left behind whose result was looked at by hand.
     int pending_exception "fluxa_pending_exception"() except -1
+    # Hands a new reference over that a call returned as a pointer.
+    object owned "fluxa_owned"(PyObject *)
 
 cdef extern from *:
     """

@@ -9,7 +9,7 @@ where it happened; a try statement would cost every value a few nanoseconds, and
 
 from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_Release, PyBuffer_ToContiguous, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_CheckExact, PyDict_Next
+from cpython.dict cimport PyDict_CheckExact, PyDict_GetItem, PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
@@ -18,7 +18,7 @@ from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stdint cimport int8_t, int16_t, int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from .buffer cimport FLUXA_FAST_VERSION, pending_exception
+from .buffer cimport FLUXA_FAST_VERSION, owned, pending_exception
 from .endian cimport store16, store32, store64
 from .limits cimport MAX_BULK, MAX_DEPTH
 
@@ -55,6 +55,7 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int *) except? -1
     unsigned long long PyLong_AsUnsignedLongLong(object) except? 0xFFFFFFFFFFFFFFFF
     bint PyLong_CheckExact(object)
+    PyObject *get_attribute "PyObject_GetAttr"(object, object) noexcept
     Py_ssize_t PyDict_GET_SIZE(object)
     PyObject *Py_True
     PyObject *Py_False
@@ -63,6 +64,10 @@ built_for = FLUXA_FAST_VERSION.decode()
 
 cdef object fields_of = plain.fields_of
 cdef object extension_of = plain.extension_of
+cdef dict known_fields = {}  # by type: fields_of it, for types that nothing else comes before
+
+cdef enum:
+    KNOWN_TYPES = 1024  # and no more: classes that a program makes on the fly would pile up
 
 cdef enum:  # where in a container something failed
     IN_KEY
@@ -164,6 +169,9 @@ cdef int pack_value(Packer out, object value, int depth) except -1:
 
 
 cdef int pack_other(Packer out, object value, int depth) except -1:
+    cdef PyObject *known = PyDict_GetItem(known_fields, type(value))
+    if known is not NULL:
+        return pack_fields(out, value, <tuple>known, depth)
     if isinstance(value, str):
         return pack_str(out, value)
     if isinstance(value, int):
@@ -181,6 +189,8 @@ cdef int pack_other(Packer out, object value, int depth) except -1:
         return pack_array_of(out, value, list(value), depth)
     fields = fields_of(type(value))
     if fields is not None:
+        if len(known_fields) < KNOWN_TYPES:
+            known_fields[type(value)] = fields
         return pack_fields(out, value, fields, depth)
     return pack_value(out, plain.replacement_for(value, out.default), depth)
 
@@ -468,24 +478,29 @@ cdef int pack_array_of(Packer out, object owner, list items, int depth) except -
 
 
 cdef int pack_fields(Packer out, object value, tuple fields, int depth) except -1:
+    cdef PyObject *got
     if depth >= MAX_DEPTH:
         raise plain.too_deep()
     map_header(out, PyTuple_GET_SIZE(fields))
     for attribute, wire_name in fields:
         pack_value(out, wire_name, depth + 1)
-        item = field_of(value, attribute)
+        got = get_attribute(value, attribute)
+        if got is NULL:
+            attribute_failed(value, attribute)
+        item = owned(got)
         if not pack_short(out, <PyObject *>item) and (<attempt>pack_value)(out, item, depth + 1):
             return item_failed(value, AT_FIELD, attribute, 0)
     return 0
 
 
-cdef object field_of(object value, str attribute):
+cdef int attribute_failed(object value, str attribute) except -1:
     try:
-        return getattr(value, attribute)
+        pending_exception()
     except Exception as error:
         refused = plain.missing_field(value, attribute, error)
         refused._inside(value, f".{attribute}")
         raise refused from error
+    return 0
 
 
 cdef int array_header(Packer out, Py_ssize_t size) except -1:

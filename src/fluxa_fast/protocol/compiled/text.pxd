@@ -74,10 +74,7 @@ cdef extern from *:
         if (made != NULL) memcpy(PyUnicode_DATA(made), text, (size_t)size);
         return made;
     }
-
-    #define fluxa_owned(reference) (reference)
     """
     # Both return a new reference, or NULL with an exception set.
     PyObject *key_text "fluxa_key"(const unsigned char *, Py_ssize_t) noexcept
     PyObject *short_text "fluxa_text"(const unsigned char *, Py_ssize_t) noexcept
-    object owned "fluxa_owned"(PyObject *)  # hands a new reference over

@@ -13,10 +13,10 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from .buffer cimport FLUXA_FAST_VERSION, pending_exception
+from .buffer cimport FLUXA_FAST_VERSION, owned, pending_exception
 from .endian cimport load16, load32, load64
 from .limits cimport MAX_DEPTH
-from .text cimport key_text, owned, short_text
+from .text cimport key_text, short_text
 
 from .. import plain, refused_bytes
 
