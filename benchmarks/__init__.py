@@ -1,1 +1,1 @@
-"""Benchmarks of the whole (``python -m benchmarks compare``, the same as ``fluxa-fast bench``) and of parts (`micro`)."""
+"""Benchmarks of the whole (``python -m benchmarks compare``, or ``fluxa-fast bench``) and of its parts (`micro`)."""

@@ -86,8 +86,8 @@ class EventBroker:
 
         Args:
             stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again, so a crash loses
-                what was being handled and what was read ahead, for a fraction of the server's work.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
+                less work for the server, and a crash loses what was being handled and what was read ahead.
             recovery: how long outages are waited for.
 
         Raises:
@@ -103,8 +103,8 @@ class EventBroker:
 
         Args:
             stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again, so a crash loses
-                what was being handled and what was read ahead, for a fraction of the server's work.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
+                less work for the server, and a crash loses what was being handled and what was read ahead.
             recovery: how long outages are waited for.
 
         Raises:

@@ -52,7 +52,7 @@ def test_every_case_gives_rows(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "rows.json").read_text())
     assert all(row.keys() >= FIELDS for row in written)
     assert "machine" in written[0]["versions"]
-    assert [table.title for table in tables(rows, versions)][0] == "publish dict 32 B, one by one"
+    assert tables(rows, versions)[0].title == "publish dict 32 B, one by one"
 
 
 def test_ratios() -> None:

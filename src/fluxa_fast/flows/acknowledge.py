@@ -1,8 +1,8 @@
 """Acknowledging and deleting what was handled.
 
 Many IDs go through the script `acknowledge.lua`, which costs the server a fraction of XACK + XDEL and leaves entries
-that another group still needs. A few IDs, and servers that forbid scripts, get XACK + XDEL. Reading at most once has nothing
-to acknowledge: the script `trim_delivered.lua` trims what was read.
+that another group still needs. A few IDs, and servers that forbid scripts, get XACK + XDEL. Reading at most once has
+nothing to acknowledge: the script `trim_delivered.lua` trims what was read.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class _Pump:
 
     Attributes:
         handled: events that were handled and whose acknowledgement was not sent yet.
-        under_way: what the server has yet to answer, in the order of its replies: acknowledgements, and at most one read.
+        under_way: what the server has yet to answer, in that order: acknowledgements, and at most one read.
     """
 
     __slots__ = ("count", "handled", "member", "under_way")
@@ -251,8 +251,9 @@ def pump(member: Membership, count: int, idle: float) -> Flow[None]:
 
     Behind a full batch the next read is sent before the handler is called, so that the server reads while the handler
     works. If it is still reading when the handler returns, the acknowledgement is sent at once, so that the server
-    deletes while the reply is decoded; in all other cases it travels in one write with the next read. A read that is sent ahead does not BLOCK: a blocked connection would hold back the
-    acknowledgement of the batch that is being handled.
+    deletes while the reply is decoded; in all other cases it travels in one write with the next read. A read that is
+    sent ahead does not BLOCK: a blocked connection would hold back the acknowledgement of the batch that is being
+    handled.
     """
     state = _Pump(member, count)
     try:

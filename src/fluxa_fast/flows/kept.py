@@ -15,7 +15,7 @@ _MOST = 100_000
 
 
 class Kept:
-    """The IDs of such entries, to be tried again in turns. Threads may share it; the oldest are forgotten beyond 100 000."""
+    """Their IDs, to be tried again in turns. Threads may share it. Beyond 100 000 the oldest are forgotten."""
 
     __slots__ = ("_ids", "_lock")
 

@@ -1,4 +1,4 @@
-"""Calling a Lua script: by its SHA-1 once the server knows it, with its text before that, not at all where that is forbidden."""
+"""Calling a Lua script: by its SHA-1 once the server knows it, with its text before that."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ Take = Callable[[ReplyReader], Any]
 """A method of the reader that returns one reply, or INCOMPLETE."""
 
 
-# Plain classes: a step is made for every conversation with the server, and a frozen dataclass takes three times as long.
+# Plain classes: a step is made for every conversation with the server, and a frozen dataclass takes three times longer.
 
 
 class Send:
@@ -65,7 +65,7 @@ class Receive:
 
 
 class Ask:
-    """`Send` and `Receive` in one: send the one command of the buffer, empty it, wait for its reply. Outcome: the reply."""
+    """`Send` and `Receive` in one, for the one command of the buffer. Outcome: its reply."""
 
     __slots__ = ("commands", "take", "wait")
 

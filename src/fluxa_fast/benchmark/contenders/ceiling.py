@@ -26,7 +26,7 @@ _PONG = b"+PONG\r\n"  # ends what belongs to one round
 
 
 class Client(client.Client):
-    """Keeps `in_flight` batches on their way, or a single event. `acknowledge`: ``plain`` (XACK + XDEL) or ``script``."""
+    """Keeps `in_flight` batches on their way, or one event. `acknowledge`: ``plain`` (XACK + XDEL) or ``script``."""
 
     def __init__(self, url: str, in_flight: str = "2", acknowledge: str = "plain") -> None:
         address = urlsplit(url)
@@ -64,7 +64,7 @@ class Client(client.Client):
     def prepare_consume(self, events: int, count: int) -> None:
         """Encode every round: read a batch, acknowledge and delete it."""
         self._redis.xgroup_create(STREAM, GROUP, "0")
-        ids: list[bytes] = []
+        ids: list[Any] = []
         after = "-"
         while page := self._redis.xrange(STREAM, after, "+", 10_000):
             ids += [id for id, _ in page]
