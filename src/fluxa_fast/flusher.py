@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from . import protocol
-from .errors import FlushError
+from .errors import FlushError, FluxaError
 from .flows.publish import FlushResult, PoolFlush, retain, settle_flush
 from .protocol.commands import entry_head
 from .protocol.interface import CommandBuffer
@@ -45,9 +45,12 @@ class _Sending:
         """A buffer is full: send what the socket takes."""
         buffer = self._buffers[index]
         buffer.full_at = len(buffer) + min(len(buffer), _LAST_PIECE)
-        link = self._links.pop(index, None) or self._pools[index].take_link()
-        drive(self.flushes[index].push(), link, goes_on=True)
+        try:
+            link = self._links.pop(index, None) or self._pools[index].take_link()
+        except FluxaError:  # the engine is closed: `flush` says so, the event is collected all the same
+            return
         self._links[index] = link
+        drive(self.flushes[index].push(), link, goes_on=True)
 
     def finish(self) -> None:
         """Send what is left, and take all replies."""

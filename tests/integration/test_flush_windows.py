@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from fluxa_fast import Engine, EventBroker, FlushError, SerializationError, UnregisteredStreamError
+from fluxa_fast import Engine, EventBroker, FlushError, FluxaError, SerializationError, UnregisteredStreamError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.commands import entry_head
+from fluxa_fast.transport.sync import Link
 from tests.fix_broker import MakeEngine
 from tests.fix_proxy import Proxy
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
@@ -127,6 +128,44 @@ def test_promise_3_eager_and_the_connection_is_cut(
         direct = make_engine(own_server.url).new_context().get_event_broker()
         bodies = [event.body for events in direct.consumer_single("orders").batches(1000, None) for event in events]
         assert set(bodies) == set(range(3000))
+
+
+def test_an_eager_flusher_of_a_closed_engine_keeps_the_events(make_engine: MakeEngine, server_url: str) -> None:
+    engine = make_engine(server_url)
+    flusher = engine.new_context().get_event_broker().new_flusher(eager=True)
+    engine.close()
+    for number in range(2000):
+        flusher.publish("orders", number)
+    with pytest.raises(FluxaError, match="closed"):
+        flusher.flush()
+    assert len(flusher) == 2000
+
+
+def test_promise_3_an_eager_flusher_that_is_interrupted_sends_nothing_twice(
+    broker: EventBroker, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flusher = broker.new_flusher(eager=True)
+    fill = Link._fill
+
+    def interrupted(link: Link) -> None:
+        fill(link)
+        if flusher._sending.flushes[0].replies.received > 100:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Link, "_fill", interrupted)
+        while True:
+            flusher.publish("orders", len(flusher))
+    count = len(flusher)
+    confirmed: list[str] = []
+    with pytest.raises(FlushError) as caught:
+        flusher.flush()
+    confirmed += caught.value.confirmed.ids
+    assert len(confirmed) > 100
+    assert len(flusher) == count - len(confirmed)
+    confirmed += flusher.flush().ids
+    assert len(set(confirmed)) == count
+    assert {id.decode() for id, _ in client.xrange("orders")} >= set(confirmed)
 
 
 def test_eager_with_refused_events(broker: EventBroker, client: redis.Redis) -> None:

@@ -15,6 +15,7 @@ _STYLE = "<style>svg{color:#1f2328}@media (prefers-color-scheme:dark){svg{color:
 _OURS = "#2f81f7"
 _LIMIT = "#8b949e"
 _PEER = "#d29922"
+_LABEL_DISTANCE = 1.22  # of names at the ends of lines, as a ratio of their speeds
 
 
 def draw_charts(folder: Path, rows: Sequence[Row]) -> list[Path]:
@@ -78,25 +79,25 @@ def _lines(path: Path, rows: Sequence[Row]) -> Path:
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
+    ends = []
     for client in dict.fromkeys(row.client for row in rows):
         points = sorted((row.batch, row.events_per_second or 0) for row in rows if row.client == client)
         style = "--" if client.startswith("ceiling") else "-"
         axes.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=_colour(client), linewidth=1.5)
-        axes.annotate(
-            client,
-            points[-1],
-            xytext=(6, 0),
-            textcoords="offset points",
-            fontsize=7,
-            va="center",
-            color=_colour(client),
-        )
+        ends.append((points[-1][1], client))
+    batches = sorted({row.batch for row in rows})
+    below = float("inf")
+    for speed, client in sorted(ends, reverse=True):
+        below = min(speed, below / _LABEL_DISTANCE)
+        axes.text(batches[-1] * 1.2, below, client, fontsize=7, va="center", color=_colour(client))
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
+    axes.minorticks_off()
+    axes.set_xlim(batches[0] / 1.5, batches[-1] * 15)
     axes.set_xlabel("events in one batch", fontsize=8)
     axes.set_ylabel("events per second", fontsize=8)
     axes.tick_params(labelsize=8)
-    axes.margins(x=0.3)
     _bare(axes)
     return _save(figure, path)
 

@@ -121,7 +121,7 @@ class Comparison:
         """Of the server."""
         info = self._redis.info("server")
         name = "valkey" if "valkey_version" in info else "redis"
-        return {name: str(info[f"{name}_version"])}
+        return {f"{name}-server": str(info[f"{name}_version"])}
 
     def run(self, cases: Sequence[str]) -> list[Row]:
         """All rows of these cases."""

@@ -22,7 +22,7 @@ def all_versions(server: dict[str, str]) -> dict[str, str]:
     found = {"python": platform.python_version(), **server}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            found["redis-py" if package == "redis" else package] = version(package)
         except PackageNotFoundError:
             continue
     return {**found, "machine": f"{_processor()}, {platform.system()}"}

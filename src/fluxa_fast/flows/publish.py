@@ -63,18 +63,18 @@ class PoolFlush:
         """Begin to send what is in the buffer so far. After an error nothing more is sent until `flow` has told it."""
         if self.error is None:
             self.replies.expected = self.buffer.commands
-            try:
-                yield Push(self.buffer, self.replies)
-            except RedisError as error:
-                self.error = error
+            yield from self._kept(Push(self.buffer, self.replies))
 
     def flow(self) -> Flow[None]:
         """Send the buffer and count the replies. An error of the network ends it, and is kept."""
         self.replies.expected = self.buffer.commands
         if self.error is not None or not self.buffer.commands:
             return
+        yield from self._kept(Pipeline(self.buffer, self.replies))
+
+    def _kept(self, step: Pipeline) -> Flow[None]:
         try:
-            yield Pipeline(self.buffer, self.replies)
+            yield step
         except RedisError as error:
             self.error = error
         except BaseException as interruption:  # Ctrl-C, for one: the account is kept all the same

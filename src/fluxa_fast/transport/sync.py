@@ -156,10 +156,14 @@ class Link:
         with commands.view() as view, self._flushing:
             sock.settimeout(0.0)
             self._timeout_now = 0.0
-            with suppress(*_WOULD_WAIT):
-                while self._pushed < len(view):
-                    # TLS: what could not be sent must be tried again with no fewer bytes, here or in `pipeline`.
-                    self._pushed += sock.send(view[self._pushed : self._pushed + WINDOW])
+            try:
+                with suppress(*_WOULD_WAIT):
+                    while self._pushed < len(view):
+                        # TLS: what could not be sent must be tried again with no fewer bytes, here or in `pipeline`.
+                        self._pushed += sock.send(view[self._pushed : self._pushed + WINDOW])
+            except OSError:
+                self._read_what_arrived(replies)
+                raise
             with suppress(*_WOULD_WAIT):
                 while self._poll() and not replies.take(self.reader):
                     self._fill()
