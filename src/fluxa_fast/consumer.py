@@ -83,7 +83,7 @@ class EventConsumer:
         return self._run(consume(self._member, checked_count(count), waiting), handler)
 
     def run(self, handler: Handler, count: int = 1000) -> None:
-        """Consume until `stop` is called, pipelined: the server reads, acknowledges and deletes while the handler works.
+        """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
 
         Ctrl-C ends it like any exception: what was handled is acknowledged, the rest stays pending.
 
