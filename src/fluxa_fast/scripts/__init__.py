@@ -20,11 +20,12 @@ class Script:
     sha: str
 
 
-def _load(name: str) -> Script:
-    text = _COMMENTS.sub("", files(__name__).joinpath(name).read_text("utf-8"))  # it travels with the first EVAL
+def _load(*names: str) -> Script:
+    """The script of these files, one behind the other. Without comments, because it travels with the first EVAL."""
+    text = "".join(_COMMENTS.sub("", files(__name__).joinpath(name).read_text("utf-8")) for name in names)
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-ACKNOWLEDGE = _load("acknowledge.lua")
-LEAVE_GROUP = _load("leave_group.lua")
-TRIM_DELIVERED = _load("trim_delivered.lua")
+ACKNOWLEDGE = _load("common.lua", "acknowledge.lua")
+LEAVE_GROUP = _load("common.lua", "leave_group.lua")
+TRIM_DELIVERED = _load("common.lua", "trim_delivered.lua")

@@ -9,11 +9,7 @@ local key, group = KEYS[1], ARGV[1]
 local first, last = 2, #ARGV
 local PAGE = 5000 -- what unpack() puts on Lua's stack, which takes about 8000
 
-local function failed(reply)
-  return type(reply) == 'table' and reply.err
-end
-
--- XACK or XDEL of ids[from] to ids[to]. IDs stay strings: Lua's numbers can't hold them.
+-- XACK or XDEL of ids[from] to ids[to].
 local function each_page(command, ids, from, to, ...)
   local done = 0
   for at = from, to, PAGE do
@@ -30,27 +26,6 @@ local function each_page(command, ids, from, to, ...)
   return done
 end
 
-local function split(id)
-  local milliseconds, sequence = string.match(id, '^(%d+)-(%d+)$')
-  return milliseconds, sequence
-end
-
--- Whether a is less than b: the shorter number is, and else the one that sorts first.
-local function less(a, b)
-  if #a == #b and string.find(a, '-', 1, true) == string.find(b, '-', 1, true) then
-    return a < b
-  end
-  local a_time, a_sequence = split(a)
-  local b_time, b_sequence = split(b)
-  if a_time == b_time then
-    a_time, b_time = a_sequence, b_sequence
-  end
-  if #a_time ~= #b_time then
-    return #a_time < #b_time
-  end
-  return a_time < b_time
-end
-
 -- The place of the first of the IDs that is not less than `mark`.
 local function not_below(mark)
   local low, high = first, last + 1
@@ -63,14 +38,6 @@ local function not_below(mark)
     end
   end
   return low
-end
-
-local function fields_of(flat)
-  local fields = {}
-  for i = 1, #flat, 2 do
-    fields[flat[i]] = flat[i + 1]
-  end
-  return fields
 end
 
 -- Trims what this call acknowledged and returns where the IDs begin that are still to be deleted one by one.
@@ -143,21 +110,17 @@ local function unneeded(others)
   return free, kept
 end
 
-local groups = redis.pcall('XINFO', 'GROUPS', key)
+local groups = groups_of(key)
 if failed(groups) then
-  if string.find(groups.err, 'no such key', 1, true) then
-    return {0}
-  end
   return groups
 end
 local own
 local others = {}
-for i, flat in ipairs(groups) do
-  local fields = fields_of(flat)
-  if fields['name'] == group then
-    own = fields
+for _, one in ipairs(groups) do
+  if one['name'] == group then
+    own = one
   else
-    others[#others + 1] = fields
+    others[#others + 1] = one
   end
 end
 

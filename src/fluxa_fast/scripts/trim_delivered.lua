@@ -3,34 +3,17 @@
 -- entry is done with. KEYS[1]: the stream. Returns how many entries were trimmed.
 local key = KEYS[1]
 
--- Whether a is less than b. IDs stay strings, because Lua's numbers can't hold them.
-local function less(a, b)
-  local a_time, a_sequence = string.match(a, '^(%d+)-(%d+)$')
-  local b_time, b_sequence = string.match(b, '^(%d+)-(%d+)$')
-  if a_time == b_time then
-    a_time, b_time = a_sequence, b_sequence
-  end
-  if #a_time ~= #b_time then
-    return #a_time < #b_time
-  end
-  return a_time < b_time
-end
-
-local groups = redis.pcall('XINFO', 'GROUPS', key)
-if groups.err then
-  return string.find(groups.err, 'no such key', 1, true) and 0 or groups
+local groups = groups_of(key)
+if failed(groups) then
+  return groups
 end
 local mark
 local inclusive = false
-for _, flat in ipairs(groups) do
-  local fields = {}
-  for i = 1, #flat, 2 do
-    fields[flat[i]] = flat[i + 1]
-  end
-  local bound = fields['last-delivered-id']
-  local nothing_pending = fields['pending'] == 0
+for _, group in ipairs(groups) do
+  local bound = group['last-delivered-id']
+  local nothing_pending = group['pending'] == 0
   if not nothing_pending then
-    bound = redis.call('XPENDING', key, fields['name'])[2]
+    bound = redis.call('XPENDING', key, group['name'])[2]
   end
   if not mark or less(bound, mark) then
     mark, inclusive = bound, nothing_pending

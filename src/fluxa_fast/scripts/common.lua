@@ -1,0 +1,44 @@
+-- What several scripts need; it is put in front of them.
+
+local function failed(reply)
+  return type(reply) == 'table' and reply.err
+end
+
+-- Whether the ID a is less than b: the shorter number is, and else the one that sorts first. IDs stay strings, because
+-- Lua's numbers can't hold them.
+local function less(a, b)
+  if #a == #b and string.find(a, '-', 1, true) == string.find(b, '-', 1, true) then
+    return a < b
+  end
+  local a_time, a_sequence = string.match(a, '^(%d+)-(%d+)$')
+  local b_time, b_sequence = string.match(b, '^(%d+)-(%d+)$')
+  if a_time == b_time then
+    a_time, b_time = a_sequence, b_sequence
+  end
+  if #a_time ~= #b_time then
+    return #a_time < #b_time
+  end
+  return a_time < b_time
+end
+
+-- A reply of names and values in turn, as a table.
+local function fields_of(flat)
+  local fields = {}
+  for i = 1, #flat, 2 do
+    fields[flat[i]] = flat[i + 1]
+  end
+  return fields
+end
+
+-- XINFO GROUPS as tables: {} if there is no stream, or else an error.
+local function groups_of(key)
+  local reply = redis.pcall('XINFO', 'GROUPS', key)
+  if failed(reply) then
+    return string.find(reply.err, 'no such key', 1, true) and {} or reply
+  end
+  local groups = {}
+  for i, flat in ipairs(reply) do
+    groups[i] = fields_of(flat)
+  end
+  return groups
+end
