@@ -194,7 +194,7 @@ class Confirmations:
         self.expected = expected
         self.received = 0
         self.errors: list[tuple[int, str]] = []
-        self._ids: list[bytes | None] = []
+        self._ids: list[bytes] = []  # one or more in one bytes object, a line each; an empty line is null
 
     def take(self, reader: ReplyReader) -> bool:
         while self.received < self.expected:
@@ -215,7 +215,7 @@ class Confirmations:
             return False
         if b"" in ids or received.count(b"\n") != len(lines) - 1:
             return False
-        self._ids += ids
+        self._ids.append(b"\n".join(ids))
         self.received += count
         reader._finish(reader._begin + sum(map(len, headers)) + sum(map(len, ids)) + 4 * count)
         return True
@@ -232,7 +232,7 @@ class Confirmations:
                     raise refused_bytes.not_an_id(reply)
                 self._ids.append(reply)
             elif reply is None:
-                self._ids.append(None)
+                self._ids.append(b"")
             else:
                 raise refused_bytes.unexpected_reply("the ID of an entry", reply)
         except ProtocolError:
@@ -242,4 +242,6 @@ class Confirmations:
         return True
 
     def ids(self) -> list[str | None]:
-        return [None if id is None else id.decode("utf-8", "surrogateescape") for id in self._ids]
+        if not self._ids:
+            return []
+        return [id.decode("utf-8", "surrogateescape") or None for id in b"\n".join(self._ids).split(b"\n")]
