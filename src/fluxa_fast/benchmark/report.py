@@ -79,7 +79,7 @@ def _table(case: str, title: str, rows: Sequence[Row]) -> Table:
         columns.append((name.replace("_", " "), [_number(row.details.get(name), ",.0f") for row in rows]))
     shown = [(name, cells) for name, cells in columns if not name or any(cells)]
     for name, _ in shown:
-        table.add_column(name, justify="right" if name not in ("", "body") else "left")
+        table.add_column(name, justify="right" if name not in ("", "body") else "left", no_wrap=not name)
     for cells in zip(*(cells for _, cells in shown), strict=True):
         bold = cells[0].startswith("fluxa_fast")
         table.add_row(*cells, style="bold" if bold else None)
