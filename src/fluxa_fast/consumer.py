@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -39,9 +40,10 @@ class EventConsumer:
     """
 
     def __init__(self, pool: Pool, stream: str, name: str, recovery: Recovery, *, at_most_once: bool = False) -> None:
-        self._pool = pool
         self._link = pool.new_link()
-        self._member = Membership(pool.implementation, stream, name, recovery, self._acknowledge, at_most_once)
+        self._member = Membership(pool.implementation, stream, name, recovery, at_most_once)
+        # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
+        self._member.acknowledge = partial(_acknowledge, pool, self._member)
 
     @property
     def name(self) -> str:
@@ -194,10 +196,11 @@ class EventConsumer:
     def _run(self, flow: Flow[T], handler: Handler | None = None) -> T:
         return drive(flow, self._link, handler)
 
-    def _acknowledge(self, event: Any) -> None:
-        """`Event.ack`: on another connection than the consumer's own, which may have a read under way.
 
-        Also of a consumer that reads at most once: it may have replayed what was pending from before.
-        """
-        if not event.acknowledged:
-            self._pool.run(acknowledge(self._member, [event]))
+def _acknowledge(pool: Pool, member: Membership, event: Any) -> None:
+    """`Event.ack`: on another connection than the consumer's own, which may have a read under way.
+
+    Also of a consumer that reads at most once: it may have replayed what was pending from before.
+    """
+    if not event.acknowledged:
+        pool.run(acknowledge(member, [event]))

@@ -66,9 +66,6 @@ class _Sending:
         while self._links:
             self._links.popitem()[1].drop()
 
-    def __del__(self) -> None:
-        self.abandon()
-
 
 class EventFlusher:
     """Collects events for any registered streams until `flush` sends them, with one pipeline for each pool.

@@ -406,6 +406,20 @@ def test_ack_outside_of_a_group(implementation: Implementation) -> None:
         batch.events[0].ack()
 
 
+def test_consumers_that_were_forgotten_give_their_connections_back(
+    make_engine: MakeEngine, server_url: str, client: redis.Redis
+) -> None:
+    broker = make_engine(server_url, max_connections=3).new_context().get_event_broker()
+    for number in range(10):
+        broker.publish("orders", number)
+        consumer = broker.consumer_single("orders")
+        with pytest.raises(LookupError):
+            consumer.consume(1, None, lambda events: {}[0])  # type: ignore[index]
+        for events in consumer.batches(1, None):
+            assert [event.body for event in events] == [number]
+            events[0].ack()
+
+
 def test_consumer_reads_on_one_connection(broker: EventBroker, client: redis.Redis) -> None:
     before = client.info("stats")["total_connections_received"]
     consumer: EventConsumer = broker.consumer_single("orders")

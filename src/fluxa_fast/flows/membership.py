@@ -46,8 +46,8 @@ class Membership:
     stream: str
     name: str
     recovery: Recovery
-    acknowledge: Callable[[Any], Any]
     at_most_once: bool = False
+    acknowledge: Callable[[Any], Any] | None = None
     group_made: bool = False
     replaying: bool = True
     deleted: int = 0

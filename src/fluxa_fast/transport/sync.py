@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -47,12 +48,14 @@ class Link:
         self._poll: Callable[[], object] = bool  # true if a read would return at once
         self._owed = 0  # replies that the server still owes
         self._pushed = 0  # bytes of a pipeline that were sent by `push`
-        self._asking = _Failing(self, "asking")
-        self._writing = _Failing(self, "writing to")
-        self._reading = _Failing(self, "reading from")
-        self._flushing = _Failing(self, "flushing to")
         self.reader = pool.implementation.ReplyReader()
         self.commands = pool.implementation.CommandBuffer(pool.default)
+
+    def __del__(self) -> None:
+        # Whoever had it forgot it: a consumer that was never cleaned up, an eager flusher. This may run at any moment,
+        # so redis-py's pool (and its lock) is left to whoever connects next.
+        if self._connection is not None:
+            self.pool.abandoned.append(self._connection)
 
     # ---- connection ----
 
@@ -65,6 +68,7 @@ class Link:
         self._pid = os.getpid()
         self.reader.reset()
         self._owed = 0
+        self.pool.reclaim()
         connection = redis_py.borrow(self.pool.connections)
         self._connection = connection
         self._sock = redis_py.raw_socket(connection)
@@ -117,7 +121,7 @@ class Link:
         """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
         sock = self._connected() if behind else self._connect()
         self._owed += commands.commands
-        with commands.view() as view, self._writing:
+        with commands.view() as view, _Failing(self, "writing to"):
             sock.sendall(view)
         commands.clear()
 
@@ -125,7 +129,7 @@ class Link:
         """Send the one command of the buffer, empty it, and wait for its reply."""
         sock = self._connect()
         self._owed = 1
-        with self._asking:
+        with _Failing(self, "asking"):
             with commands.view() as view:
                 sock.sendall(view)
             commands.clear()
@@ -141,7 +145,7 @@ class Link:
         reply = take(self.reader)
         if reply is INCOMPLETE:
             self._connected()
-            with self._reading:
+            with _Failing(self, "reading from"):
                 self._set_timeout(wait)
                 while reply is INCOMPLETE:
                     self._fill()
@@ -153,7 +157,7 @@ class Link:
         """Send what the socket takes, and take the replies that are there. `pipeline` goes on from here."""
         sock = self._connected() if self._pushed else self._connect()
         self._owed = replies.expected
-        with commands.view() as view, self._flushing:
+        with commands.view() as view, _Failing(self, "flushing to"):
             sock.settimeout(0.0)
             self._timeout_now = 0.0
             try:
@@ -173,7 +177,7 @@ class Link:
         sock = self._connected() if self._pushed else self._connect()
         self._owed = replies.expected
         sent = self._pushed
-        with commands.view() as view, self._flushing:
+        with commands.view() as view, _Failing(self, "flushing to"):
             self._set_timeout(0.0)
             try:
                 while sent < len(view):
@@ -281,6 +285,13 @@ class Pool:
         self._idle: list[Link] = []
         self._lock = threading.Lock()
         self._closed = False
+        self.abandoned: deque[Any] = deque()  # connections of links that were forgotten
+
+    def reclaim(self) -> None:
+        """Close the connections of links that were forgotten."""
+        while self.abandoned:
+            with suppress(IndexError):  # another thread was faster
+                redis_py.give_back(self.connections, self.abandoned.popleft(), reusable=False)
 
     def take_link(self) -> Link:
         self._check_open()
