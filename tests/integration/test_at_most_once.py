@@ -147,7 +147,7 @@ def test_an_idle_stream_costs_no_busy_loop(broker: EventBroker, client: redis.Re
     for delivery in ("at-least-once", "at-most-once"):
         consumer = broker.consumer_single("orders", delivery=delivery)  # type: ignore[arg-type]
         consumer.consume(1, None, lambda events: None)
-        later(1.2, consumer.stop)
+        later(0.7, consumer.stop)
         client.config_resetstat()
         cpu = time.thread_time()
         consumer.run(lambda events: None)

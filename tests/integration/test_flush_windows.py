@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 
@@ -192,6 +193,7 @@ def test_an_eager_flusher_that_is_cleared_or_dropped_gives_its_connection_back(
         assert flusher.clear() == 6000
         flusher.publish_many("orders", range(3000))
         del flusher
+        gc.collect()  # redis-py 5.0 leaves a cycle behind when it connects to a Redis before 7.2
     assert broker.publish("orders", 1)
 
 
