@@ -25,7 +25,6 @@ __all__ = ["Comparison", "Progress", "peers_missing"]
 Progress = Callable[[str], object]
 """Is told what is measured now."""
 
-_OURS = "fluxa_fast"
 _IMPORTS = 11  # of each package, in turns
 
 

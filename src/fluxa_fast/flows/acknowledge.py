@@ -19,7 +19,7 @@ from .kept import Id
 from .membership import GROUP, Membership
 from .recovery import Recovery, checked, recovered
 from .scripting import ScriptRefusedError
-from .steps import Flow, Receive, Send, any_reply
+from .steps import Flow, Receive, Send, any_reply, ask
 
 __all__ = ["Acknowledgements", "acknowledge", "forget_deleted"]
 
@@ -162,8 +162,7 @@ def forget_deleted(member: Membership, ids: Sequence[str]) -> Flow[None]:
         def attempt(page: Sequence[str] = page) -> Flow[None]:
             commands = member.commands()
             commands.xack(member.stream, GROUP, page)
-            yield Send(commands)
-            checked((yield Receive(any_reply)))
+            checked((yield from ask(commands)))
 
         yield from recovered(member.recovery, attempt)
     member.deleted += len(ids)

@@ -38,7 +38,7 @@ def consume(member: Membership, count: int, block: float | None) -> Flow[int]:
 
 
 def _consume(member: Membership, count: int, block: float | None) -> Flow[int]:
-    handled = yield from handle_once(member, member.take_in_hand())
+    handled = yield from handle(member, member.take_in_hand(), pending=False)
     while True:
         if member.replaying:
             events = yield from _replay(member, count)
@@ -50,23 +50,17 @@ def _consume(member: Membership, count: int, block: float | None) -> Flow[int]:
                 return handled
         events = yield from _read_new(member, count, None if handled else block)
         if not member.replaying:  # else a connection broke, and what it had read is pending: that goes first
-            handle_new = handle_once if member.at_most_once else handle
-            return handled + (yield from handle_new(member, events))
+            return handled + (yield from handle(member, events, pending=not member.at_most_once))
 
 
-def handle(member: Membership, events: Sequence[Any]) -> Flow[int]:
-    """Hand events over, then acknowledge them. Returns how many there were."""
+def handle(member: Membership, events: Sequence[Any], *, pending: bool = True) -> Flow[int]:
+    """Hand events over, then acknowledge them. Returns how many there were.
+
+    `pending` is false for events that were read at most once.
+    """
     if events:
         yield from _deliver(member, events)
-        yield from acknowledge(member, events)
-    return len(events)
-
-
-def handle_once(member: Membership, events: Sequence[Any]) -> Flow[int]:
-    """Hand over events that were read at most once, then trim them. Returns how many there were."""
-    if events:
-        yield from _deliver(member, events)
-        yield from acknowledge(member, events, pending=False)
+        yield from acknowledge(member, events, pending=pending)
     return len(events)
 
 
@@ -273,7 +267,7 @@ def pump(member: Membership, count: int, idle: float) -> Flow[None]:
 
 def _pump(state: _Pump, idle: float) -> Flow[None]:
     member = state.member
-    yield from handle_once(member, member.take_in_hand())
+    yield from handle(member, member.take_in_hand(), pending=False)
     end = time.monotonic() + idle
     while not member.stopping.is_set():
         if member.replaying:
@@ -301,4 +295,4 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
         elif not ahead and time.monotonic() >= end:
             break
     yield from state.settle(member.recovery)
-    yield from handle_once(member, member.take_in_hand())
+    yield from handle(member, member.take_in_hand(), pending=False)

@@ -62,7 +62,8 @@ class Link:
     def _connect(self) -> Any:
         """The socket, ready for a new command."""
         if self._connection is not None:
-            if self._pid == os.getpid() and not self._owed and not self._stale():
+            # What can be read now, nobody asked for; or the server has closed the connection.
+            if self._pid == os.getpid() and not self._owed and not self.arrived():
                 return self._sock
             self.drop()
         self._pid = os.getpid()
@@ -84,10 +85,6 @@ class Link:
         if self._sock is None:
             raise ConnectionError("the connection was closed before its reply came")
         return self._sock
-
-    def _stale(self) -> bool:
-        """Whether the server has closed the connection, or said something that nobody asked for."""
-        return self.arrived()
 
     def drop(self) -> None:
         """Close the connection, whatever state it is in."""
@@ -158,8 +155,7 @@ class Link:
         sock = self._connected() if self._pushed else self._connect()
         self._owed = replies.expected
         with commands.view() as view, _Failing(self, "flushing to"):
-            sock.settimeout(0.0)
-            self._timeout_now = 0.0
+            self._use_timeout(0.0)
             try:
                 with suppress(*_WOULD_WAIT):
                     while self._pushed < len(view):
@@ -195,8 +191,7 @@ class Link:
     def _read_what_arrived(self, replies: Confirmations) -> None:
         """Writing failed: take the replies that had come before."""
         try:
-            self._sock.settimeout(0.0)
-            self._timeout_now = 0.0
+            self._use_timeout(0.0)
             while not replies.take(self.reader):
                 self._fill()
         except OSError:
@@ -210,7 +205,9 @@ class Link:
         self.reader.buffer_updated(received)
 
     def _set_timeout(self, wait: float) -> None:
-        wanted = None if self._timeout is None else self._timeout + wait
+        self._use_timeout(None if self._timeout is None else self._timeout + wait)
+
+    def _use_timeout(self, wanted: float | None) -> None:
         if wanted != self._timeout_now:
             self._sock.settimeout(wanted)
             self._timeout_now = wanted

@@ -503,40 +503,31 @@ cdef int attribute_failed(object value, str attribute) except -1:
     return 0
 
 
-cdef int array_header(Packer out, Py_ssize_t size) except -1:
+cdef int container_header(Packer out, Py_ssize_t size, unsigned char short_marker, unsigned char marker16) except -1:
+    # Of an array or a map; the marker of the 32-bit form comes behind that of the 16-bit form.
     cdef unsigned char *at = out.room(5)
     if size < 16:
-        at[0] = <unsigned char>(0x90 | size)
+        at[0] = <unsigned char>(short_marker | size)
         out.length += 1
     elif size < 65536:
-        at[0] = 0xDC
+        at[0] = marker16
         store16(at + 1, size)
         out.length += 3
     elif size > MAX_BULK:
         raise plain.body_too_large(size)
     else:
-        at[0] = 0xDD
+        at[0] = marker16 + 1
         store32(at + 1, <uint32_t>size)
         out.length += 5
     return 0
 
 
-cdef int map_header(Packer out, Py_ssize_t size) except -1:
-    cdef unsigned char *at = out.room(5)
-    if size < 16:
-        at[0] = <unsigned char>(0x80 | size)
-        out.length += 1
-    elif size < 65536:
-        at[0] = 0xDE
-        store16(at + 1, size)
-        out.length += 3
-    elif size > MAX_BULK:
-        raise plain.body_too_large(size)
-    else:
-        at[0] = 0xDF
-        store32(at + 1, <uint32_t>size)
-        out.length += 5
-    return 0
+cdef inline int array_header(Packer out, Py_ssize_t size) except -1:
+    return container_header(out, size, 0x90, 0xDC)
+
+
+cdef inline int map_header(Packer out, Py_ssize_t size) except -1:
+    return container_header(out, size, 0x80, 0xDE)
 
 
 def pack(value, default=None):
