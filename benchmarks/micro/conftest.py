@@ -8,6 +8,7 @@ import pytest
 
 from fluxa_fast import protocol
 from fluxa_fast.benchmark.bodies import BODIES
+from fluxa_fast.benchmark.inside import reply_of
 from fluxa_fast.protocol import Implementation
 
 
@@ -28,9 +29,4 @@ def body(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def reply(body: Any) -> bytes:
     """The reply to an XREADGROUP that brought a thousand entries with that body."""
-    packed = protocol.default.pack(body)
-    entries = (
-        b"*2\r\n$17\r\n1709136000000-%03d\r\n*2\r\n$1\r\ns\r\n$%d\r\n%b\r\n" % (number, len(packed), packed)
-        for number in range(1000)
-    )
-    return b"*1\r\n*2\r\n$6\r\norders\r\n*1000\r\n" + b"".join(entries)
+    return reply_of([protocol.default.pack(body)] * 1000)

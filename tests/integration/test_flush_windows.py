@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from fluxa_fast import Engine, EventBroker, FlushError, FluxaError, SerializationError, UnregisteredStreamError
-from fluxa_fast.benchmark.worker import peak_memory
+from fluxa_fast.benchmark.usage import peak_memory
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.commands import entry_head

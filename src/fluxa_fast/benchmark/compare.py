@@ -19,6 +19,7 @@ from .cases import Plan
 from .contenders import CONTENDERS, Contender
 from .contenders.client import STREAM
 from .rows import Row, Sample, median_row, with_ratios
+from .usage import server_cpu
 
 __all__ = ["Comparison", "Progress", "peers_missing"]
 
@@ -200,14 +201,9 @@ class Comparison:
             yield median_row(case, worker.contender.name, batch, body, samples[worker])
 
     def _sample(self, worker: Worker, task: str, *, events: int, **parameters: object) -> Sample:
-        before = self._server_cpu()
+        before = server_cpu(self._redis)
         took = worker.ask(task, events=events, **parameters)
-        return Sample(events, took["seconds"], took["cpu"], self._server_cpu() - before)
-
-    def _server_cpu(self) -> float:
-        """``INFO cpu``, in seconds."""
-        cpu = self._redis.info("cpu")
-        return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+        return Sample(events, took["seconds"], took["cpu"], server_cpu(self._redis) - before)
 
     def _latency(self) -> Iterator[Row]:
         body = "dict 32 B"

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 from .. import protocol
 from .contenders.client import STREAM, Client, Make
+from .usage import resident_memory
 
-__all__ = ["memory", "parse"]
+__all__ = ["memory", "parse", "reply_of"]
 
 _ENTRIES = 1000
+
+
+def reply_of(bodies: Iterable[bytes]) -> bytes:
+    """The reply to an XREADGROUP that brought entries with these packed bodies."""
+    entries = [
+        b"*2\r\n$17\r\n1709136000000-%03d\r\n*2\r\n$1\r\ns\r\n$%d\r\n%b\r\n" % (number, len(packed), packed)
+        for number, packed in enumerate(bodies)
+    ]
+    return b"*1\r\n*2\r\n$5\r\nbench\r\n*%d\r\n" % len(entries) + b"".join(entries)
 
 
 def parse(make: Make, pieces: int) -> float:
     """CPU seconds per event to parse a reply of a thousand entries that arrives in that many pieces."""
     implementation = protocol.default
-    entries = []
-    for number in range(_ENTRIES):
-        packed = implementation.pack(make(number))
-        entries.append(
-            b"*2\r\n$17\r\n1709136000000-%03d\r\n*2\r\n$1\r\ns\r\n$%d\r\n%b\r\n" % (number, len(packed), packed)
-        )
-    reply = b"*1\r\n*2\r\n$5\r\nbench\r\n*%d\r\n" % _ENTRIES + b"".join(entries)
+    reply = reply_of(implementation.pack(make(number)) for number in range(_ENTRIES))
     size = -(-len(reply) // pieces)
     cut = [reply[at : at + size] for at in range(0, len(reply), size)]
     reader = implementation.ReplyReader()
@@ -48,10 +52,10 @@ def memory(client: Any, make: Make, events: int, rounds: int) -> dict[str, int]:
     for number in range(1000):
         flusher.publish(STREAM, make(number))
     flusher.flush()
-    before = _resident()
+    before = resident_memory()
     for number in range(events):
         flusher.publish(STREAM, make(number))
-    held = _resident() - before
+    held = resident_memory() - before
     wire = flusher.size
     flusher.flush()
     after_one = 0
@@ -62,13 +66,5 @@ def memory(client: Any, make: Make, events: int, rounds: int) -> dict[str, int]:
             flusher.flush()
         client.consume(events if round_ else 2 * events + 1000, 1000)
         if not round_:
-            after_one = _resident()
-    return {"held": held, "wire": wire, "grown": _resident() - after_one}
-
-
-def _resident() -> int:
-    """Bytes of memory that the process holds; 0 where the platform does not tell."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-    except OSError:
-        return 0
+            after_one = resident_memory()
+    return {"held": held, "wire": wire, "grown": resident_memory() - after_one}

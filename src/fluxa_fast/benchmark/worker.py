@@ -12,28 +12,7 @@ from typing import Any
 
 from .bodies import BODIES
 from .contenders.client import Client
-
-__all__ = ["cpu_seconds", "peak_memory"]
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process, all threads: getrusage where there is one."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return time.process_time()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def peak_memory() -> int:
-    """The most memory that this process has held so far, in bytes; 0 where the platform does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+from .usage import cpu_seconds
 
 
 def _timed(call: Callable[[], object]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .. import implementation
+from ..benchmark.usage import server_cpu
 from ..broker import EventBroker
 from ..embedded import EmbeddedServer
 from ..errors import FluxaError
@@ -141,19 +142,13 @@ def _consume(broker: EventBroker, client: redis.Redis, progress: Progress, accou
 
 @contextmanager
 def _measured(phase: Phase, client: redis.Redis) -> Iterator[None]:
-    server = _server_cpu(client)
+    server = server_cpu(client)
     cpu = time.process_time()
     begin = time.perf_counter()
     yield
     phase.elapsed = time.perf_counter() - begin
     phase.client_cpu = time.process_time() - cpu
-    phase.server_cpu = _server_cpu(client) - server
-
-
-def _server_cpu(client: redis.Redis) -> float:
-    """``INFO cpu``, in seconds"""
-    cpu = client.info("cpu")
-    return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+    phase.server_cpu = server_cpu(client) - server
 
 
 def _table(*phases: Phase) -> Table:

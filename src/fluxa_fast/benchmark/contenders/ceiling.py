@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import redis
 
+from ... import protocol
 from ...scripts import ACKNOWLEDGE
 from ..bodies import packed
 from . import client
@@ -16,9 +17,11 @@ from .client import GROUP, STREAM, Make
 __all__ = ["Client"]
 
 
-def _command(*arguments: bytes | str | int) -> bytes:
-    encoded = [one if isinstance(one, bytes) else str(one).encode() for one in arguments]
-    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in encoded)
+def _command(*arguments: object) -> bytes:
+    buffer = protocol.default.CommandBuffer()
+    buffer.command(*arguments)
+    with buffer.view() as view:
+        return bytes(view)
 
 
 _PING = _command("PING")
@@ -26,7 +29,7 @@ _PONG = b"+PONG\r\n"  # ends what belongs to one round
 
 
 class Client(client.Client):
-    """Keeps `in_flight` batches on their way, or one event. `acknowledge`: ``plain`` (XACK + XDEL) or ``script``."""
+    """Keeps `in_flight` batches on their way. `acknowledge`: ``plain`` (XACK + XDEL) or ``script``."""
 
     def __init__(self, url: str, in_flight: str = "2", acknowledge: str = "plain") -> None:
         address = urlsplit(url)
@@ -42,13 +45,12 @@ class Client(client.Client):
     def prepare_publish(self, make: Make, batch: int) -> None:
         self._batch = b"".join(_command("XADD", STREAM, "*", "s", packed(make(number))) for number in range(batch))
 
-    def publish(self, make: Make, events: int, batch: int) -> None:
+    def publish_batches(self, make: Make, events: int, batch: int) -> None:
         owed = 0
-        in_flight = self._in_flight if batch > 1 else 1
         for _ in range(0, events, batch):
             self._socket.sendall(self._batch)
             owed += batch
-            while owed > batch * (in_flight - 1):
+            while owed > batch * (self._in_flight - 1):
                 owed -= self._replies()
         while owed:
             owed -= self._replies()

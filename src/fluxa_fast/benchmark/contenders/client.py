@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, TypeVar
 
 __all__ = ["GROUP", "STREAM", "AsyncClient", "Client", "Make"]
+
+T = TypeVar("T")
 
 STREAM = "bench"
 GROUP = "consumer_group"
@@ -16,19 +20,27 @@ Make = Callable[[int], Any]
 """Builds the body of the event with that number."""
 
 
-class Client:
+class Client(ABC):
     """One contender in its process."""
 
-    def prepare_publish(self, make: Make, batch: int) -> None:
+    def prepare_publish(self, make: Make, batch: int) -> None:  # noqa: B027 (most need nothing)
         """Before `publish`."""
 
     def publish(self, make: Make, events: int, batch: int) -> None:
-        """Publish that many events, `batch` in one go."""
-        raise NotImplementedError
+        """Publish that many events, `batch` in one go, or one by one."""
+        if batch > 1:
+            self.publish_batches(make, events, batch)
+            return
+        for number in range(events):
+            self.publish_one(make(number))
 
+    @abstractmethod
+    def publish_batches(self, make: Make, events: int, batch: int) -> None:
+        """Publish that many events, `batch` in one go."""
+
+    @abstractmethod
     def publish_one(self, body: Any) -> None:
         """Publish one event, and wait for the server."""
-        raise NotImplementedError
 
     def latencies(self, make: Make, events: int) -> list[float]:
         """Publish one event after the other, and return how long each took, in seconds."""
@@ -39,52 +51,66 @@ class Client:
             times.append(time.perf_counter() - begin)
         return times
 
-    def prepare_consume(self, events: int, count: int) -> None:
+    def prepare_consume(self, events: int, count: int) -> None:  # noqa: B027
         """Before `consume`: the stream holds that many events, and has no group."""
 
+    @abstractmethod
     def consume(self, events: int, count: int) -> None:
         """Read, decode, acknowledge and delete that many events, `count` in one go."""
-        raise NotImplementedError
 
 
-class AsyncClient(Client):
-    """Runs the coroutines of a contender on asyncio."""
+class AsyncClient(ABC):
+    """What `Client` does, for a contender on asyncio: its coroutines run within its session."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._runner = asyncio.Runner()
         self._runner.run(self.connect())
 
-    async def connect(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def connect(self) -> None: ...
 
-    async def publish_batches(self, make: Make, events: int, batch: int) -> None:
-        raise NotImplementedError
+    def session(self) -> AbstractAsyncContextManager[Any]:
+        return nullcontext()
 
-    async def publish_body(self, body: Any) -> None:
-        raise NotImplementedError
+    def prepare_publish(self, make: Make, batch: int) -> None:  # noqa: B027
+        """Nothing."""
 
-    async def make_group(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def publish_batches(self, make: Make, events: int, batch: int) -> None: ...
 
-    async def consume_batches(self, events: int, count: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def publish_one(self, body: Any) -> None: ...
+
+    @abstractmethod
+    async def make_group(self) -> None: ...
+
+    @abstractmethod
+    async def consume_batches(self, events: int, count: int) -> None: ...
 
     def publish(self, make: Make, events: int, batch: int) -> None:
-        self._runner.run(self.publish_batches(make, events, batch))
+        self._run(self.publish_batches(make, events, batch) if batch > 1 else self._latencies(make, events))
 
     def latencies(self, make: Make, events: int) -> list[float]:
-        return self._runner.run(self._latencies(make, events))
+        return self._run(self._latencies(make, events))
 
     async def _latencies(self, make: Make, events: int) -> list[float]:
         times = []
         for number in range(events):
             begin = time.perf_counter()
-            await self.publish_body(make(number))
+            await self.publish_one(make(number))
             times.append(time.perf_counter() - begin)
         return times
 
     def prepare_consume(self, events: int, count: int) -> None:
-        self._runner.run(self.make_group())
+        self._run(self.make_group())
 
     def consume(self, events: int, count: int) -> None:
-        self._runner.run(self.consume_batches(events, count))
+        self._run(self.consume_batches(events, count))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        async def in_session() -> T:
+            async with self.session():
+                return await work
+
+        return self._runner.run(in_session())

@@ -16,28 +16,24 @@ __all__ = ["Client"]
 
 
 class Client(client.AsyncClient):
-    def __init__(self, url: str) -> None:
-        self._url = url
-        super().__init__()
-
     async def connect(self) -> None:
-        self._broker = RedisBroker(self._url, logger=None)
+        self._broker = RedisBroker(self.url, logger=None)
         await self._broker.connect()
 
     async def publish_batches(self, make: Make, events: int, batch: int) -> None:
         for number in range(events):
-            await self.publish_body(make(number))
+            await self.publish_one(make(number))
 
-    async def publish_body(self, body: Any) -> None:
+    async def publish_one(self, body: Any) -> None:
         await self._broker.publish(body if type(body) is dict else plain(body), stream=STREAM)
 
     async def make_group(self) -> None:
         """From the beginning: its own consumer would begin at the end."""
-        async with redis.asyncio.Redis.from_url(self._url) as own:
+        async with redis.asyncio.Redis.from_url(self.url) as own:
             await own.xgroup_create(STREAM, GROUP, "0")
 
     async def consume_batches(self, events: int, count: int) -> None:
-        broker = RedisBroker(self._url, logger=None)
+        broker = RedisBroker(self.url, logger=None)
         left = events
         done = asyncio.Event()
 

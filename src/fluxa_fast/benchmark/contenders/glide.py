@@ -21,11 +21,7 @@ class Client(client.Client):
         node = glide_sync.NodeAddress(address.hostname or "", address.port or 6379)
         self._glide = glide_sync.GlideClient.create(glide_sync.GlideClientConfiguration([node], request_timeout=60_000))
 
-    def publish(self, make: Make, events: int, batch: int) -> None:
-        if batch == 1:
-            for number in range(events):
-                self.publish_one(make(number))
-            return
+    def publish_batches(self, make: Make, events: int, batch: int) -> None:
         for begin in range(0, events, batch):
             commands = glide_sync.Batch(is_atomic=False)
             for number in range(begin, begin + batch):

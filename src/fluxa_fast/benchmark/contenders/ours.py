@@ -24,11 +24,7 @@ class Client(client.Client):
         self.flusher = self.broker.new_flusher(eager=variant == "eager")
         self._delivery: Any = variant if variant == "at-most-once" else "at-least-once"
 
-    def publish(self, make: Make, events: int, batch: int) -> None:
-        if batch == 1:
-            for number in range(events):
-                self.broker.publish(STREAM, make(number))
-            return
+    def publish_batches(self, make: Make, events: int, batch: int) -> None:
         flusher = self.flusher
         publish = flusher.publish
         for begin in range(0, events, batch):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgpack
 import redis
 
 from ..bodies import packed
 from . import client
 from .client import GROUP, STREAM, Make
+from .redis_pipeline import add_events, add_read, decoded_ids
 
 __all__ = ["Client"]
 
@@ -18,16 +18,9 @@ class Client(client.Client):
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(url)
 
-    def publish(self, make: Make, events: int, batch: int) -> None:
-        if batch == 1:
-            for number in range(events):
-                self.publish_one(make(number))
-            return
+    def publish_batches(self, make: Make, events: int, batch: int) -> None:
         for begin in range(0, events, batch):
-            pipeline = self._redis.pipeline(transaction=False)
-            for number in range(begin, begin + batch):
-                pipeline.xadd(STREAM, {"s": packed(make(number))})
-            pipeline.execute()
+            add_events(self._redis.pipeline(transaction=False), make, begin, batch).execute()
 
     def publish_one(self, body: Any) -> None:
         self._redis.xadd(STREAM, {"s": packed(body)})
@@ -38,15 +31,5 @@ class Client(client.Client):
     def consume(self, events: int, count: int) -> None:
         ids: list[bytes] = []
         while events or ids:
-            pipeline = self._redis.pipeline(transaction=False)
-            if ids:
-                pipeline.xack(STREAM, GROUP, *ids)
-                pipeline.xdel(STREAM, *ids)
-            pipeline.xreadgroup(GROUP, "c", {STREAM: ">"}, count=count)
-            reply = pipeline.execute()[-1]
-            ids = []
-            for _, entries in reply:
-                for id, fields in entries:
-                    assert msgpack.unpackb(fields[b"s"])
-                    ids.append(id)
+            ids = decoded_ids(add_read(self._redis.pipeline(transaction=False), ids, count).execute())
             events -= len(ids)
