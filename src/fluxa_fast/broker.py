@@ -75,7 +75,7 @@ class EventBroker:
         Args:
             eager: begin to send while still collecting; up to a third faster, but what was sent can't be taken back.
         """
-        return EventFlusher(self._pools, self._streams, eager=eager)
+        return EventFlusher(self._pools, self._heads, eager=eager)
 
     # ---- consuming ----
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from . import protocol
 from .errors import FlushError, FluxaError
 from .flows.publish import FlushResult, PoolFlush, retain, settle_flush
-from .protocol.commands import entry_head
+from .protocol.commands import EntryHead
 from .protocol.interface import CommandBuffer
 from .transport.sync import Link, Pool, drive
 
@@ -77,13 +77,16 @@ class EventFlusher:
     Belongs to one thread. `len()` of it is the number of events that wait.
     """
 
-    def __init__(self, pools: Mapping[str, Pool], streams: Mapping[str, str], *, eager: bool = False) -> None:
-        used = [pool for name, pool in pools.items() if name in set(streams.values())]
+    def __init__(
+        self, pools: Mapping[str, Pool], heads: Mapping[str, tuple[EntryHead, Pool]], *, eager: bool = False
+    ) -> None:
+        with_streams = {pool.name for _, pool in heads.values()}
+        used = [pool for name, pool in pools.items() if name in with_streams]
         indexes = {pool.name: index for index, pool in enumerate(used)}
         self._buffers = [pool.implementation.CommandBuffer(pool.default) for pool in used]
         self._sending = _Sending(used, self._buffers, eager)
         self._refused: list[set[int]] = [set() for _ in used]  # by the last flush: their places in the buffers
-        routes = {stream: (entry_head(stream), indexes[pool]) for stream, pool in streams.items()}
+        routes = {stream: (head, indexes[pool.name]) for stream, (head, pool) in heads.items()}
         on_full = self._sending.push if eager else None
         self._writer = protocol.default.EventWriter(routes, self._buffers, on_full)
         # The same calls as the methods below, without their frames: this is the hot path.
