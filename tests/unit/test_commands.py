@@ -175,6 +175,62 @@ def test_a_held_view_forbids_writing(implementation: Implementation) -> None:
     assert buffer.commands == 2
 
 
+def test_no_way_to_change_a_buffer_under_a_view(implementation: Implementation) -> None:
+    buffer, other = implementation.CommandBuffer(), implementation.CommandBuffer()
+    for one_of_them in (buffer, other):
+        one_of_them.xlen("k")
+    with buffer.view():
+        for change in (
+            lambda: buffer.swap(other),
+            lambda: other.swap(buffer),
+            lambda: buffer.extend(other),
+            lambda: buffer.truncate(0, 0),
+            lambda: buffer.keep(range(1)),
+            lambda: buffer.give_back(1),
+        ):
+            with pytest.raises(BufferError, match="while a view of it is held"):
+                change()
+    assert (words(buffer), buffer.commands) == ([[b"XLEN", b"k"]], 1)
+    assert (words(other), other.commands) == ([[b"XLEN", b"k"]], 1)
+
+
+def test_swap_extend_truncate(implementation: Implementation) -> None:
+    buffer, other = implementation.CommandBuffer(), implementation.CommandBuffer()
+    other.extend(buffer)
+    assert (len(other), other.commands) == (0, 0)
+    buffer.xlen("a")
+    commands, size = buffer.commands, len(buffer)
+    buffer.xlen("b")
+    other.xlen("c")
+    buffer.swap(other)
+    assert words(buffer) == [[b"XLEN", b"c"]]
+    assert words(other) == [[b"XLEN", b"a"], [b"XLEN", b"b"]]
+    other.extend(buffer)
+    assert [key for _, key in words(other)] == [b"a", b"b", b"c"]
+    assert (other.commands, buffer.commands) == (3, 1)
+    buffer.extend(buffer)
+    assert [key for _, key in words(buffer)] == [b"c", b"c"]
+    other.truncate(commands, size)
+    assert (words(other), other.commands) == ([[b"XLEN", b"a"]], 1)
+    for more in ((2, size), (1, size + 1), (-1, 0)):
+        with pytest.raises(ValueError, match="holds less"):
+            other.truncate(*more)
+
+
+def test_memory_is_given_back_in_steps(implementation: Implementation) -> None:
+    buffer = implementation.CommandBuffer()
+    for _ in range(3):
+        buffer.xadd("k", bytes(1 << 20))
+    steps = 1
+    while not buffer.give_back(1 << 20):
+        assert buffer.commands == 0
+        steps += 1
+    assert steps > 1
+    assert len(buffer) == 0
+    buffer.xlen("k")
+    assert words(buffer) == [[b"XLEN", b"k"]]
+
+
 @given(st.lists(st.binary(max_size=40), max_size=30), st.data())
 @settings(max_examples=100, deadline=None)
 def test_keep_and_keys(bodies: list[bytes], data: st.DataObject) -> None:
@@ -189,6 +245,32 @@ def test_keep_and_keys(bodies: list[bytes], data: st.DataObject) -> None:
         assert [command[1] for command in words(buffer)] == [b"k%d" % number for number in kept]
         with pytest.raises(IndexError):
             buffer.keep([len(kept)])
+
+
+@given(st.lists(st.binary(max_size=40), max_size=30), st.integers(0, 30), st.integers(0, 30))
+@settings(max_examples=100, deadline=None)
+def test_keep_a_range(bodies: list[bytes], begin: int, end: int) -> None:
+    for implementation in ALL:
+        buffer = implementation.CommandBuffer()
+        for number, body in enumerate(bodies):
+            buffer.xadd(f"k{number}", body)
+        wanted = range(begin, end)
+        if wanted and end > len(bodies):
+            with pytest.raises(IndexError):
+                buffer.keep(wanted)
+            continue
+        buffer.keep(wanted)
+        assert buffer.commands == len(wanted)
+        assert [command[1] for command in words(buffer)] == [b"k%d" % number for number in wanted]
+
+
+def test_publish_many_in_parts_names_the_body(implementation: Implementation) -> None:
+    buffers = [implementation.CommandBuffer()]
+    writer = implementation.EventWriter({"a": (entry_head("a"), 0)}, buffers)
+    writer.publish_many("a", [1, 2])
+    with pytest.raises(SerializationError, match=r"a: bodies\[3\]\['x'\]"):
+        writer.publish_many("a", [3, {"x": object()}], None, 2)
+    assert buffers[0].commands == 2
 
 
 def test_writer_keeps_the_order_across_pools(implementation: Implementation) -> None:

@@ -184,13 +184,25 @@ class CommandBuffer(StreamCommands, Protocol):
         """
 
     def keep(self, positions: Iterable[int]) -> None:
-        """Drop all commands but those at `positions` (counted from 0, ascending)."""
+        """Drop all commands but those at `positions` (counted from 0, ascending). Quick for a `range` without gaps."""
+
+    def truncate(self, commands: int, size: int) -> None:
+        """Drop what was appended since the buffer had that many commands, in that many bytes."""
+
+    def swap(self, other: Any) -> None:
+        """Exchange all commands, and the memory they are in, with another buffer of the same implementation."""
+
+    def extend(self, other: Any) -> None:
+        """Append a copy of all commands of another buffer of the same implementation."""
 
     def keys(self, positions: Iterable[int]) -> list[str]:
         """The first argument after the name of each command at `positions` (ascending): its key, for most."""
 
     def clear(self) -> None:
         """Drop everything."""
+
+    def give_back(self, most: int) -> bool:
+        """Drop everything, and return about `most` bytes of memory. True once `clear` would have done no more."""
 
 
 class EventWriter(Protocol):
@@ -217,8 +229,12 @@ class EventWriter(Protocol):
             SerializationError: if body or tags can't be written; no buffer was touched.
         """
 
-    def publish_many(self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None) -> int:
+    def publish_many(
+        self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None, first: int = 0
+    ) -> int:
         """Pack an event for each body, all with the same tags. Returns how many.
+
+        `first` is what errors call the first body, where the caller hands over many bodies in parts.
 
         Raises:
             UnregisteredStreamError, SerializationError: as `publish`; no event of the call is left in the buffer then,

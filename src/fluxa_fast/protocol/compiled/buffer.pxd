@@ -29,7 +29,10 @@ cdef class ByteBuffer:
     cdef int views
 
     cdef int grow(self, Py_ssize_t needed) except -1
-    cdef int give_back(self) except -1
+    cdef int check_unseen(self) except -1
+    cdef int exchange(self, ByteBuffer other) except -1
+    cdef bint shrink(self, Py_ssize_t most) except -1
+    cdef int empty(self) except -1
 
     # The write pointer, with room for `needed` bytes behind it. Fetch it again after anything that may write.
     cdef inline unsigned char *room(self, Py_ssize_t needed) except NULL:

@@ -23,8 +23,7 @@ cdef class ByteBuffer:
     cdef int grow(self, Py_ssize_t needed) except -1:
         cdef Py_ssize_t capacity = self.capacity or FIRST_CAPACITY
         cdef unsigned char *moved
-        if self.views:
-            raise BufferError("the buffer can't be written to while a view of it is held")
+        self.check_unseen()
         if needed > PY_SSIZE_T_MAX // 2 - self.length:
             raise MemoryError
         while capacity - self.length < needed:
@@ -37,10 +36,38 @@ cdef class ByteBuffer:
             self.capacity = capacity
         return 0
 
-    cdef int give_back(self) except -1:
-        # Empties the buffer; what it grew to for one large use is not kept.
+    cdef int check_unseen(self) except -1:
         if self.views:
-            raise BufferError("the buffer can't be emptied while a view of it is held")
+            raise BufferError("the buffer can't be written to while a view of it is held")
+        return 0
+
+    cdef int exchange(self, ByteBuffer other) except -1:
+        # Each gets the bytes of the other, and the memory they are in.
+        self.check_unseen()
+        other.check_unseen()
+        self.start, other.start = other.start, self.start
+        self.length, other.length = other.length, self.length
+        self.capacity, other.capacity = other.capacity, self.capacity
+        return 0
+
+    cdef bint shrink(self, Py_ssize_t most) except -1:
+        # Empties the buffer by and by: to return much memory to the system takes its time. True when it is done.
+        cdef unsigned char *moved
+        cdef Py_ssize_t capacity = self.capacity - most
+        self.check_unseen()
+        self.length = 0
+        if capacity > KEEP_BUFFER:
+            moved = <unsigned char *>PyMem_RawRealloc(self.start, capacity)
+            if moved is not NULL:
+                self.start = moved
+                self.capacity = capacity
+                return False
+        self.empty()
+        return True
+
+    cdef int empty(self) except -1:
+        # What the buffer grew to for one large use is not kept.
+        self.check_unseen()
         self.length = 0
         if self.capacity > KEEP_BUFFER:
             PyMem_RawFree(self.start)

@@ -34,15 +34,13 @@ cdef class CommandCore(Packer):
         self.full_at = PY_SSIZE_T_MAX
 
     def view(self):
-        if self.busy:
-            raise plain.in_use()
+        self.check_idle()
         return PyMemoryView_FromObject(self)
 
     def command(self, *arguments):
         cdef Py_ssize_t before = self.length
         cdef bytes argument
-        if self.busy:
-            raise plain.in_use()
+        self.check_idle()
         if not arguments:
             raise ValueError("a command has a name at least")
         try:
@@ -95,8 +93,7 @@ cdef class CommandCore(Packer):
         cdef unsigned char text[48]
         cdef Event event
         cdef bytes argument
-        if self.busy:
-            raise plain.in_use()
+        self.check_idle()
         if not waiting:
             return 0
         try:
@@ -148,8 +145,10 @@ cdef class CommandCore(Packer):
         cdef Py_ssize_t count = 0
         cdef Py_ssize_t following
         cdef Py_ssize_t wanted
-        if self.views:
-            raise BufferError("the buffer can't be written to while a view of it is held")
+        self.check_unseen()
+        if type(positions) is range and positions.step == 1 and len(positions):
+            self.keep_range(positions.start, positions.stop)
+            return
         for wanted in sorted(set(positions)):
             if wanted < 0 or wanted >= self.commands:
                 raise IndexError("positions are below the number of commands")
@@ -168,10 +167,62 @@ cdef class CommandCore(Packer):
         if not count:
             self.clear()
 
-    def clear(self):
+    cdef int keep_range(self, Py_ssize_t first, Py_ssize_t behind) except -1:
+        cdef Py_ssize_t begin = 0
+        cdef Py_ssize_t end
+        cdef Py_ssize_t current
+        if first < 0 or behind > self.commands:
+            raise IndexError("positions are below the number of commands")
+        for current in range(first):
+            begin = self.skip_command(begin)
+        end = self.length
+        if behind < self.commands:
+            end = begin
+            for current in range(behind - first):
+                end = self.skip_command(end)
+        memmove(self.start, self.start + begin, end - begin)
+        self.length = end - begin
+        self.commands = behind - first
+        return 0
+
+    cdef int check_idle(self) except -1:
         if self.busy:
             raise plain.in_use()
-        self.give_back()
+        return 0
+
+    def truncate(self, commands, size):
+        cdef Py_ssize_t kept = commands
+        cdef Py_ssize_t length = size
+        self.check_idle()
+        self.check_unseen()
+        if kept < 0 or kept > self.commands or length < 0 or length > self.length:
+            raise ValueError("the buffer holds less than that")
+        self.length = length
+        self.commands = kept
+
+    def swap(self, CommandCore other not None):
+        self.check_idle()
+        other.check_idle()
+        self.exchange(other)
+        self.commands, other.commands = other.commands, self.commands
+
+    def extend(self, CommandCore other not None):
+        self.check_idle()
+        other.check_idle()
+        if other.length:
+            self.room(other.length)  # so that `other` may be the same buffer
+            self.write(other.start, other.length)
+            self.commands += other.commands
+
+    def give_back(self, most):
+        self.check_idle()
+        cdef bint done = self.shrink(most)
+        self.commands = 0
+        return done
+
+    def clear(self):
+        self.check_idle()
+        self.empty()
         self.commands = 0
 
 
@@ -308,11 +359,11 @@ cdef class EventWriter:
             entry_failed(stream)
         self.written(route, 1)
 
-    def publish_many(self, stream, bodies, tags=None):
+    def publish_many(self, stream, bodies, tags=None, first=0):
         cdef Route route = self.route_of(stream)
         cdef Py_ssize_t count
         try:
-            count = write_entries(route, bodies, tags)
+            count = write_entries(route, bodies, tags, first)
         except SerializationError as error:
             error.stream = stream
             raise
@@ -366,7 +417,7 @@ cdef int entry_failed(stream) except -1:
     return 0
 
 
-cdef Py_ssize_t write_entries(Route route, object bodies, object tags) except -1:
+cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object first) except -1:
     # One entry for each body; none if one can't be written.
     cdef CommandCore out = route.buffer
     cdef Py_ssize_t before = out.length
@@ -383,7 +434,7 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags) except -1
     except BaseException as error:
         out.length = before
         if isinstance(error, SerializationError):
-            plain.locate_in_many(error, count)
+            plain.locate_in_many(error, first + count)
         raise
     finally:
         out.busy = False

@@ -36,28 +36,25 @@ class CommandBuffer(StreamCommands):
         return bytes(self._bytes)
 
     def view(self) -> memoryview:
-        if self._busy:
-            raise plain.in_use()
+        self._check_idle()
         return memoryview(self._bytes).toreadonly()
 
     def _append(self, written: bytes | bytearray, commands: int) -> None:
         try:
             self._bytes += written
         except BufferError:
-            raise BufferError("the buffer can't be written to while a view of it is held") from None
+            raise _viewed() from None
         self.commands += commands
 
     def command(self, *arguments: object) -> None:
-        if self._busy:
-            raise plain.in_use()
+        self._check_idle()
         if not arguments:
             raise ValueError("a command has a name at least")
         self._append(_command([argument_bytes(argument) for argument in arguments]), 1)
 
     def entry(self, head: EntryHead, body: object = None, tags: Mapping[str, str] | None = None) -> None:
         # *<arguments>\r\n <prefix> [$1\r\ns\r\n $<size>\r\n<msgpack>\r\n] [<name> <value>]...
-        if self._busy:
-            raise plain.in_use()
+        self._check_idle()
         if tags is not None and type(tags) is not dict:
             tags = plain.tags_as_dict(tags)
         self._busy = True
@@ -67,10 +64,9 @@ class CommandBuffer(StreamCommands):
             self._busy = False
         self._append(written, 1)
 
-    def entries(self, head: EntryHead, bodies: Iterable[object], tags: Mapping[str, str] | None) -> int:
+    def entries(self, head: EntryHead, bodies: Iterable[object], tags: Mapping[str, str] | None, first: int) -> int:
         """One entry for each body; none if one can't be written. Returns how many."""
-        if self._busy:
-            raise plain.in_use()
+        self._check_idle()
         if tags is not None and type(tags) is not dict:
             tags = plain.tags_as_dict(tags)
         before = len(self._bytes)
@@ -83,7 +79,7 @@ class CommandBuffer(StreamCommands):
         except BaseException as error:
             del self._bytes[before:]
             if isinstance(error, SerializationError):
-                plain.locate_in_many(error, count)
+                plain.locate_in_many(error, first + count)
             raise
         finally:
             self._busy = False
@@ -125,7 +121,7 @@ class CommandBuffer(StreamCommands):
         return found
 
     def keep(self, positions: Iterable[int]) -> None:
-        wanted = set(positions)
+        wanted = positions if isinstance(positions, range) else set(positions)
         if wanted and not 0 <= min(wanted) <= max(wanted) < self.commands:
             raise IndexError("positions are below the number of commands")
         kept = bytearray()
@@ -135,13 +131,55 @@ class CommandBuffer(StreamCommands):
         self.clear()
         self._append(kept, len(wanted))
 
-    def clear(self) -> None:
+    def truncate(self, commands: int, size: int) -> None:
+        if not (0 <= commands <= self.commands and 0 <= size <= len(self._bytes)):
+            raise ValueError("the buffer holds less than that")
+        self._check_idle()
+        try:
+            del self._bytes[size:]
+        except BufferError:
+            raise _viewed() from None
+        self.commands = commands
+
+    def swap(self, other: CommandBuffer) -> None:
+        for one in (self, other):
+            one._check_idle()
+            one._check_unseen()
+        self._bytes, other._bytes = other._bytes, self._bytes
+        self.commands, other.commands = other.commands, self.commands
+
+    def extend(self, other: CommandBuffer) -> None:
+        self._check_idle()
+        other._check_idle()
+        self._append(bytes(other._bytes), other.commands)
+
+    def _check_idle(self) -> None:
         if self._busy:
             raise plain.in_use()
+
+    def _check_unseen(self) -> None:
+        """Raises BufferError if a view of the buffer is held."""
+        try:
+            self._bytes.append(0)
+        except BufferError:
+            raise _viewed() from None
+        self._bytes.pop()
+
+    def give_back(self, most: int) -> bool:
+        self._check_idle()
+        try:
+            del self._bytes[max(0, len(self._bytes) - most) :]
+        except BufferError:
+            raise _viewed() from None
+        self.commands = 0
+        return not self._bytes
+
+    def clear(self) -> None:
+        self._check_idle()
         try:
             self._bytes.clear()
         except BufferError:
-            raise BufferError("the buffer can't be emptied while a view of it is held") from None
+            raise _viewed() from None
         self.commands = 0
 
     def _spans(self) -> Iterator[tuple[int, int]]:
@@ -165,6 +203,10 @@ class CommandBuffer(StreamCommands):
         begin = self._line_end(at) + 2
         end = begin + int(self._bytes[at + 1 : begin - 2])
         return bytes(self._bytes[begin:end]), end + 2
+
+
+def _viewed() -> BufferError:
+    return BufferError("the buffer can't be written to while a view of it is held")
 
 
 def _command(arguments: list[bytes]) -> bytes:
@@ -211,10 +253,12 @@ class EventWriter:
             raise
         self._written(index, buffer, 1)
 
-    def publish_many(self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None) -> int:
+    def publish_many(
+        self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None, first: int = 0
+    ) -> int:
         head, index, buffer = self._route(stream)
         try:
-            count = buffer.entries(head, bodies, tags)
+            count = buffer.entries(head, bodies, tags, first)
         except SerializationError as error:
             error.stream = stream
             raise
