@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .broker import EventBroker
     from .consumer import EventConsumer
     from .engine import Context, Engine
-    from .flows.publish import FlushResult
+    from .flows.account import FlushResult
     from .flows.recovery import Recovery
     from .flusher import EventFlusher
     from .protocol.interface import Event
@@ -76,7 +76,7 @@ _LATER = {
     "EventBroker": "broker",
     "EventConsumer": "consumer",
     "EventFlusher": "flusher",
-    "FlushResult": "flows.publish",
+    "FlushResult": "flows.account",
     "Recovery": "flows.recovery",
     "RedisStreamConsumerStatistics": "statistics",
     "RedisStreamGroupStatistics": "statistics",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import InvalidResponse
 
 if TYPE_CHECKING:
-    from .flows.publish import FlushResult
+    from .flows.account import FlushResult
 
 __all__ = [
     "FlushError",

@@ -149,7 +149,7 @@ def test_promise_3_an_eager_flusher_that_is_interrupted_sends_nothing_twice(
 
     def interrupted(link: Link) -> None:
         fill(link)
-        if flusher._sending.flushes[0].replies.received > 100:
+        if flusher._collected.flushes[0].replies.received > 100:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -217,7 +217,7 @@ def test_publish_many(broker: EventBroker, client: redis.Redis) -> None:
 def test_promise_2_publish_many_is_all_or_nothing(broker: EventBroker) -> None:
     flusher = broker.new_flusher()
     flusher.publish("orders", 1)
-    before = bytes(flusher._buffers[0])
+    before = bytes(flusher._collected._buffers[0])
 
     def failing() -> Iterator[object]:
         yield 1
@@ -235,7 +235,7 @@ def test_promise_2_publish_many_is_all_or_nothing(broker: EventBroker) -> None:
         flusher.publish_many("unknown", [1])
     with pytest.raises(TypeError):
         flusher.publish_many("orders", 5)  # type: ignore[arg-type]
-    assert bytes(flusher._buffers[0]) == before
+    assert bytes(flusher._collected._buffers[0]) == before
     assert len(flusher) == 1
     assert len(flusher.flush()) == 1
 

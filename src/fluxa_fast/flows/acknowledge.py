@@ -19,7 +19,7 @@ from .kept import Id
 from .membership import GROUP, Membership
 from .recovery import Recovery, checked, recovered
 from .scripting import ScriptRefusedError
-from .steps import Flow, Receive, Send, any_reply, ask
+from .steps import Breathe, Flow, Receive, Send, any_reply, ask
 
 __all__ = ["Acknowledgements", "acknowledge", "forget_deleted"]
 
@@ -53,10 +53,13 @@ class Acknowledgements:
         self._member = member
         self._pages: list[_Page] = []
 
-    def write(self, commands: CommandBuffer) -> None:
+    def write(self, commands: CommandBuffer) -> Flow[None]:
         """Append what acknowledges and deletes those of the events that are not acknowledged yet."""
-        for begin in range(0, len(self.events), _PAGE):
-            page = self.events[begin : begin + _PAGE]
+        size = min(_PAGE, self._member.page)
+        for begin in range(0, len(self.events), size):
+            if begin:
+                yield Breathe()
+            page = self.events[begin : begin + size]
             if self._is_for_script(page):
                 self._write_script(commands, page)
             else:
@@ -144,7 +147,7 @@ def acknowledge(
         while waiting:
             commands = member.commands()
             acknowledgements = Acknowledgements(member, waiting, pending=pending)
-            acknowledgements.write(commands)
+            yield from acknowledgements.write(commands)
             if not commands.commands:
                 return
             yield Send(commands)

@@ -26,6 +26,7 @@ def auto_claim(member: Membership, count: int, min_idle: float) -> Flow[int]:
     Returns how many events were handled.
     """
     cursor = _START
+    count = min(count, member.page)
     handled = 0
     while True:
         batch: EventBatch | None = yield from member.in_group(partial(_claim, member, count, min_idle, cursor))

@@ -38,8 +38,9 @@ def consume(member: Membership, count: int, block: float | None) -> Flow[int]:
 
 
 def _consume(member: Membership, count: int, block: float | None) -> Flow[int]:
-    handled = yield from handle(member, member.take_in_hand(), pending=False)
+    handled = 0
     while True:
+        handled += yield from handle(member, member.take_in_hand(), pending=False)
         if member.replaying:
             events = yield from _replay(member, count)
             handled += yield from handle(member, events)
@@ -117,10 +118,64 @@ def _reachable(member: Membership) -> Flow[Any]:
 
 
 def _read(member: Membership, count: int, block: float | None, after: str) -> Flow[Any]:
-    """``XREADGROUP GROUP group consumer COUNT n [BLOCK ms] STREAMS stream after``"""
-    commands = member.commands()
-    _write_read(commands, member, count, block, after)
-    return (yield Ask(commands, _taking(member), block or 0.0))
+    """``XREADGROUP GROUP group consumer COUNT n [BLOCK ms] STREAMS stream after``, for each page"""
+    pages = _Pages(member, count)
+    with pages:
+        more = True
+        while more:
+            commands = member.commands()
+            _write_read(commands, member, pages.size, block, after)
+            more = pages.add((yield Ask(commands, _taking(member), block or 0.0)))
+            if more:
+                block, after = None, pages.last_id if after != ">" else after
+    return pages.batch
+
+
+class _Pages:
+    """A batch that is read page by page. A context: what ends it early loses nothing that was read at most once.
+
+    Attributes:
+        batch: what was read so far; or the error that the server answered in its place.
+        size: events to read next.
+    """
+
+    __slots__ = ("_member", "_missing", "batch", "size")
+
+    def __init__(self, member: Membership, count: int) -> None:
+        self._member = member
+        self._missing = count
+        self.batch: Any = None
+        self.size = min(count, member.page)
+
+    def add(self, reply: Any) -> bool:
+        """Take a page. True if there may be another one."""
+        if not isinstance(reply, EventBatch):
+            if self.batch is None:  # an error behind events comes again at the next read
+                self.batch = reply
+            return False
+        if self.batch is None:
+            self.batch = reply
+        else:
+            self.batch.events += reply.events
+            self.batch.deleted += reply.deleted
+        found = len(reply.events) + len(reply.deleted)
+        self._missing -= found
+        full = found >= self.size
+        self.size = min(self._missing, self._member.page)
+        return full and self.size > 0
+
+    @property
+    def last_id(self) -> str:
+        """The highest ID so far."""
+        ids: list[str] = [event.id for event in self.batch.events[-1:]] + self.batch.deleted[-1:]
+        return max(ids, key=lambda id: [int(number) for number in id.split("-")])
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None and self._member.at_most_once and isinstance(self.batch, EventBatch):
+            self._member.in_hand += self.batch.events
 
 
 def _write_read(commands: CommandBuffer, member: Membership, count: int, block: float | None, after: str = ">") -> None:
@@ -163,13 +218,13 @@ class _Pump:
         """Whether a read was sent whose reply is to come."""
         return _READ in self.under_way
 
-    def send(self, *, read: bool, block: float | None = None) -> Flow[None]:
-        """One write: acknowledge what was handled, and read on if wanted."""
+    def send(self, *, read: bool, block: float | None = None, count: int = 0) -> Flow[None]:
+        """One write: acknowledge what was handled, and read on if wanted: `count` events, or a batch's first page."""
         commands = self.member.commands()
         acknowledgements = Acknowledgements(self.member, self.handled, pending=not self.member.at_most_once)
-        acknowledgements.write(commands)
+        yield from acknowledgements.write(commands)
         if read:
-            _write_read(commands, self.member, self.count, block)
+            _write_read(commands, self.member, count or min(self.count, self.member.page), block)
         if not commands.commands:
             return
         behind = bool(self.under_way)
@@ -209,10 +264,15 @@ class _Pump:
         """The reply to the read that was sent ahead, or else to a new one; as `_read_once` at a second try."""
         if self.member.replaying:
             return (yield from _reachable(self.member))
-        if self.ahead:
-            return (yield from self.receive(None))
-        yield from self.send(read=True, block=block)
-        return (yield from self.receive(block))
+        pages = _Pages(self.member, self.count)
+        with pages:
+            if not self.ahead:
+                yield from self.send(read=True, block=block)
+            more = pages.add((yield from self.receive(block)))
+            while more:
+                yield from self.send(read=True, count=pages.size)
+                more = pages.add((yield from self.receive(None)))
+        return pages.batch
 
     def lost(self) -> None:
         """What was under way may or may not have reached the server: acknowledge it again, read it again."""
@@ -273,6 +333,7 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
         if member.replaying:
             # What was handled must be acknowledged before the pending entries are read, or it would come again.
             yield from state.settle(member.recovery)
+            yield from handle(member, member.take_in_hand(), pending=False)
             yield from handle(member, (yield from _replay(member, state.count)))
             end = time.monotonic() + idle
             continue

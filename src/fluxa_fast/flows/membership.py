@@ -36,6 +36,7 @@ class Membership:
         deleted: pending entries so far that were no longer in the stream.
         stopping: set by `stop()`.
         at_most_once: read without leaving entries pending.
+        page: events that are read or acknowledged by one command at most, so that no step takes long.
         in_hand: at most once only: events that were read, and that a handler has yet to be given.
         scripting: what is known of the server and scripts.
         alone_until: until then (monotonic seconds) it is believed that no other group is on the stream.
@@ -47,6 +48,7 @@ class Membership:
     name: str
     recovery: Recovery
     at_most_once: bool = False
+    page: int = 1_000_000_000
     acknowledge: Callable[[Any], Any] | None = None
     group_made: bool = False
     replaying: bool = True

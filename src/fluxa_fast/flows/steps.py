@@ -14,12 +14,12 @@ from ..protocol.interface import CommandBuffer, Confirmations, ReplyReader
 __all__ = [
     "Arrived",
     "Ask",
+    "Breathe",
     "Deliver",
     "Disconnect",
     "Flow",
     "Pause",
     "Pipeline",
-    "Push",
     "Receive",
     "Send",
     "Step",
@@ -91,12 +91,6 @@ class Pipeline:
         self.confirmations = confirmations
 
 
-class Push(Pipeline):
-    """Begin a `Pipeline`: send what can be sent without waiting, and take the replies that are there."""
-
-    __slots__ = ()
-
-
 class Deliver:
     """Hand events to the handler, or to the loop that iterates over the batches."""
 
@@ -115,13 +109,19 @@ class Pause:
         self.seconds = seconds
 
 
+class Breathe:
+    """Let others run, where they share the thread: what a flow did up to here took long enough."""
+
+    __slots__ = ()
+
+
 class Disconnect:
     """Drop the connection: the next step that needs one makes a new one, to whoever is the master then."""
 
     __slots__ = ()
 
 
-Step = Ask | Send | Receive | Arrived | Push | Pipeline | Deliver | Pause | Disconnect
+Step = Ask | Send | Receive | Arrived | Pipeline | Deliver | Pause | Breathe | Disconnect
 Flow = Generator[Step, Any, T]
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from redis.exceptions import ConnectionError, TimeoutError
 
 from ..errors import FluxaError
-from ..flows.steps import Arrived, Ask, Deliver, Disconnect, Flow, Pause, Pipeline, Push, Receive, Send, Take
+from ..flows.steps import Arrived, Ask, Breathe, Deliver, Disconnect, Flow, Pause, Pipeline, Receive, Send, Take
 from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, Implementation
 from . import redis_py
 
@@ -338,13 +338,11 @@ def drive(
     handler: Callable[[Sequence[Any]], object] | None = None,
     *,
     thrown: BaseException | None = None,
-    goes_on: bool = False,
 ) -> T:
     """Run a flow to its end. `handler` is called with the events that it delivers.
 
     Args:
         thrown: what a flow that waits at a step is resumed with.
-        goes_on: another flow takes the replies that are still to come when this one ends.
     """
     try:
         step = next(flow) if thrown is None else flow.throw(thrown)
@@ -363,7 +361,7 @@ def drive(
             raise error.__cause__ from None
         raise
     finally:
-        if not link.in_order and not goes_on:
+        if not link.in_order:
             link.drop()
 
 
@@ -381,12 +379,12 @@ def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | 
         return None
     if kind is Arrived:
         return link.arrived()
-    if kind is Push:
-        return link.push(step.commands, step.confirmations)
     if kind is Pipeline:
         return link.pipeline(step.commands, step.confirmations)
     if kind is Pause:
         return time.sleep(step.seconds)
+    if kind is Breathe:  # nobody shares this thread
+        return None
     if kind is Disconnect:
         return link.drop()
     raise TypeError(f"a flow asked for {step!r}, which nobody here can do")
