@@ -3,40 +3,79 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
+from .collected import AnyPool
 from .consumer import EventConsumer
 from .errors import UnregisteredStreamError
+from .flows.membership import Membership
 from .flows.publish import id_of, write_event
 from .flows.recovery import Recovery
 from .flows.statistics import statistics
 from .flows.steps import any_reply
 from .flusher import EventFlusher
-from .protocol.commands import entry_head
+from .protocol.commands import EntryHead, entry_head
 from .statistics import RedisStreamStatistics
 from .transport.sync import Pool
 
-__all__ = ["Delivery", "EventBroker"]
+__all__ = ["BrokerBase", "Delivery", "EventBroker"]
 
+P = TypeVar("P", bound=AnyPool)
 Delivery = Literal["at-least-once", "at-most-once"]
 DELIVERIES: tuple[Delivery, ...] = get_args(Delivery)
 
-_SINGLE = "consumer-single"
+SINGLE = "consumer-single"
 _random = random.SystemRandom()
 
 
-class EventBroker:
+class BrokerBase(Generic[P]):
+    """What brokers know of pools and streams."""
+
+    def __init__(self, pools: Mapping[str, P], streams: Mapping[str, str]) -> None:
+        self._pools = pools
+        self._streams = streams
+        self._heads = {stream: (entry_head(stream), pools[pool]) for stream, pool in streams.items()}
+
+    def _head_and_pool(self, stream: str) -> tuple[EntryHead, P]:
+        try:
+            return self._heads[stream]
+        except (KeyError, TypeError):
+            raise UnregisteredStreamError(stream) from None
+
+    def _member(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> tuple[P, Membership]:
+        """A consumer's pool, and what it is to be."""
+        if delivery not in DELIVERIES:
+            raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
+        _, pool = self._head_and_pool(stream)
+        at_most_once = delivery == "at-most-once"
+        return pool, Membership(pool.implementation, stream, name, recovery or Recovery(), at_most_once)
+
+    def _by_pool(self, streams: Sequence[str]) -> dict[str, list[str]]:
+        """The registered ones of the streams, each once; without any, all that are registered."""
+        found: dict[str, list[str]] = {}
+        for stream in dict.fromkeys(streams or self._streams):
+            if stream in self._streams:
+                found.setdefault(self._streams[stream], []).append(stream)
+        return found
+
+    def _in_order(self, streams: Sequence[str], found: Iterable[RedisStreamStatistics]) -> list[RedisStreamStatistics]:
+        by_name = {one.stream: one for one in found}
+        return [by_name[stream] for stream in dict.fromkeys(streams or self._streams) if stream in by_name]
+
+
+def new_name() -> str:
+    """The name of one of many consumers."""
+    now = datetime.now(UTC).strftime("%Y_%m_%d_%H_%M_%S")
+    return f"consumer-{now}-{_random.getrandbits(64)}"
+
+
+class EventBroker(BrokerBase[Pool]):
     """Publishes to registered streams and consumes from them. Threads may share it.
 
     A flusher or consumer that it hands out belongs to one thread at a time.
     """
-
-    def __init__(self, pools: Mapping[str, Pool], streams: Mapping[str, str]) -> None:
-        self._pools = pools
-        self._streams = streams
-        self._heads = {stream: (entry_head(stream), pools[pool]) for stream, pool in streams.items()}
 
     # ---- publishing ----
 
@@ -94,7 +133,7 @@ class EventBroker:
             UnregisteredStreamError: if the stream is not registered.
             ValueError: for another delivery.
         """
-        return self._consumer(stream, _SINGLE, delivery, recovery)
+        return EventConsumer(*self._member(stream, SINGLE, delivery, recovery))
 
     def consumer_many(
         self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
@@ -111,17 +150,7 @@ class EventBroker:
             UnregisteredStreamError: if the stream is not registered.
             ValueError: for another delivery.
         """
-        now = datetime.now(UTC).strftime("%Y_%m_%d_%H_%M_%S")
-        return self._consumer(stream, f"consumer-{now}-{_random.getrandbits(64)}", delivery, recovery)
-
-    def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer:
-        if delivery not in DELIVERIES:
-            raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
-        try:
-            pool = self._pools[self._streams[stream]]
-        except (KeyError, TypeError):
-            raise UnregisteredStreamError(stream) from None
-        return EventConsumer(pool, stream, name, recovery or Recovery(), at_most_once=delivery == "at-most-once")
+        return EventConsumer(*self._member(stream, new_name(), delivery, recovery))
 
     # ---- statistics ----
 
@@ -135,14 +164,8 @@ class EventBroker:
 
         Streams that are not registered are left out; the others come in the order of the arguments.
         """
-        wanted = [stream for stream in dict.fromkeys(streams or self._streams) if stream in self._streams]
-        by_pool: dict[str, list[str]] = {}
-        for stream in wanted:
-            by_pool.setdefault(self._streams[stream], []).append(stream)
-        found: dict[str, RedisStreamStatistics] = {}
-        for name, on_pool in by_pool.items():
+        found: list[RedisStreamStatistics] = []
+        for name, on_pool in self._by_pool(streams).items():
             pool = self._pools[name]
-            commands = pool.implementation.CommandBuffer()
-            for one in pool.run(statistics(commands, name, on_pool)):
-                found[one.stream] = one
-        return [found[stream] for stream in wanted]
+            found += pool.run(statistics(pool.implementation.CommandBuffer(), name, on_pool))
+        return self._in_order(streams, found)

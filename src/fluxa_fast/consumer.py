@@ -13,12 +13,11 @@ from .flows.acknowledge import acknowledge
 from .flows.claim import auto_claim, cleanup
 from .flows.consume import consume, pump
 from .flows.membership import Membership
-from .flows.recovery import Recovery
 from .flows.steps import Deliver, Flow
 from .protocol.interface import Event
 from .transport.sync import Pool, drive, perform
 
-__all__ = ["EventConsumer", "Handler"]
+__all__ = ["ConsumerBase", "EventConsumer", "Handler", "LeftEarly"]
 
 Handler = Callable[[Sequence[Event]], object]
 """Is given the events of one batch, never an empty one. An exception means: not handled."""
@@ -30,20 +29,10 @@ class LeftEarly(BaseException):
     """Tells the flow behind `batches` that the loop over it was left."""
 
 
-class EventConsumer:
-    """One consumer of the group ``consumer_group`` of a stream. Made by the broker.
+class ConsumerBase:
+    """What a consumer tells about itself."""
 
-    An event is acknowledged and deleted only after it was handled. Whatever happens before that, it stays pending and
-    is delivered again: to this consumer at its next call, to the next one of the same name, or by `auto_claim`.
-
-    Belongs to one thread at a time, except for `stop` and the events' `ack`. The connection is kept from call to call.
-    """
-
-    def __init__(self, pool: Pool, stream: str, name: str, recovery: Recovery, *, at_most_once: bool = False) -> None:
-        self._link = pool.new_link()
-        self._member = Membership(pool.implementation, stream, name, recovery, at_most_once)
-        # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
-        self._member.acknowledge = partial(_acknowledge, pool, self._member)
+    _member: Membership
 
     @property
     def name(self) -> str:
@@ -59,6 +48,29 @@ class EventConsumer:
     def deleted(self) -> int:
         """Entries so far that were pending, but no longer in the stream: acknowledged, and never handed over."""
         return self._member.deleted
+
+    def stop(self) -> None:
+        """End `run`, `batches` or a waiting `consume`, once the handler returns. Any thread, or a signal handler, may.
+
+        Takes effect within about a second, on a call that comes after it as well if none is going on.
+        """
+        self._member.stopping.set()
+
+
+class EventConsumer(ConsumerBase):
+    """One consumer of the group ``consumer_group`` of a stream. Made by the broker.
+
+    An event is acknowledged and deleted only after it was handled. Whatever happens before that, it stays pending and
+    is delivered again: to this consumer at its next call, to the next one of the same name, or by `auto_claim`.
+
+    Belongs to one thread at a time, except for `stop` and the events' `ack`. The connection is kept from call to call.
+    """
+
+    def __init__(self, pool: Pool, member: Membership) -> None:
+        self._link = pool.new_link()
+        self._member = member
+        # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
+        member.acknowledge = partial(_acknowledge, pool, member)
 
     # ---- reading ----
 
@@ -141,13 +153,6 @@ class EventConsumer:
             drive(flow, self._link, thrown=LeftEarly())
         except LeftEarly:
             return
-
-    def stop(self) -> None:
-        """End `run`, `batches` or a waiting `consume`, once the handler returns. Any thread, or a signal handler, may.
-
-        Takes effect within about a second, on a call that comes after it as well if none is going on.
-        """
-        self._member.stopping.set()
 
     def auto_claim(self, count: int, min_idle: Duration, handler: Handler) -> int:
         """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
+from typing import Generic, TypeVar
 
 from .broker import EventBroker
 from .transport.sync import Pool
 
-__all__ = ["Context", "Engine"]
+__all__ = ["Context", "Engine", "EngineBase"]
+
+P = TypeVar("P")
 
 
-class Engine:
-    """The pools and streams of a registry. Threads may share it. Made by `Registry.validate`."""
+class EngineBase(Generic[P]):
+    """The pools and streams of a registry."""
 
-    def __init__(self, pools: Mapping[str, Pool], streams: Mapping[str, str]) -> None:
+    def __init__(self, pools: Mapping[str, P], streams: Mapping[str, str]) -> None:
         self._pools = pools
         self._streams = streams
 
@@ -22,6 +25,10 @@ class Engine:
     def streams(self) -> Mapping[str, str]:
         """The name of the pool of every registered stream."""
         return MappingProxyType(dict(self._streams))
+
+
+class Engine(EngineBase[Pool]):
+    """The pools and streams of a registry. Threads may share it. Made by `Registry.validate`."""
 
     def new_context(self) -> Context:
         """A context, which is where brokers come from."""

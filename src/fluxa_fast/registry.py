@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import redis
 from redis.exceptions import RedisError
 
 from . import protocol
@@ -12,19 +13,19 @@ from .errors import RegistryError
 from .protocol.commands import entry_head
 
 if TYPE_CHECKING:
-    import redis
-
     from .engine import Engine
-    from .transport.redis_py import PoolSpec
-    from .transport.sync import Pool
+    from .transport.redis_py import Flavour, PoolSpec
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "RegistryBase"]
+
+C = TypeVar("C")
+P = TypeVar("P")
 
 DEFAULT_POOL = "default"
 
 
-class Registry:
-    """Collects pools and streams until `validate` makes an `Engine` of them.
+class RegistryBase(Generic[C]):
+    """What the registries for blocking use and for asyncio have in common.
 
     Args:
         default: asked for a replacement of every value that msgpack has no type for, when an event is published.
@@ -41,7 +42,7 @@ class Registry:
         db: int = 0,
         pool: str = DEFAULT_POOL,
         *,
-        client: redis.Redis | None = None,
+        client: C | None = None,
         sentinels: Sequence[str | tuple[str, int]] | None = None,
         **options: Any,
     ) -> None:
@@ -52,8 +53,9 @@ class Registry:
                 ``rediss://`` for TLS, ``unix://``). With `sentinels`: the name of the master.
             db: the number of the database; a database in the URL counts as well.
             pool: the name that streams refer to.
-            client: an existing `redis.Redis`, whose connection pool is used instead of an address. The engine keeps at
-                most one of its connections between two calls, and one for each consumer.
+            client: an existing `redis.Redis` (`fluxa_fast.asyncio`: `redis.asyncio.Redis`), whose connection pool is used
+                instead of an address. The engine keeps at most one of its connections between two calls (asyncio: and
+                one for single events), and one for each consumer.
             sentinels: ``host:port`` of each Sentinel.
             options: what else `redis.Redis` takes: ``username``, ``password``, ``ssl_ca_certs``, ``socket_timeout``
                 (seconds; 30 if not given), ``max_connections``...
@@ -73,30 +75,24 @@ class Registry:
         """
         self._streams.append((stream, pool))
 
-    def validate(self) -> Engine:
-        """Check everything that was registered, and make an engine of it. Does not connect.
+    def _checked(self, flavour: Flavour, new_pool: Callable[..., P]) -> tuple[dict[str, P], dict[str, str]]:
+        """The pools by their names, and the pool of each stream.
 
         Raises:
             RegistryError: with every problem that was found.
-
-        Warns:
-            ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
         """
-        from .engine import Engine  # and with it all that an importer need not wait for
-
         problems: list[str] = []
-        pools = self._checked_pools(problems)
+        pools = self._checked_pools(flavour, new_pool, problems)
         streams = self._checked_streams({pool for pool, _ in self._pools}, problems)
         if problems:
             raise RegistryError(problems)
         protocol.warn_if_slow()
-        return Engine(pools, streams)
+        return pools, streams
 
-    def _checked_pools(self, problems: list[str]) -> dict[str, Pool]:
+    def _checked_pools(self, flavour: Flavour, new_pool: Callable[..., P], problems: list[str]) -> dict[str, P]:
         from .transport.redis_py import connection_pool
-        from .transport.sync import Pool
 
-        pools: dict[str, Pool] = {}
+        pools: dict[str, P] = {}
         if not self._pools:
             problems.append("no Redis pool is registered; call register_redis()")
         for name, spec in self._pools:
@@ -107,10 +103,10 @@ class Registry:
                 problems.append(f"pool {name!r}: client= excludes an address, sentinels and options")
             connections = None
             try:
-                connections = connection_pool(spec)
+                connections = connection_pool(spec, flavour)
             except (ValueError, TypeError, RedisError, OSError) as error:
                 problems.append(f"pool {name!r}: {error}")
-            pools[name] = Pool(
+            pools[name] = new_pool(
                 name,
                 connections,
                 owned=spec.client is None,
@@ -133,6 +129,29 @@ class Registry:
                 problems.append(f"stream {stream!r}: there is no pool {pool!r}")
             streams[stream] = pool
         return streams
+
+
+class Registry(RegistryBase[redis.Redis]):
+    """Collects pools and streams until `validate` makes an `Engine` of them.
+
+    Args:
+        default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+    """
+
+    def validate(self) -> Engine:
+        """Check everything that was registered, and make an engine of it. Does not connect.
+
+        Raises:
+            RegistryError: with every problem that was found.
+
+        Warns:
+            ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
+        """
+        from .engine import Engine  # and with it all that an importer need not wait for
+        from .transport.redis_py import BLOCKING
+        from .transport.sync import Pool
+
+        return Engine(*self._checked(BLOCKING, Pool))
 
 
 def _name_problem(kind: str, name: object, taken: Container[str]) -> str | None:

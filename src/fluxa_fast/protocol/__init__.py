@@ -69,5 +69,5 @@ def warn_if_slow() -> None:
             f"not there ({', '.join(missing_modules())}). Install a prebuilt wheel, or a C compiler and then "
             "fluxa_fast from source; or set FLUXA_FAST_IMPL=python if this is what you want",
             ImplementationWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""All that touches redis-py's internals: pools from addresses, and a connection's socket.
+"""All that touches redis-py's internals: pools from addresses, and a connection's socket or transport.
 
 Works with redis-py 5.0 and newer. redis-py makes the connection (DNS, TLS, AUTH, HELLO, SELECT, Sentinel) and keeps
 the pool; from then on the socket is ours, so nothing is sent again by anybody but us.
@@ -6,6 +6,7 @@ the pool; from then on the socket is ours, so nothing is sent again by anybody b
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import socket
 from collections.abc import Mapping, Sequence
@@ -14,15 +15,46 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+import redis.asyncio
+import redis.asyncio.retry
+import redis.asyncio.sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-__all__ = ["PoolSpec", "borrow", "connection_pool", "give_back", "raw_socket"]
+__all__ = [
+    "ASYNCIO",
+    "BLOCKING",
+    "Flavour",
+    "PoolSpec",
+    "borrow",
+    "borrow_awaited",
+    "connection_pool",
+    "give_back",
+    "give_back_awaited",
+    "raw_socket",
+    "raw_transport",
+]
 
 # Seconds. redis-py's own defaults differ between its versions; some wait for ever.
 _DEFAULTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
 _SCHEMES = ("redis", "rediss", "unix")
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One of the two sets of classes that redis-py has."""
+
+    name: str
+    client: Any
+    sentinel: Any
+    retry: Any
+
+
+BLOCKING = Flavour("redis.Redis", redis.Redis, Sentinel, Retry)
+ASYNCIO = Flavour(
+    "redis.asyncio.Redis", redis.asyncio.Redis, redis.asyncio.sentinel.Sentinel, redis.asyncio.retry.Retry
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +64,7 @@ class PoolSpec:
     Attributes:
         address: ``host:port``, the path of a unix socket, or a URL; with `sentinels`, the master's name.
         db: the number of the database.
-        client: an existing `redis.Redis`, instead of an address.
+        client: an existing client, instead of an address.
         sentinels: addresses of Sentinels.
         options: whatever else `redis.Redis` takes.
     """
@@ -44,7 +76,7 @@ class PoolSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def connection_pool(spec: PoolSpec) -> Any:
+def connection_pool(spec: PoolSpec, flavour: Flavour) -> Any:
     """The redis-py connection pool of a registration. Nothing is connected yet.
 
     Raises:
@@ -52,34 +84,34 @@ def connection_pool(spec: PoolSpec) -> Any:
         TypeError: for an option that redis-py doesn't take, or a client of another kind.
     """
     if spec.client is not None:
-        return _pool_of(spec.client)
-    pool = _new_pool(spec)
+        return _pool_of(spec.client, flavour)
+    pool = _new_pool(spec, flavour)
     pool.connection_class(**pool.connection_kwargs)  # it connects later, but checks its options now
     return pool
 
 
-def _new_pool(spec: PoolSpec) -> Any:
+def _new_pool(spec: PoolSpec, flavour: Flavour) -> Any:
     if not isinstance(spec.address, str) or not spec.address:
         raise ValueError(f"an address is 'host:port', a socket's path or a URL, not {spec.address!r}")
     if type(spec.db) is not int or spec.db < 0:
         raise ValueError(f"a database is a number from 0, not {spec.db!r}")
     # No retries inside of redis-py: an outage is waited for by us, in one place.
-    options = {"retry": Retry(NoBackoff(), 0), **_DEFAULTS, **spec.options}
+    options = {"retry": flavour.retry(NoBackoff(), 0), **_DEFAULTS, **spec.options}
     if spec.sentinels is not None:
-        return _sentinel_pool(spec, options)
+        return _sentinel_pool(spec, flavour, options)
     if "://" in spec.address:
-        return _url_pool(spec.address, spec.db, options)
+        return _url_pool(spec.address, spec.db, flavour, options)
     if spec.address.startswith("/") or spec.address.endswith(".sock"):
-        return redis.Redis(unix_socket_path=spec.address, db=spec.db, **options).connection_pool
+        return flavour.client(unix_socket_path=spec.address, db=spec.db, **options).connection_pool
     host, port = _host_and_port(spec.address)
-    return redis.Redis(host=host, port=port, db=spec.db, **options).connection_pool
+    return flavour.client(host=host, port=port, db=spec.db, **options).connection_pool
 
 
-def _url_pool(url: str, db: int, options: dict[str, Any]) -> Any:
+def _url_pool(url: str, db: int, flavour: Flavour, options: dict[str, Any]) -> Any:
     scheme = urlsplit(url).scheme
     if scheme not in _SCHEMES:
         raise ValueError(f"a URL begins with redis://, rediss:// or unix://, not {scheme}://")
-    pool = redis.Redis.from_url(url, **options).connection_pool
+    pool = flavour.client.from_url(url, **options).connection_pool
     in_url = pool.connection_kwargs.get("db")
     if in_url is None:
         pool.connection_kwargs["db"] = db
@@ -88,13 +120,12 @@ def _url_pool(url: str, db: int, options: dict[str, Any]) -> Any:
     return pool
 
 
-def _sentinel_pool(spec: PoolSpec, options: dict[str, Any]) -> Any:
+def _sentinel_pool(spec: PoolSpec, flavour: Flavour, options: dict[str, Any]) -> Any:
     sentinels = [_host_and_port(one, 26379) if isinstance(one, str) else one for one in spec.sentinels or ()]
     if not sentinels:
         raise ValueError("sentinels= is a list of at least one 'host:port'")
     kwargs = options.pop("sentinel_kwargs", {"socket_timeout": 1.0, "socket_connect_timeout": 1.0})
-    finder = Sentinel(sentinels, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]
-    master = finder.master_for(spec.address, db=spec.db, **options)  # type: ignore[no-untyped-call]
+    master = flavour.sentinel(sentinels, sentinel_kwargs=kwargs).master_for(spec.address, db=spec.db, **options)
     return master.connection_pool
 
 
@@ -107,10 +138,14 @@ def _host_and_port(address: str, default_port: int = 6379) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _pool_of(client: Any) -> Any:
-    if not isinstance(client, redis.Redis):
+def _pool_of(client: Any, flavour: Flavour) -> Any:
+    if not isinstance(client, flavour.client):
         kind = f"{type(client).__module__}.{type(client).__qualname__}"
-        raise TypeError(f"client= takes a redis.Redis, not {kind}")
+        hint = ""
+        for other, package in ((BLOCKING, "fluxa_fast"), (ASYNCIO, "fluxa_fast.asyncio")):
+            if isinstance(client, other.client):
+                hint = f"; {package} is for those"
+        raise TypeError(f"client= takes a {flavour.name}, not {kind}{hint}")
     pool = client.connection_pool
     if getattr(pool, "cache", None) is not None:
         raise TypeError("client= takes a client without a client-side cache")
@@ -144,3 +179,29 @@ def raw_socket(connection: Any) -> socket.socket:
     """The socket of a connected connection, plain or TLS."""
     sock: socket.socket = connection._sock
     return sock
+
+
+# ---- connections of redis.asyncio ---------------------------------------------------------------------
+
+_AWAITED_NEEDS_NAME = (
+    inspect.signature(redis.asyncio.ConnectionPool.get_connection).parameters["command_name"].default
+    is inspect.Parameter.empty
+)
+
+
+async def borrow_awaited(pool: Any) -> Any:
+    """As `borrow`."""
+    return await (pool.get_connection("XADD") if _AWAITED_NEEDS_NAME else pool.get_connection())
+
+
+async def give_back_awaited(pool: Any, connection: Any, *, reusable: bool) -> None:
+    """As `give_back`."""
+    if not reusable:
+        await connection.disconnect(nowait=True)
+    await pool.release(connection)
+
+
+def raw_transport(connection: Any) -> asyncio.Transport:
+    """The transport of a connected connection."""
+    transport: asyncio.Transport = connection._writer.transport
+    return transport

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import select
 import ssl
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError
 
-from ..errors import FluxaError
 from ..flows.steps import Arrived, Ask, Breathe, Deliver, Disconnect, Flow, Pause, Pipeline, Receive, Send, Take
-from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, Implementation
+from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations
 from . import redis_py
+from .failing import network_error
+from .pool import IDLE_LINKS, WINDOW, PoolBase
 
 __all__ = ["Link", "Pool", "drive"]
 
 T = TypeVar("T")
 
-WINDOW = 128 * 1024  # bytes of commands that go out before their replies are waited for
 _WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_IDLE_LINKS = 1  # connections that a pool keeps for itself between two uses
 
 
 class Link:
@@ -75,7 +72,7 @@ class Link:
         self._sock = redis_py.raw_socket(connection)
         self._timeout = connection.socket_timeout
         self._timeout_now = self._sock.gettimeout()
-        self._poll = _poller(self._sock)
+        self._poll = poller(self._sock)
         return self._sock
 
     def _connected(self) -> Any:
@@ -234,13 +231,10 @@ class _Failing:
         self._link.drop()
         if isinstance(error, OSError):
             traceback.clear_frames(frames)  # they hold views of the buffer, which is used again
-            told = f"while {self._doing} Redis pool {self._link.pool.name!r}"
-            if isinstance(error, builtins.TimeoutError):
-                raise TimeoutError(f"timeout {told}") from error
-            raise ConnectionError(f"error {told}: {error}") from error
+            raise network_error(error, self._doing, self._link.pool.name) from error
 
 
-def _poller(sock: Any) -> Callable[[], object]:
+def poller(sock: Any) -> Callable[[], object]:
     """Asks whether a read of the socket would return at once: there are bytes, or the other side has closed."""
     if hasattr(select, "poll"):
         poll = select.poll()
@@ -255,34 +249,12 @@ def _poller(sock: Any) -> Callable[[], object]:
     return ready if decrypted is None else lambda: decrypted() or ready()
 
 
-class Pool:
-    """The connections to one Redis, and a few links over them that are ready to be used.
+class Pool(PoolBase[Link]):
+    """The connections to one Redis, for blocking use. Threads may share it."""
 
-    Threads may share it.
-
-    Attributes:
-        name: as it was registered.
-        connections: redis-py's pool.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        connections: Any,
-        *,
-        owned: bool,
-        implementation: Implementation,
-        default: Callable[[Any], Any] | None,
-    ) -> None:
-        self.name = name
-        self.connections = connections
-        self.implementation = implementation
-        self.default = default
-        self._owned = owned
-        self._idle: list[Link] = []
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._lock = threading.Lock()
-        self._closed = False
-        self.abandoned: deque[Any] = deque()  # connections of links that were forgotten
 
     def reclaim(self) -> None:
         """Close the connections of links that were forgotten."""
@@ -299,7 +271,7 @@ class Pool:
 
     def return_link(self, link: Link) -> None:
         with self._lock:
-            if not self._closed and len(self._idle) < _IDLE_LINKS:
+            if not self._closed and len(self._idle) < IDLE_LINKS:
                 self._idle.append(link)
                 return
         link.release()
@@ -308,10 +280,6 @@ class Pool:
         """A link that one owner keeps."""
         self._check_open()
         return Link(self)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise FluxaError("the engine is closed; validate the registry again for a new one")
 
     def run(self, flow: Flow[T]) -> T:
         """The result of a flow, on a link of its own."""

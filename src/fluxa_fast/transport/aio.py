@@ -1,0 +1,396 @@
+"""Drives flows over connections of redis.asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+
+from redis.exceptions import ConnectionError
+
+from ..flows.steps import Arrived, Ask, Breathe, Deliver, Disconnect, Flow, Pause, Pipeline, Receive, Send, Take
+from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead
+from . import redis_py
+from .conversation import Conversation
+from .failing import network_error
+from .pool import IDLE_LINKS, WINDOW, PoolBase
+from .shared import SharedPipeline
+
+__all__ = ["Driver", "Link", "Pool"]
+
+T = TypeVar("T")
+Handler = Callable[[Sequence[Any]], object]
+
+_GRACE = 1.0  # seconds in which a cancelled flow may still settle what was handled
+_MANY = 2000  # events whose memory takes about half a millisecond to free
+
+
+class Link:
+    """One connection at a time, borrowed from a pool when it is first needed, with the reader of its replies.
+
+    Belongs to one task at a time, or to a `SharedPipeline`. In another event loop, or in a forked child, it makes a
+    new connection.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._connection: Any = None
+        self.conversation: Conversation | None = None
+        self._pid = 0
+        self._owed = 0  # replies that the server still owes
+        self._pushed = 0  # bytes of a pipeline that were sent by `push`
+        self.reader = pool.implementation.ReplyReader()
+        self.commands = pool.implementation.CommandBuffer(pool.default)
+
+    def __del__(self) -> None:
+        # Whoever had it forgot it. This may run in any thread, so it is left to whoever connects next.
+        if self._connection is not None:
+            self.pool.abandoned.append(self._connection)
+
+    # ---- connection ----
+
+    @property
+    def connected(self) -> bool:
+        """Whether a new command may be sent at once."""
+        conversation = self.conversation
+        return (
+            conversation is not None
+            and self._is_here(conversation)
+            and not self._owed
+            # What can be read now, nobody asked for; or the server has closed the connection.
+            and not conversation.arrived
+        )
+
+    def _is_here(self, conversation: Conversation) -> bool:
+        return conversation.loop is asyncio.get_running_loop() and self._pid == os.getpid()
+
+    async def connect(self) -> Conversation:
+        """The connection, ready for a new command."""
+        if self.conversation is not None:
+            if self.connected:
+                return self.conversation
+            await self.drop()
+        self.reader.reset()
+        self._owed = 0
+        self._connection = await self.pool.borrow()
+        self._pid = os.getpid()
+        transport = redis_py.raw_transport(self._connection)
+        self.conversation = Conversation(transport, self.reader, self._connection.socket_timeout)
+        return self.conversation
+
+    async def _connected(self) -> Conversation:
+        """The connection of a conversation that goes on."""
+        if self.conversation is not None and not self._is_here(self.conversation):
+            await self.drop()
+        if self.conversation is None:
+            raise ConnectionError("the connection was closed before its reply came")
+        return self.conversation
+
+    async def drop(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self._owed = self._pushed = 0
+        connection, conversation = self._connection, self.conversation
+        self._connection = self.conversation = None
+        if conversation is not None:
+            if not self._is_here(conversation):
+                return  # the other loop can't be reached from here
+            conversation.abort()
+        if connection is not None:
+            await self.pool.give_back(connection, reusable=False)
+
+    async def release(self) -> None:
+        """Return the connection to redis-py's pool, in working order."""
+        if self.conversation is not None:
+            if not self.connected:
+                await self.drop()
+            else:
+                connection = self._connection
+                self.conversation.hand_back()
+                self._connection = self.conversation = None
+                await self.pool.give_back(connection, reusable=True)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the next command may be sent on this connection."""
+        return not self._owed
+
+    def arrived(self) -> bool:
+        """Whether something can be read at once."""
+        return self.conversation is not None and self.conversation.arrived
+
+    # ---- moving bytes ----
+
+    async def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
+        """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
+        conversation = await (self._connected() if behind else self.connect())
+        self._owed += commands.commands
+        async with _Failing(self, "writing to"):
+            with commands.view() as view:
+                conversation.write(view)
+            commands.clear()
+            if conversation.paused:
+                await conversation.writable()
+
+    async def ask(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> Any:
+        """Send the one command of the buffer, empty it, and wait for its reply."""
+        await self.send(commands)
+        return await self.receive(take, wait)
+
+    async def receive(self, take: Take, wait: float) -> Any:
+        """The next reply. The server may take `wait` seconds longer than the connection's timeout."""
+        reply = take(self.reader)
+        if reply is INCOMPLETE:
+            conversation = await self._connected()
+            async with _Failing(self, "reading from"):
+                conversation.listen(partial(take, self.reader))
+                reply = await conversation.outcome(wait)
+        self._owed -= 1
+        return reply
+
+    def push(self, commands: CommandBuffer, replies: Confirmations) -> None:
+        """Send what the transport takes, if there is a connection. `pipeline` goes on from here."""
+        conversation = self.conversation
+        if conversation is None or conversation.error is not None:
+            return
+        self._owed = replies.expected
+        if not self._pushed:
+            conversation.listen(lambda: replies.take(self.reader) and INCOMPLETE)
+        with commands.view() as view:
+            while self._pushed < len(view) and not conversation.paused:
+                conversation.write(view[self._pushed : self._pushed + WINDOW])
+                self._pushed = min(len(view), self._pushed + WINDOW)
+
+    async def pipeline(self, commands: CommandBuffer, replies: Confirmations) -> None:
+        """Send the commands by the window, and take the replies of one window while the next is under way."""
+        conversation = await (self._connected() if self._pushed else self.connect())
+        self._owed = replies.expected
+        sent = self._pushed
+        async with _Failing(self, "flushing to"):
+            conversation.listen(lambda: replies.take(self.reader) or INCOMPLETE)
+            with commands.view() as view:
+                while sent < len(view):
+                    conversation.write(view[sent : sent + WINDOW])
+                    sent += WINDOW
+                    if sent < len(view):
+                        await conversation.writable()
+            await conversation.outcome()
+        self._owed = self._pushed = 0
+
+
+class _Failing:
+    """A context: whatever goes wrong leaves the connection in an unknown state, so it is dropped.
+
+    Errors of the network become redis-py's.
+    """
+
+    __slots__ = ("_doing", "_link")
+
+    def __init__(self, link: Link, doing: str) -> None:
+        self._link = link
+        self._doing = doing
+
+    async def __aenter__(self) -> None:
+        return
+
+    async def __aexit__(self, kind: object, error: BaseException | None, frames: TracebackType | None) -> None:
+        if error is None:
+            return
+        await self._link.drop()
+        if isinstance(error, OSError):
+            raise network_error(error, self._doing, self._link.pool.name) from error
+
+
+class Pool(PoolBase[Link]):
+    """The connections to one Redis, for an event loop. Tasks may share it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._publishing = SharedPipeline(Link(self))
+
+    def _enter_loop(self) -> None:
+        """Leave behind what belongs to an event loop that was used before."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                self._idle.clear()
+                self.abandoned.clear()
+                self._publishing = SharedPipeline(Link(self))
+                if self._owned:
+                    self.connections.reset()
+            self._loop = loop
+
+    # ---- connections ----
+
+    async def borrow(self) -> Any:
+        """A connection of redis-py's pool."""
+        self._enter_loop()
+        while self.abandoned:
+            connection = self.abandoned.popleft()
+            with suppress(Exception):
+                redis_py.raw_transport(connection).abort()
+            await self.give_back(connection, reusable=False)
+        return await redis_py.borrow_awaited(self.connections)
+
+    async def give_back(self, connection: Any, *, reusable: bool) -> None:
+        """Return a connection to redis-py's pool."""
+        try:
+            await redis_py.give_back_awaited(self.connections, connection, reusable=reusable)
+        except BaseException:  # cancelled meanwhile, for one
+            self.abandoned.append(connection)
+            raise
+
+    # ---- links ----
+
+    def take_link(self) -> Link:
+        self._check_open()
+        self._enter_loop()
+        return self._idle.pop() if self._idle else Link(self)
+
+    def take_connected_link(self) -> Link | None:
+        """A link that has a connection already, if there is one."""
+        self._check_open()
+        self._enter_loop()
+        return self._idle.pop() if self._idle and self._idle[-1].connected else None
+
+    async def return_link(self, link: Link) -> None:
+        if not self._closed and len(self._idle) < IDLE_LINKS:
+            self._idle.append(link)
+        else:
+            await link.release()
+
+    def new_link(self) -> Link:
+        """A link that one owner keeps."""
+        self._check_open()
+        return Link(self)
+
+    async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
+        """The ID of one event, which is sent with those of other tasks."""
+        self._check_open()
+        self._enter_loop()
+        return await self._publishing.publish(head, body, tags)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """The result of a flow, on a link of its own."""
+        link = self.take_link()
+        try:
+            return await Driver(link).drive(flow)
+        finally:
+            await self.return_link(link)
+
+    async def close(self) -> None:
+        """Return or close all connections. Closes redis-py's as well, unless the user handed the client in."""
+        self._closed = True
+        self._enter_loop()
+        await self._publishing.close()
+        while self._idle:
+            await self._idle.pop().release()
+        while self.abandoned:
+            await self.give_back(self.abandoned.popleft(), reusable=False)
+        if self._owned:
+            await self.connections.disconnect()
+        await asyncio.sleep(0)  # for transports to close their sockets
+
+
+class Driver:
+    """Runs flows over a link.
+
+    Args:
+        handler: is called with the events that a flow delivers; what it returns is awaited if it can be.
+    """
+
+    def __init__(self, link: Link, handler: Handler | None = None) -> None:
+        self._link = link
+        self._handler = handler
+        self._delivered: deque[list[Any]] = deque()
+        self._deadline: float | None = None  # loop time, once the flow was cancelled
+
+    async def drive(self, flow: Flow[T], *, thrown: BaseException | None = None) -> T:
+        """Run a flow to its end. `thrown` is what a flow that waits at a step is resumed with."""
+        step: Any = None
+        try:
+            step = next(flow) if thrown is None else flow.throw(thrown)
+            while True:
+                try:
+                    outcome = await self.perform(step)
+                except BaseException as error:
+                    self.interrupted_by(error)
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+        finally:
+            if not self._link.in_order:
+                await self._link.drop()
+        step = None
+        await self.let_go()
+        return result
+
+    def interrupted_by(self, error: BaseException) -> None:
+        """Once cancelled, a flow has little time to settle what is under way."""
+        if isinstance(error, asyncio.CancelledError) and self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + _GRACE
+
+    async def perform(self, step: Any) -> Any:
+        """Do what one step asks for."""
+        if self._deadline is None:
+            return await self._perform(step)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._perform(step)
+        except TimeoutError as error:
+            await self._link.drop()
+            raise network_error(error, "settling with", self._link.pool.name) from error
+
+    async def _perform(self, step: Any) -> Any:
+        kind = type(step)
+        link = self._link
+        if kind is Ask:
+            return await link.ask(step.commands, step.take, step.wait)
+        if kind is Receive:
+            return await link.receive(step.take, step.wait)
+        if kind is Send:
+            return await link.send(step.commands, behind=step.behind)
+        if kind is Deliver and self._handler is not None:
+            await self.delivering(step.events)
+            answer = self._handler(step.events)
+            return (await answer) if inspect.isawaitable(answer) else None
+        if kind is Arrived:
+            return link.arrived()
+        if kind is Pipeline:
+            return await link.pipeline(step.commands, step.confirmations)
+        if kind is Breathe:
+            return await asyncio.sleep(0)
+        if kind is Pause:
+            return await asyncio.sleep(step.seconds)
+        if kind is Disconnect:
+            return await link.drop()
+        raise TypeError(f"a flow asked for {step!r}, which nobody here can do")
+
+    # To free a hundred thousand events takes tens of milliseconds. So the last reference to those of a large batch is
+    # kept here, until nobody else should have one: the flow has acknowledged them when two more batches were delivered.
+
+    async def delivering(self, events: Sequence[Any]) -> None:
+        """Note that a batch is about to be delivered."""
+        if len(events) > _MANY:
+            self._delivered.append(list(events))
+            if len(self._delivered) > 2:
+                await _free(self._delivered.popleft())
+
+    async def let_go(self) -> None:
+        """The flow is over."""
+        while self._delivered:
+            await _free(self._delivered.popleft())
+
+
+async def _free(events: list[Any]) -> None:
+    while events:
+        del events[-_MANY:]
+        await asyncio.sleep(0)

@@ -1,0 +1,49 @@
+"""What the pools of both transports have in common."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from ..errors import FluxaError
+from ..protocol.interface import Implementation
+
+__all__ = ["IDLE_LINKS", "WINDOW", "PoolBase"]
+
+WINDOW = 128 * 1024  # bytes of commands that go out before their replies are waited for
+IDLE_LINKS = 1  # connections that a pool keeps for itself between two uses
+
+L = TypeVar("L")
+
+
+class PoolBase(Generic[L]):
+    """The connections to one Redis, and a few links over them that are ready to be used.
+
+    Attributes:
+        name: as it was registered.
+        connections: redis-py's pool.
+        abandoned: connections of links that were forgotten; to be given back when somebody connects.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connections: Any,
+        *,
+        owned: bool,
+        implementation: Implementation,
+        default: Callable[[Any], Any] | None,
+    ) -> None:
+        self.name = name
+        self.connections = connections
+        self.implementation = implementation
+        self.default = default
+        self.abandoned: deque[Any] = deque()
+        self._owned = owned
+        self._idle: list[L] = []
+        self._closed = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise FluxaError("the engine is closed; validate the registry again for a new one")
