@@ -96,10 +96,7 @@ class EventBroker(BrokerBase[Pool]):
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
                 the server may have the event all the same.
         """
-        try:
-            head, pool = self._heads[stream]
-        except (KeyError, TypeError):
-            raise UnregisteredStreamError(stream) from None
+        head, pool = self._head_and_pool(stream)
         link = pool.take_link()
         try:
             write_event(link.commands, head, body, tags)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import NamedTuple, Protocol, TypeVar
 
 from . import protocol
+from .errors import FluxaError, UnregisteredStreamError
 from .flows.account import FlushAccount, FlushResult
 from .flows.publish import PoolFlush
 from .protocol.commands import EntryHead
-from .protocol.interface import Default, Implementation
+from .protocol.interface import CommandBuffer, Default, EventWriter, Implementation
 
 __all__ = ["Collected", "pools_in_use"]
 
@@ -52,6 +55,8 @@ class Collected:
         self._sent = [pool.implementation.CommandBuffer() for pool in pools]  # by the flush that is under way
         self._refused = [0] * len(pools)  # by the last flush: so many events at the beginning of each buffer
         self._eager = on_full is not None
+        self._call: _Call | None = None  # of publish_many, that is under way
+        self._indexes = {stream: indexes[pool.name] for stream, (_, pool) in heads.items()}
         routes = {stream: (head, indexes[pool.name]) for stream, (head, pool) in heads.items()}
         self.writer = protocol.default.EventWriter(routes, self._buffers, on_full)
         self._order: list[tuple[int, int]] = []  # of what the flush that is under way has taken
@@ -86,8 +91,58 @@ class Collected:
         buffer.full_at = len(buffer) + min(len(buffer), _LAST_PIECE)
         return self.flushes[index]
 
+    def full(self) -> list[int]:
+        """The indexes of the buffers that are full."""
+        return [index for index, buffer in enumerate(self._buffers) if len(buffer) >= buffer.full_at]
+
+    @contextmanager
+    def all_or_nothing(self, stream: str) -> Iterator[_Call]:
+        """A call of `publish_many` that is done in parts. Other events may be published in between.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+        """
+        try:
+            index = self._indexes[stream]
+        except (KeyError, TypeError):
+            raise UnregisteredStreamError(stream) from None
+        before = _Mark(self.writer.order, self.count, self._buffers[index].commands, len(self._buffers[index]))
+        call = self._call = _Call(self.writer, stream, self._buffers[index])
+        try:
+            yield call
+        except BaseException:
+            if self.count == before.events + call.count:  # nothing else was published
+                self._buffers[index].truncate(before.commands, before.size)
+                self.writer.restart(before.order)
+            else:
+                self._take_out(index, call.places)
+            raise
+        finally:
+            self._call = None
+
+    def _take_out(self, index: int, places: Sequence[range]) -> None:
+        """Drop the events at these places of one buffer."""
+        gone = set(chain.from_iterable(places))
+        order = []
+        place = 0
+        for run_index, count in self.writer.order:
+            left = count
+            if run_index == index:
+                left = sum(one not in gone for one in range(place, place + count))
+                place += count
+            if left:
+                order.append((run_index, left))
+        buffer = self._buffers[index]
+        buffer.keep(one for one in range(buffer.commands) if one not in gone)
+        self.writer.restart(order)
+
+    def _check_no_call(self) -> None:
+        if self._call is not None:
+            raise FluxaError("another task is in publish_many() of this flusher, which is all or nothing")
+
     def clear(self) -> int:
         """Drop everything. Returns how many events there were."""
+        self._check_no_call()
         dropped = self.count
         for buffer in self._buffers:
             buffer.clear()
@@ -97,6 +152,7 @@ class Collected:
 
     def discard_refused(self) -> int:
         """Drop what the last flush was refused. Returns how many events there were."""
+        self._check_no_call()
         dropped = sum(self._refused)
         left, self._refused = self._refused, [0] * len(self._buffers)
         order = []
@@ -144,6 +200,39 @@ class Collected:
         self._refused = [len(flush.replies.errors) for flush in flushing]
         self._restart(order)
         raise error
+
+
+class _Mark(NamedTuple):
+    """What was there before a call."""
+
+    order: list[tuple[int, int]]
+    events: int
+    commands: int
+    size: int
+
+
+class _Call:
+    """Publishes the bodies of one call in parts.
+
+    Attributes:
+        places: of its events in the buffer.
+        count: of its events.
+    """
+
+    def __init__(self, writer: EventWriter, stream: str, buffer: CommandBuffer) -> None:
+        self._writer = writer
+        self._stream = stream
+        self._buffer = buffer
+        self.places: list[range] = []
+        self.count = 0
+
+    def publish_many(self, bodies: Iterable[object], tags: Mapping[str, str] | None) -> int:
+        """Publish the next part. Returns how many events it has."""
+        begin = self._buffer.commands
+        count = self._writer.publish_many(self._stream, bodies, tags, self.count)
+        self.places.append(range(begin, begin + count))
+        self.count += count
+        return count
 
 
 def pools_in_use(pools: Mapping[str, P], heads: Mapping[str, tuple[EntryHead, P]]) -> list[P]:

@@ -33,14 +33,14 @@ def seconds(name: str, duration: Duration, *, infinite: bool = False) -> float:
     return float(duration)
 
 
-def checked_count(count: int) -> int:
-    """A number of events, 1 at least.
+def checked_count(count: int, name: str = "count") -> int:
+    """A number of events (or what else `name` is the argument for), 1 at least.
 
     Raises:
         TypeError, ValueError: if it is none.
     """
     if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"count is an int, not {type(count).__name__}")
+        raise TypeError(f"{name} is an int, not {type(count).__name__}")
     if not 1 <= count <= 10_000_000:
-        raise ValueError(f"count is a number of events from 1 to 10000000, not {count}")
+        raise ValueError(f"{name} is a number from 1 to 10000000, not {count}")
     return count

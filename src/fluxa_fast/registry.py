@@ -53,9 +53,9 @@ class RegistryBase(Generic[C]):
                 ``rediss://`` for TLS, ``unix://``). With `sentinels`: the name of the master.
             db: the number of the database; a database in the URL counts as well.
             pool: the name that streams refer to.
-            client: an existing `redis.Redis` (`fluxa_fast.asyncio`: `redis.asyncio.Redis`), whose connection pool is used
-                instead of an address. The engine keeps at most one of its connections between two calls (asyncio: and
-                one for single events), and one for each consumer.
+            client: an existing `redis.Redis` (`fluxa_fast.asyncio`: `redis.asyncio.Redis`), whose connection pool is
+                used instead of an address. The engine keeps at most one of its connections between two calls (asyncio:
+                and one for single events), and one for each consumer.
             sentinels: ``host:port`` of each Sentinel.
             options: what else `redis.Redis` takes: ``username``, ``password``, ``ssl_ca_certs``, ``socket_timeout``
                 (seconds; 30 if not given), ``max_connections``...

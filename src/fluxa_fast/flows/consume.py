@@ -21,7 +21,7 @@ from .membership import GROUP, Membership
 from .recovery import OUTAGES, Recovery
 from .steps import Arrived, Ask, Deliver, Flow, Receive, Send, Take
 
-__all__ = ["consume", "handle", "pump"]
+__all__ = ["consume", "handle", "next_batch", "pump"]
 
 _SLICE = 1.0  # seconds that one read blocks at most, so that stop() is soon noticed
 
@@ -52,6 +52,18 @@ def _consume(member: Membership, count: int, block: float | None) -> Flow[int]:
         events = yield from _read_new(member, count, None if handled else block)
         if not member.replaying:  # else a connection broke, and what it had read is pending: that goes first
             return handled + (yield from handle(member, events, pending=not member.at_most_once))
+
+
+def next_batch(member: Membership, count: int) -> Flow[list[Any]]:
+    """The next events: what is pending for this consumer, or else new ones, which are waited for until `stop()`.
+
+    None at all if stopped, or if the connection broke meanwhile: then ask again.
+    """
+    if member.in_hand:
+        return member.take_in_hand()
+    if member.replaying:
+        return (yield from _replay(member, count))
+    return (yield from _read_new(member, count, math.inf))
 
 
 def handle(member: Membership, events: Sequence[Any], *, pending: bool = True) -> Flow[int]:

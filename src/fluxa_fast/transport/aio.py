@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -22,7 +22,7 @@ from .failing import network_error
 from .pool import IDLE_LINKS, WINDOW, PoolBase
 from .shared import SharedPipeline
 
-__all__ = ["Driver", "Link", "Pool"]
+__all__ = ["Driver", "Link", "Pool", "ended"]
 
 T = TypeVar("T")
 Handler = Callable[[Sequence[Any]], object]
@@ -52,6 +52,15 @@ class Link:
         # Whoever had it forgot it. This may run in any thread, so it is left to whoever connects next.
         if self._connection is not None:
             self.pool.abandoned.append(self._connection)
+
+    def abandon(self) -> None:
+        """Close the connection from where nothing can be awaited; whoever connects next returns it."""
+        connection, conversation = self._connection, self.conversation
+        self._connection = self.conversation = None
+        if conversation is not None:
+            conversation.abort()
+        if connection is not None:
+            self.pool.abandoned.append(connection)
 
     # ---- connection ----
 
@@ -394,3 +403,15 @@ async def _free(events: list[Any]) -> None:
     while events:
         del events[-_MANY:]
         await asyncio.sleep(0)
+
+
+async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Wait until all of them have ended, even if that is to be cancelled as well."""
+    cancelled: BaseException | None = None
+    while any(not task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -1,0 +1,51 @@
+"""fluxa_fast for asyncio: the same names, arguments, dataclasses and errors, awaited.
+
+`Registry` is where everything begins, as in `fluxa_fast`. Runs on the event loops of asyncio and uvloop.
+"""
+
+from __future__ import annotations
+
+from ..errors import (
+    FlushError,
+    FluxaError,
+    ImplementationWarning,
+    ProtocolError,
+    RefusedEvent,
+    RegistryError,
+    SerializationError,
+    UnconfirmedEvents,
+    UnregisteredStreamError,
+)
+from ..flows.account import FlushResult
+from ..flows.recovery import Recovery
+from ..protocol.interface import Event
+from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
+from .broker import EventBroker
+from .consumer import EventConsumer
+from .engine import Context, Engine
+from .flusher import EventFlusher
+from .registry import Registry
+
+__all__ = [
+    "Context",
+    "Engine",
+    "Event",
+    "EventBroker",
+    "EventConsumer",
+    "EventFlusher",
+    "FlushError",
+    "FlushResult",
+    "FluxaError",
+    "ImplementationWarning",
+    "ProtocolError",
+    "Recovery",
+    "RedisStreamConsumerStatistics",
+    "RedisStreamGroupStatistics",
+    "RedisStreamStatistics",
+    "RefusedEvent",
+    "Registry",
+    "RegistryError",
+    "SerializationError",
+    "UnconfirmedEvents",
+    "UnregisteredStreamError",
+]

@@ -1,0 +1,94 @@
+"""`EventBroker`: publishes, and hands out flushers, consumers and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..broker import SINGLE, BrokerBase, Delivery, new_name
+from ..flows.recovery import Recovery
+from ..flows.statistics import statistics
+from ..statistics import RedisStreamStatistics
+from ..transport.aio import Pool
+from .consumer import EventConsumer
+from .flusher import EventFlusher
+
+__all__ = ["EventBroker"]
+
+
+class EventBroker(BrokerBase[Pool]):
+    """Publishes to registered streams and consumes from them. The tasks of one event loop may share it.
+
+    A flusher may be shared as well; a consumer belongs to one task at a time.
+    """
+
+    # ---- publishing ----
+
+    async def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> str:
+        """Publish one event now, and return the ID that the server gave it (``XADD stream *``).
+
+        What many tasks publish at the same time goes out together, over one connection of its own. A task that is
+        cancelled (or timed out) meanwhile can't know whether the server has the event, unless it was not sent yet:
+        then it never is.
+
+        Args:
+            stream: a registered stream.
+            body: anything that msgpack can write; see the page on bodies. None if the tags say it all.
+            tags: more about the event, readable without decoding the body.
+
+        Returns:
+            The ID, such as ``1709136000000-0``.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            SerializationError: if the body or a tag can't be written; nothing was sent.
+            redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
+                the server may have the event all the same.
+        """
+        head, pool = self._head_and_pool(stream)
+        return await pool.publish(head, body, tags)
+
+    def new_flusher(self, *, eager: bool = False) -> EventFlusher:
+        """A flusher, which collects events and sends them in one go.
+
+        Args:
+            eager: begin to send while still collecting, once there is a connection; what was sent can't be taken back.
+        """
+        return EventFlusher(self._pools, self._heads, eager=eager)
+
+    # ---- consuming ----
+
+    def consumer_single(
+        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> EventConsumer:
+        """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
+
+        Arguments and errors are those of `fluxa_fast.EventBroker.consumer_single`.
+        """
+        return EventConsumer(*self._member(stream, SINGLE, delivery, recovery))
+
+    def consumer_many(
+        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> EventConsumer:
+        """One of any number of consumers that share the events of a stream, under a name of its own.
+
+        Arguments and errors are those of `fluxa_fast.EventBroker.consumer_many`.
+        """
+        return EventConsumer(*self._member(stream, new_name(), delivery, recovery))
+
+    # ---- statistics ----
+
+    async def get_stream_statistics(self, stream: str) -> RedisStreamStatistics | None:
+        """The state of one stream, or None if it is not registered."""
+        found = await self.get_streams_statistics(stream)
+        return found[0] if found else None
+
+    async def get_streams_statistics(self, *streams: str) -> list[RedisStreamStatistics]:
+        """The state of streams, in one round trip for each pool; no arguments: of all registered streams.
+
+        Streams that are not registered are left out; the others come in the order of the arguments.
+        """
+        found: list[RedisStreamStatistics] = []
+        for name, on_pool in self._by_pool(streams).items():
+            pool = self._pools[name]
+            found += await pool.run(statistics(pool.implementation.CommandBuffer(), name, on_pool))
+        return self._in_order(streams, found)

@@ -1,0 +1,83 @@
+"""Several calls of a handler at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..flows.consume import next_batch
+from ..flows.membership import Membership
+from ..transport.aio import Driver, Link, Pool
+from .acknowledging import Acknowledging
+
+__all__ = ["run_concurrently"]
+
+
+async def run_concurrently(
+    pool: Pool,
+    link: Link,
+    member: Membership,
+    handler: Callable[[Sequence[Any]], Any],
+    count: int,
+    limit: int,
+) -> None:
+    """Hand over batch after batch until `stop()`, up to `limit` of them at once; each is acknowledged when handled.
+
+    While pending entries are replayed, one batch is handed over at a time: the server lists them from the beginning, so
+    those that are being handled would come again.
+    """
+    acknowledging = Acknowledging(pool, member, pending=not member.at_most_once)
+    replayed = Acknowledging(pool, member)
+    slots = asyncio.Semaphore(limit)
+    running: set[asyncio.Task[None]] = set()
+
+    async def work(events: Sequence[Any], acknowledging: Acknowledging) -> None:
+        done = False
+        try:
+            answer = handler(events)
+            if inspect.isawaitable(answer):
+                await answer
+            await acknowledging.all(events)
+            done = True
+        finally:
+            slots.release()
+            if not done:
+                member.replaying = True
+
+    async def read_and_start() -> None:
+        if member.replaying and running:
+            await asyncio.wait(running)
+            return
+        replay = member.replaying
+        events = await Driver(link).drive(next_batch(member, count))
+        if not events:
+            return
+        started = False
+        try:
+            await slots.acquire()
+            task = group.create_task(work(events, replayed if replay else acknowledging))
+            started = True
+        finally:
+            if not started:
+                put_back(member, events)
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            while not member.stopping.is_set():
+                await read_and_start()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        member.stopping.clear()
+
+
+def put_back(member: Membership, events: Sequence[Any]) -> None:
+    """These events were read, and nobody was given them."""
+    if member.at_most_once:
+        member.in_hand += events
+    else:
+        member.replaying = True

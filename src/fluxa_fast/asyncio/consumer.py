@@ -1,0 +1,183 @@
+"""`EventConsumer`: reads a stream through its consumer group, and acknowledges what was handled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+from ..consumer import ConsumerBase
+from ..durations import Duration, checked_count, seconds
+from ..flows.claim import auto_claim, cleanup
+from ..flows.consume import consume, pump
+from ..flows.membership import Membership
+from ..flows.steps import Flow
+from ..protocol.interface import Event
+from ..transport.aio import Driver, Pool
+from .acknowledging import Acknowledging
+from .batches import Batches
+from .concurrency import run_concurrently
+from .turn import Turn
+
+__all__ = ["EventConsumer", "Handler"]
+
+Handler = Callable[[Sequence[Event]], Awaitable[object] | object]
+"""Is given the events of one batch, never an empty one, and awaited if it can be. An exception means: not handled."""
+
+T = TypeVar("T")
+
+_PAGE = {"c": 5000, "python": 1000}  # events that are parsed, or acknowledged, in about half a millisecond
+
+
+class EventConsumer(ConsumerBase):
+    """One consumer of the group ``consumer_group`` of a stream. Made by the broker.
+
+    An event is acknowledged and deleted only after it was handled. Whatever happens before that, also that the task is
+    cancelled, it stays pending and is delivered again: to this consumer at its next call, to the next one of the same
+    name, or by `auto_claim`.
+
+    One task at a time may use it, except for `stop` and the events' `ack`, which is awaited. The connection is kept
+    from call to call.
+    """
+
+    def __init__(self, pool: Pool, member: Membership) -> None:
+        self._pool = pool
+        self._link = pool.new_link()
+        self._member = member
+        self._batches: Batches | None = None  # that were left, perhaps
+        self._turn = Turn()
+        member.page = _PAGE[pool.implementation.name]
+        # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
+        member.acknowledge = Acknowledging(pool, member).one
+
+    # ---- reading ----
+
+    async def consume(self, count: int, block: Duration | None, handler: Handler) -> int:
+        """Read, hand over, acknowledge and delete (``XREADGROUP``, ``XACK``, ``XDEL``).
+
+        Entries that are pending for this consumer come first, without blocking. Once none is left, new ones are
+        read. So the handler is called up to twice, each time with up to `count` events, or not at all.
+
+        Args:
+            count: events in one batch at most.
+            block: seconds (or a timedelta) to wait for an event if there is none; None: return at once; ``math.inf``:
+                wait until one comes or `stop` is called.
+            handler: is called with the events, and awaited if it is a coroutine function. What it raises reaches the
+                caller unchanged, and nothing is acknowledged.
+
+        Returns:
+            How many events were handled.
+
+        Raises:
+            FluxaError: if another task uses the consumer.
+            redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
+        """
+        waiting = None if block is None else seconds("block", block, infinite=True)
+        return await self._drive(consume(self._member, checked_count(count), waiting), handler)
+
+    async def run(self, handler: Handler, count: int = 1000, *, concurrency: int = 1) -> None:
+        """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
+
+        Cancelling the task ends it: what was handled is acknowledged (for which it takes a second at most), the rest
+        stays pending.
+
+        Args:
+            handler: is called with the events of one batch after the other, and awaited if it is a coroutine function.
+                What it raises ends the run and reaches the caller unchanged; the batches that were handled are
+                acknowledged, this one stays pending.
+            count: events in one batch at most.
+            concurrency: calls of the handler that may be under way at the same time, each with a batch of its own. With
+                more than one, batches may be finished in any order, and each is acknowledged as it is; the next batch
+                is read while all are busy, and no other. When one call fails, the others are cancelled, and their
+                batches stay pending.
+
+        Raises:
+            FluxaError: if another task uses the consumer.
+            redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
+        """
+        checked_count(count)
+        checked_count(concurrency, "concurrency")
+        if concurrency == 1:
+            await self._drive(pump(self._member, count, math.inf), handler)
+        else:
+            with self._turn:
+                await self._settle()
+                await run_concurrently(self._pool, self._link, self._member, handler, count, concurrency)
+
+    def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Batches:
+        """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
+
+        A batch in which the loop was left (``break``, an exception) stays pending. The ones before it are acknowledged
+        by the consumer's next call, at the end of its ``async with`` block, or by the iterator's ``aclose``.
+
+        Args:
+            count: events in one batch at most.
+            block: seconds (or a timedelta) without an event after which the iteration ends; None: as soon as there is
+                none; ``math.inf``: only when `stop` is called.
+
+        Raises:
+            FluxaError: if another task uses the consumer.
+            redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
+        """
+        idle = 0.0 if block is None else seconds("block", block, infinite=True)
+        flow = pump(self._member, checked_count(count), idle)
+        self._batches = Batches(flow, self._link, self._turn, self._batches)
+        return self._batches
+
+    async def auto_claim(self, count: int, min_idle: Duration, handler: Handler) -> int:
+        """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
+
+        Args:
+            count: events in one batch at most.
+            min_idle: seconds (or a timedelta) since the last delivery, at least.
+            handler: is called with the events of one batch after the other, and awaited if it is a coroutine function.
+                What it raises ends the call and reaches the caller unchanged; this batch stays pending, for this
+                consumer now.
+
+        Returns:
+            How many events were handled.
+
+        Raises:
+            FluxaError: if another task uses the consumer.
+            redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
+        """
+        idle = seconds("min_idle", min_idle)
+        return await self._drive(auto_claim(self._member, checked_count(count), idle), handler)
+
+    # ---- leaving ----
+
+    async def cleanup(self) -> int:
+        """Leave the group, unless entries are still pending for this consumer: then it stays, for `auto_claim` to find.
+
+        A script decides on the server, so no event is ever lost by this. The consumer may be used again afterwards.
+
+        Returns:
+            How many entries are pending; 0 means that the consumer has left the group.
+        """
+        try:
+            return await self._drive(cleanup(self._member))
+        finally:
+            await self._link.release()
+
+    async def __aenter__(self) -> EventConsumer:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Call `cleanup`."""
+        await self.cleanup()
+
+    # ---- driving ----
+
+    async def _drive(self, flow: Flow[T], handler: Handler | None = None) -> T:
+        with self._turn:
+            await self._settle()
+            return await Driver(self._link, handler).drive(flow)
+
+    async def _settle(self) -> None:
+        """Acknowledge what was handled in a loop over `batches` that was left."""
+        if self._batches is not None:
+            left, self._batches = self._batches, None
+            await left.settle()

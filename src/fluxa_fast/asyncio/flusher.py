@@ -1,0 +1,217 @@
+"""`EventFlusher`: collects events, and sends them in one go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from types import TracebackType
+from typing import Any
+
+from ..collected import Collected, pools_in_use
+from ..errors import FlushError, FluxaError
+from ..flows.account import FlushResult
+from ..flows.publish import PoolFlush
+from ..protocol.commands import EntryHead
+from ..transport.aio import Driver, Link, Pool, ended
+
+__all__ = ["EventFlusher"]
+
+_STEP = 0.0005  # seconds for which publish_many holds the event loop at a time, about
+_FIRST_PART = 32  # bodies, until it is known how long they take
+_LARGEST_PART = 4096
+_GIVEN_BACK = 16 * 1024 * 1024  # bytes of memory that take about a millisecond to return
+
+
+def _pusher(flusher: EventFlusher) -> Callable[[int], None]:
+    """What the writer of an eager flusher calls; it does not keep a flusher that nobody uses any more."""
+    reference = weakref.ref(flusher)
+
+    def push(index: int) -> None:
+        if (alive := reference()) is not None:
+            alive._push(index)
+
+    return push
+
+
+class EventFlusher:
+    """Collects events for any registered streams until `flush` sends them, with one pipeline for each pool.
+
+    An eager one begins to send while it still collects, as soon as there is a connection: `flush` then sends the rest,
+    and takes the replies. Once sent, an event can't be taken back by `clear`, nor by an exception in an ``async with``
+    block.
+
+    The tasks of one event loop may share it: what they publish while a flush is under way waits for the next one, and
+    flushes are done one after the other. `len()` of it is the number of events that wait.
+    """
+
+    def __init__(
+        self, pools: Mapping[str, Pool], heads: Mapping[str, tuple[EntryHead, Pool]], *, eager: bool = False
+    ) -> None:
+        self._pools = pools_in_use(pools, heads)
+        self._collected = Collected(self._pools, heads, _pusher(self) if eager else None)
+        self._links: dict[int, Link] = {}  # of the pools where an eager flusher has begun
+        self._flushing = asyncio.Lock()
+        # The same call as the method below, without its frame: this is the hot path.
+        self.publish = self._collected.writer.publish  # type: ignore[method-assign]
+
+    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
+        """Collect one event; nothing to await. It is serialised now, so a change to `body` afterwards is not seen.
+
+        Args:
+            stream: a registered stream.
+            body: anything that msgpack can write; None if the tags say it all.
+            tags: more about the event, readable without decoding the body.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            SerializationError: if the body or a tag can't be written; what was collected before is untouched.
+        """
+        self._collected.writer.publish(stream, body, tags)
+
+    async def publish_many(self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None) -> int:
+        """Collect one event for each body, all with the same tags. Others run in between, however many there are.
+
+        Args:
+            stream: a registered stream.
+            bodies: anything that can be iterated over; a generator is not kept.
+            tags: of every event.
+
+        Returns:
+            How many events were collected.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            SerializationError: if a body (it says which) or a tag can't be written; no event of the call is collected
+                then, nor if the iterable raises or the task is cancelled. What else was collected is untouched.
+        """
+        async with self._flushing:
+            with self._collected.all_or_nothing(stream) as call:
+                remaining = iter(bodies)
+                part = _FIRST_PART
+                began = time.perf_counter()
+                while call.publish_many(islice(remaining, part), tags) == part:
+                    took = time.perf_counter() - began
+                    part = max(1, min(_LARGEST_PART, int(part * _STEP / took) if took else _LARGEST_PART))
+                    await asyncio.sleep(0)
+                    began = time.perf_counter()
+        for index in self._collected.full():
+            self._push(index)
+        return call.count
+
+    def __len__(self) -> int:
+        return self._collected.count
+
+    def __bool__(self) -> bool:
+        return True  # an empty flusher is still a flusher
+
+    @property
+    def size(self) -> int:
+        """The bytes that `flush` would send."""
+        return self._collected.size
+
+    async def flush(self) -> FlushResult:
+        """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
+
+        Pools are flushed at the same time. Others run in between, however many events there are.
+
+        Returns:
+            The IDs of the events, in the order of publishing.
+
+        Raises:
+            FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
+                were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
+                replies were lost may be published twice by that.
+            asyncio.CancelledError: if the task was cancelled: those that were confirmed have left the flusher.
+        """
+        async with self._flushing:
+            flushing = self._collected.begin()
+            try:
+                await self._send(flushing)
+            except BaseException:  # cancelled, for one: what was confirmed must not be sent again
+                with suppress(FlushError):
+                    self._collected.settle(flushing)
+                raise
+            finally:
+                await self._abandon()
+            result = self._collected.settle(flushing)
+            for flush in flushing:
+                while not flush.buffer.give_back(_GIVEN_BACK):
+                    await asyncio.sleep(0)
+            return result
+
+    def _push(self, index: int) -> None:
+        """An eager flusher has collected enough: send what the transport takes."""
+        if self._flushing.locked():  # what that flush can't send goes before this
+            return
+        piece = self._collected.next_piece(index)
+        link = self._links.get(index)
+        if link is None:
+            try:
+                link = self._pools[index].take_connected_link()
+            except (FluxaError, RuntimeError):  # the engine is closed: `flush` says so; or there is no event loop
+                return
+            if link is None:
+                return
+            self._links[index] = link
+        piece.push(link)
+
+    async def _send(self, flushing: Sequence[PoolFlush]) -> None:
+        work = [
+            self._send_to_pool(index, flush)
+            for index, flush in enumerate(flushing)
+            if flush.buffer.commands or index in self._links
+        ]
+        await (work[0] if len(work) == 1 else _together(work))
+
+    async def _send_to_pool(self, index: int, flush: PoolFlush) -> None:
+        pool = self._pools[index]
+        link = self._links.pop(index, None) or pool.take_link()
+        try:
+            await Driver(link).drive(flush.flow())
+        finally:
+            await pool.return_link(link)
+
+    async def _abandon(self) -> None:
+        """Give up what has begun: replies that are still to come can't be waited for any more."""
+        while self._links:
+            await self._links.popitem()[1].drop()
+
+    def discard_refused(self) -> int:
+        """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
+
+        Returns:
+            How many events were dropped.
+        """
+        return self._collected.discard_refused()
+
+    def clear(self) -> int:
+        """Drop all collected events. Returns how many there were; an eager flusher may have sent some of them."""
+        dropped = self._collected.clear()
+        while self._links:
+            self._links.popitem()[1].abandon()
+        return dropped
+
+    async def __aenter__(self) -> EventFlusher:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Flush, if the block ended without an exception."""
+        if kind is None:
+            await self.flush()
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it at the same time. The first exception ends the rest, and is raised when all have ended."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await ended(tasks)
