@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -37,3 +38,23 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     chosen = protocol.load(request.param)
     monkeypatch.setattr(protocol, "default", chosen)
     return chosen
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Asyncio has the flows in common with blocking use: each implementation is enough with one of the servers."""
+    kept, left = [], []
+    for item in items:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        awaited = parameters.get("faces") == "asyncio"
+        wanted = not awaited or (not item.get_closest_marker("blocking") and _is_their_server(parameters))
+        (kept if wanted else left).append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
+
+
+def _is_their_server(parameters: dict[str, Any]) -> bool:
+    from tests.fix_servers import PROGRAMS
+
+    program = parameters.get("server_url", parameters.get("own_server"))
+    programs = sorted(PROGRAMS)
+    return program not in programs or program == programs[0 if parameters["implementation"] == "c" else -1]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
-from fluxa_fast import Engine, EventBroker, Recovery, Registry
+import fluxa_fast
+from fluxa_fast import Engine, EventBroker, Recovery
 from fluxa_fast.protocol import Implementation
+from tests.awaited import Faces, Loop
 
 STREAMS = ("orders", "users")
 QUICK = Recovery(deadline=10.0, base=0.01, cap=0.1)
@@ -17,13 +21,24 @@ QUICK = Recovery(deadline=10.0, base=0.01, cap=0.1)
 MakeEngine = Callable[..., Engine]
 
 
+@pytest.fixture(params=["sync", "asyncio"])
+def faces(request: pytest.FixtureRequest, implementation: Implementation) -> Iterator[Any]:
+    """The package: `fluxa_fast`, and then `fluxa_fast.asyncio` behind blocking calls."""
+    if request.param == "sync":
+        yield fluxa_fast
+    else:
+        loop = Loop()
+        yield Faces(loop)
+        loop.close()
+
+
 @pytest.fixture
-def make_engine(implementation: Implementation) -> Iterator[MakeEngine]:
+def make_engine(faces: Any) -> Iterator[MakeEngine]:
     """Makes engines of one pool (address or options) with the streams `orders` and `users`; closes them in the end."""
     engines = []
 
     def make(*address: object, **options: object) -> Engine:
-        registry = Registry()
+        registry = faces.Registry()
         registry.register_redis(*address, **options)  # type: ignore[arg-type]
         for stream in STREAMS:
             registry.register_redis_stream(stream)

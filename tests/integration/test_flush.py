@@ -147,9 +147,9 @@ def test_promise_3_full_memory(broker: EventBroker, client: redis.Redis) -> None
 
 
 def test_promise_3_a_dead_pool_does_not_hold_back_another(
-    implementation: Implementation, server_url: str, client: redis.Redis, own_server: EmbeddedServer
+    faces: Any, server_url: str, client: redis.Redis, own_server: EmbeddedServer
 ) -> None:
-    registry = Registry()
+    registry = faces.Registry()
     registry.register_redis(own_server.url, 0, "dead")
     registry.register_redis(server_url, 0, "alive")
     registry.register_redis_stream("orders", "dead")
@@ -265,6 +265,7 @@ def test_many_events_in_one_flush(broker: EventBroker, client: redis.Redis) -> N
     assert len(flusher.flush()) == 300_000 == client.xlen("orders")
 
 
+@pytest.mark.blocking
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_promise_8_a_flusher_is_usable_after_fork(broker: EventBroker, client: redis.Redis) -> None:
@@ -298,6 +299,7 @@ def test_promise_3_a_flush_on_a_closed_engine_keeps_the_events(make_engine: Make
     assert len(flusher) == 1
 
 
+@pytest.mark.blocking
 def test_promise_3_an_interruption_between_two_pools_keeps_what_was_not_sent(
     implementation: Implementation, server_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

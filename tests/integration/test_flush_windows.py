@@ -141,6 +141,7 @@ def test_an_eager_flusher_of_a_closed_engine_keeps_the_events(make_engine: MakeE
     assert len(flusher) == 2000
 
 
+@pytest.mark.blocking
 def test_promise_3_an_eager_flusher_that_is_interrupted_sends_nothing_twice(
     broker: EventBroker, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +241,7 @@ def test_promise_2_publish_many_is_all_or_nothing(broker: EventBroker) -> None:
     assert len(flusher.flush()) == 1
 
 
+@pytest.mark.blocking
 @pytest.mark.parametrize("use", ["publish", "publish_many", "flush", "clear"])
 def test_bodies_that_use_the_flusher_are_refused(broker: EventBroker, client: redis.Redis, use: str) -> None:
     flusher = broker.new_flusher()

@@ -32,6 +32,7 @@ consumer.run(handle, count=50)
 """
 
 
+@pytest.mark.blocking
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.03, 0.5])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -10,7 +11,6 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from fluxa_fast import Engine, EventBroker, FluxaError, Registry, SerializationError, UnregisteredStreamError
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.protocol import Implementation
 from tests.fix_proxy import Proxy
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
 
@@ -148,6 +148,7 @@ def test_resp2_and_resp3(make_engine: MakeEngine, server_url: str, client: redis
     check(make_engine(server_url, protocol=protocol))
 
 
+@pytest.mark.blocking
 @pytest.mark.parametrize("decode", [False, True])
 def test_an_existing_client(make_engine: MakeEngine, server_url: str, client: redis.Redis, decode: bool) -> None:
     with redis.Redis.from_url(server_url, decode_responses=decode, max_connections=4) as theirs:
@@ -232,8 +233,8 @@ def test_registry_lists_every_problem() -> None:
         assert part in text
 
 
-def test_a_default_hook_for_bodies(implementation: Implementation, server_url: str, client: redis.Redis) -> None:
-    registry = Registry(default=lambda value: sorted(value))
+def test_a_default_hook_for_bodies(faces: Any, server_url: str, client: redis.Redis) -> None:
+    registry = faces.Registry(default=lambda value: sorted(value))
     registry.register_redis(server_url)
     registry.register_redis_stream("orders")
     with registry.validate() as engine:

@@ -4,13 +4,13 @@ import dataclasses
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import redis
 
-from fluxa_fast import Engine, EventBroker, RedisStreamConsumerStatistics, Registry
+from fluxa_fast import Engine, EventBroker, RedisStreamConsumerStatistics
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.protocol import Implementation
 
 GROUP = "consumer_group"
 
@@ -92,9 +92,9 @@ def test_a_lag_that_the_server_cant_tell(broker: EventBroker, client: redis.Redi
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_of_all_streams_on_several_pools(
-    implementation: Implementation, server_url: str, client: redis.Redis, own_server: EmbeddedServer, protocol: int
+    faces: Any, server_url: str, client: redis.Redis, own_server: EmbeddedServer, protocol: int
 ) -> None:
-    registry = Registry()
+    registry = faces.Registry()
     registry.register_redis(server_url, 0, "one", protocol=protocol)
     registry.register_redis(own_server.url, 0, "two", protocol=protocol)
     for number in range(6):
