@@ -19,6 +19,9 @@ from fluxa_fast.asyncio.batches import Batches
 __all__ = ["Faces", "Loop"]
 
 
+_TIMEOUT = 15  # seconds for one call
+
+
 class Loop:
     """An event loop in a thread."""
 
@@ -34,13 +37,14 @@ class Loop:
             result = call(*arguments, **options)
             return (await result) if inspect.isawaitable(result) else result
 
-        return asyncio.run_coroutine_threadsafe(there(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(there(), self._loop).result(_TIMEOUT)
 
     def close(self) -> None:
         async def leave() -> None:
             others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
             assert not others, f"tasks that nobody waits for: {others}"
-            await asyncio.get_running_loop().shutdown_default_executor()
 
         try:
             self.run(leave)

@@ -64,7 +64,14 @@ def test_the_handler_is_never_given_nothing(broker: EventBroker) -> None:
     assert broker.consumer_single("orders").auto_claim(10, 0, fail) == 0
 
 
-@pytest.mark.parametrize("error", [HandlerError("mine"), StopIteration("odd"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        HandlerError("mine"),
+        pytest.param(StopIteration("odd"), marks=pytest.mark.blocking),  # no coroutine can raise it
+        pytest.param(KeyboardInterrupt(), marks=pytest.mark.blocking),  # ends an event loop
+    ],
+)
 def test_promise_4_a_failing_handler_leaves_events_pending_and_they_come_again(
     broker: EventBroker, client: redis.Redis, error: BaseException
 ) -> None:
@@ -227,7 +234,7 @@ def test_run_stopped_in_the_middle_leaves_exactly_the_unhandled_events(
     assert seen == list(range(1000))
 
 
-@pytest.mark.parametrize("error", [HandlerError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [HandlerError(), pytest.param(KeyboardInterrupt(), marks=pytest.mark.blocking)])
 def test_run_ended_by_an_exception_leaves_exactly_the_unhandled_events(
     broker: EventBroker, client: redis.Redis, error: BaseException
 ) -> None:

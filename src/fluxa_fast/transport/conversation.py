@@ -13,11 +13,14 @@ from .sync import poller
 __all__ = ["Conversation"]
 
 
+_RECEIVE = 128 * 1024  # bytes that are received in one go at most
+
+
 class Conversation(asyncio.BufferedProtocol):
     """A transport that is taken over from redis-py's streams, until it is handed back.
 
-    What arrives goes straight into the reader's memory, and is looked at there and then: whoever waits is woken when
-    the reply is complete, not for every piece of it. One task at a time waits.
+    What arrives is looked at there and then: whoever waits is woken when the reply is complete, not for every piece of
+    it. One task at a time waits.
 
     Attributes:
         error: why nothing more will come; None as long as all is well.
@@ -35,6 +38,9 @@ class Conversation(asyncio.BufferedProtocol):
         self._transport = transport
         self._streams: Any = transport.get_protocol()
         self._reader = reader
+        # Not the reader's own memory, which could not grow as long as anything (a traceback, for one) keeps the frame
+        # of the event loop that holds a view of it. The copy costs a twentieth of what parsing costs.
+        self._room = memoryview(bytearray(_RECEIVE))
         self._timeout = math.inf if timeout is None else timeout
         self._take: Callable[[], Any] | None = None
         self._taken: Any = INCOMPLETE
@@ -150,11 +156,11 @@ class Conversation(asyncio.BufferedProtocol):
 
     # ---- what the transport calls ----
 
-    def get_buffer(self, sizehint: int) -> Any:
-        return self._reader.get_buffer(sizehint)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._reader.buffer_updated(nbytes)
+        self._reader.feed(self._room[:nbytes])
         self._deadline = self.loop.time() + self._patience
         self._advance()
 
