@@ -19,7 +19,7 @@ from fluxa_fast.asyncio.batches import Batches
 __all__ = ["Faces", "Loop"]
 
 
-_TIMEOUT = 15  # seconds for one call
+_TIMEOUT = 60  # seconds for one call
 
 
 class Loop:

@@ -51,8 +51,8 @@ def test_bodies_of_a_mebibyte(engine: Engine, eager: bool) -> None:
 def test_replies_larger_than_the_socket_buffers(engine: Engine, eager: bool) -> None:
     broker = engine.new_context().get_event_broker()
     flusher = broker.new_flusher(eager=eager)
-    for _ in range(200_000):
-        flusher.publish("orders", 1)
+    for _ in range(200):
+        flusher.publish_many("orders", [1] * 1000)
     result = flusher.flush()
     assert len(result) == len(set(result.ids)) == 200_000
     assert broker.get_stream_statistics("orders").len == 200_000
@@ -73,6 +73,9 @@ def test_two_million_events_in_one_flush(broker: EventBroker, client: redis.Redi
 
 def test_eager_sends_before_flush_and_plain_does_not(broker: EventBroker, client: redis.Redis) -> None:
     plain, eager = broker.new_flusher(), broker.new_flusher(eager=True)
+    eager.publish("users", "so that there is a connection")
+    eager.flush()
+    client.delete("users")
     for number in range(2000):
         plain.publish("users", number)
         eager.publish("orders", number)
