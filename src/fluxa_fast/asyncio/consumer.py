@@ -27,7 +27,7 @@ Handler = Callable[[Sequence[Event]], Awaitable[object] | object]
 
 T = TypeVar("T")
 
-_PAGE = {"c": 5000, "python": 1000}  # events that are parsed, or acknowledged, in about half a millisecond
+_PAGE = {"c": 4000, "python": 1000}  # events that are parsed, or acknowledged, in about half a millisecond
 
 
 class EventConsumer(ConsumerBase):

@@ -56,6 +56,8 @@ class Acknowledgements:
     def write(self, commands: CommandBuffer) -> Flow[None]:
         """Append what acknowledges and deletes those of the events that are not acknowledged yet."""
         size = min(_PAGE, self._member.page)
+        if len(self.events) > size:
+            yield Breathe()
         for begin in range(0, len(self.events), size):
             if begin:
                 yield Breathe()
@@ -105,7 +107,9 @@ class Acknowledgements:
             received.append((page, replies))
         self._pages = []
         again: list[Any] = []
-        for page, replies in received:
+        for place, (page, replies) in enumerate(received):
+            if place:
+                yield Breathe()
             try:
                 for reply in replies:
                     self._settle(page, reply)
@@ -113,6 +117,7 @@ class Acknowledgements:
                 again += page.events
             else:
                 self._member.implementation.mark_acknowledged(page.events)
+                page.events = ()
         return again
 
     def _settle(self, page: _Page, reply: Any) -> None:

@@ -390,6 +390,7 @@ class Driver:
         """Note that a batch is about to be delivered."""
         if len(events) > _MANY:
             self._delivered.append(list(events))
+            await asyncio.sleep(0)
             if len(self._delivered) > 2:
                 await _free(self._delivered.popleft())
 
