@@ -9,7 +9,7 @@ import pytest
 
 from fluxa_fast import protocol
 
-pytest_plugins = ("tests.fix_servers", "tests.fix_broker", "tests.fix_proxy")
+pytest_plugins = ("tests.fix_servers", "tests.fix_broker", "tests.fix_asyncio", "tests.fix_proxy")
 
 _MUST_BE_COMPILED = os.environ.get("FLUXA_FAST_IMPL") == "c" or os.environ.get("FLUXA_FAST_REQUIRE_EXTENSIONS") == "1"
 
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept, left = [], []
     for item in items:
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        awaited = parameters.get("faces") == "asyncio"
+        awaited = parameters.get("faces") == "asyncio" or "run" in getattr(item, "fixturenames", ())
         wanted = not awaited or (not item.get_closest_marker("blocking") and _is_their_server(parameters))
         (kept if wanted else left).append(item)
     config.hook.pytest_deselected(items=left)

@@ -134,6 +134,8 @@ class EventFlusher:
             except BaseException:  # cancelled, for one: what was confirmed must not be sent again
                 with suppress(FlushError):
                     self._collected.settle(flushing)
+                    for flush in flushing:
+                        flush.buffer.clear()
                 raise
             finally:
                 await self._abandon()
