@@ -155,10 +155,11 @@ class EventConsumer(ConsumerBase):
         Returns:
             How many entries are pending; 0 means that the consumer has left the group.
         """
-        try:
-            return await self._drive(cleanup(self._member))
-        finally:
-            await self._link.release()
+        with self._turn:
+            try:
+                return await self._drive_in_turn(cleanup(self._member))
+            finally:
+                await self._link.release()
 
     async def __aenter__(self) -> EventConsumer:
         return self
@@ -173,8 +174,11 @@ class EventConsumer(ConsumerBase):
 
     async def _drive(self, flow: Flow[T], handler: Handler | None = None) -> T:
         with self._turn:
-            await self._settle()
-            return await Driver(self._link, handler).drive(flow)
+            return await self._drive_in_turn(flow, handler)
+
+    async def _drive_in_turn(self, flow: Flow[T], handler: Handler | None = None) -> T:
+        await self._settle()
+        return await Driver(self._link, handler).drive(flow)
 
     async def _settle(self) -> None:
         """Acknowledge what was handled in a loop over `batches` that was left."""

@@ -50,7 +50,7 @@ class Link:
 
     def __del__(self) -> None:
         # Whoever had it forgot it. This may run in any thread, so it is left to whoever connects next.
-        if self._connection is not None:
+        if self._connection is not None and self.conversation is not None and self.pool.is_in(self.conversation.loop):
             self.pool.abandoned.append(self._connection)
 
     def abandon(self) -> None:
@@ -223,17 +223,21 @@ class Pool(PoolBase[Link]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._publishing = SharedPipeline(Link(self))
 
+    def is_in(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this is the event loop in which the pool is used."""
+        return self._loop is loop
+
     def _enter_loop(self) -> None:
         """Leave behind what belongs to an event loop that was used before."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            if self._loop is not None:
+            before, self._loop = self._loop, loop
+            if before is not None:
                 self._idle.clear()
-                self.abandoned.clear()
                 self._publishing = SharedPipeline(Link(self))
+                self.abandoned.clear()
                 if self._owned:
                     self.connections.reset()
-            self._loop = loop
 
     # ---- connections ----
 
@@ -242,7 +246,7 @@ class Pool(PoolBase[Link]):
         self._enter_loop()
         while self.abandoned:
             connection = self.abandoned.popleft()
-            with suppress(Exception):
+            with suppress(Exception):  # it is closed already, perhaps
                 redis_py.raw_transport(connection).abort()
             await self.give_back(connection, reusable=False)
         return await redis_py.borrow_awaited(self.connections)

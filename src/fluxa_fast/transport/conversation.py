@@ -141,6 +141,7 @@ class Conversation(asyncio.BufferedProtocol):
         """Close the transport at once, whatever state it is in."""
         if self.error is None:
             self.error = ConnectionAbortedError("the connection was dropped")
+        self._wake()
         self.hand_back()
         self._transport.abort()
 
