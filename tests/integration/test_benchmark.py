@@ -24,6 +24,7 @@ TINY = Plan(
     seconds=0.01,
     repeats=1,
     latencies=20,
+    concurrent=(10,),
     scaling_batches=((100, "dict 1 KiB"),),
     memory_events=10_000,
     memory_rounds=2,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CASES", "Plan", "full_plan", "quick_plan"]
+__all__ = ["AWAITED", "CASES", "Plan", "full_plan", "quick_plan"]
 
 _TOO_LARGE = (10_000, "dict 64 KiB")  # 655 MB in one pipeline would measure the machine's memory
 
-CASES = ("publish", "consume", "latency", "scaling", "memory", "import")
+CASES = ("publish", "consume", "latency", "concurrent", "scaling", "memory", "import")
+
+AWAITED = "asyncio"
+"""Stands for the cases that contenders on asyncio take part in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Plan:
         seconds: that one measurement takes, about.
         repeats: of each measurement; the median counts.
         latencies: events that are published one by one.
+        concurrent: tasks that publish at the same time.
         scaling_batches: (events in one batch, body): CPU per event should not depend on the first.
         memory_events: in one flusher.
         memory_rounds: of publishing and consuming that many, to see whether memory grows.
@@ -31,6 +35,7 @@ class Plan:
     seconds: float
     repeats: int
     latencies: int
+    concurrent: tuple[int, ...]
     scaling_batches: tuple[tuple[int, str], ...]
     memory_events: int
     memory_rounds: int
@@ -44,6 +49,7 @@ def quick_plan() -> Plan:
         seconds=0.08,
         repeats=3,
         latencies=300,
+        concurrent=(1000,),
         scaling_batches=((100, "dict 32 B"), (10_000, "dict 32 B"), (1000, "dict 1 KiB")),
         memory_events=100_000,
         memory_rounds=2,
@@ -63,6 +69,7 @@ def full_plan() -> Plan:
         seconds=0.3,
         repeats=5,
         latencies=3000,
+        concurrent=(10, 100, 1000),
         scaling_batches=(
             *((batch, "dict 32 B") for batch in (100, 1000, 10_000, 100_000)),
             *((1000, body) for body in bodies[1:]),

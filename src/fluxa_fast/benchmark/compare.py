@@ -129,6 +129,7 @@ class Comparison:
             "publish": self._publish,
             "consume": self._consume,
             "latency": self._latency,
+            "concurrent": self._concurrent,
             "scaling": self._scaling,
             "memory": self._memory,
             "import": self._import,
@@ -203,7 +204,18 @@ class Comparison:
     def _sample(self, worker: Worker, task: str, *, events: int, **parameters: object) -> Sample:
         before = server_cpu(self._redis)
         took = worker.ask(task, events=events, **parameters)
-        return Sample(events, took["seconds"], took["cpu"], server_cpu(self._redis) - before)
+        return Sample(events, took["seconds"], took["cpu"], server_cpu(self._redis) - before, took["lag"])
+
+    def _concurrent(self) -> Iterator[Row]:
+        body = "dict 32 B"
+        for tasks in self._plan.concurrent:
+
+            def measure(worker: Worker, events: int, tasks: int = tasks) -> Sample:
+                self._redis.flushall()
+                events = max(1, events // tasks) * tasks
+                return self._sample(worker, "publish_concurrently", body=body, events=events, tasks=tasks)
+
+            yield from self._medians("concurrent", tasks, body, self._taking_part("concurrent"), measure, first=tasks)
 
     def _latency(self) -> Iterator[Row]:
         body = "dict 32 B"

@@ -14,7 +14,7 @@ from .rows import Row
 
 __all__ = ["all_versions", "tables", "write_json"]
 
-_PACKAGES = ("fluxa-fast", "redis", "hiredis", "msgpack", "coredis", "valkey-glide-sync", "faststream")
+_PACKAGES = ("fluxa-fast", "redis", "hiredis", "msgpack", "coredis", "valkey-glide-sync", "faststream", "uvloop")
 
 
 def all_versions(server: dict[str, str]) -> dict[str, str]:
@@ -53,6 +53,7 @@ def tables(rows: Sequence[Row], versions: dict[str, str]) -> list[Table]:
             "publish": f"publish {body}, batches of {batch:,}" if batch > 1 else f"publish {body}, one by one",
             "consume": f"consume {body}, {batch:,} in one go: read, decode, acknowledge and delete",
             "latency": "publish one event, and wait for the server",
+            "concurrent": f"publish {body} one by one, from {batch:,} tasks at the same time",
             "scaling": "CPU per event, whatever the batch, the body and the pieces of a reply",
             "memory": "memory",
             "import": "a new process that imports it",
@@ -65,6 +66,7 @@ def tables(rows: Sequence[Row], versions: dict[str, str]) -> list[Table]:
 
 def _table(case: str, title: str, rows: Sequence[Row]) -> Table:
     table = Table(title=title, title_justify="left", caption_justify="left")
+    awaited = any(row.worst_lag_ms is not None for row in rows)
     columns: list[tuple[str, list[str]]] = [("", [row.client for row in rows])]
     if case == "scaling":
         columns += [("in one go", [f"{row.batch:,}" for row in rows]), ("body", [row.body for row in rows])]
@@ -72,6 +74,9 @@ def _table(case: str, title: str, rows: Sequence[Row]) -> Table:
         ("events/s", [_number(row.events_per_second, ",.0f") for row in rows]),
         ("of the ceiling", [_number(row.ratio_to_ceiling, ".2f") for row in rows]),
         ("x redis-py", [_number(row.ratio_to_redis_py, ".1f") for row in rows]),
+        ("x redis.asyncio", [_number(row.ratio_to_redis_asyncio, ".1f") for row in rows] if awaited else []),
+        ("x blocking", [_number(row.ratio_to_blocking, ".2f") for row in rows] if awaited else []),
+        ("worst lag ms", [_number(row.worst_lag_ms, ".1f") for row in rows]),
         ("client CPU us", [_number(row.client_cpu_us, ".2f") for row in rows]),
         ("server CPU us", [_number(row.server_cpu_us, ".2f") for row in rows]),
     ]

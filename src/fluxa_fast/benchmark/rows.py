@@ -11,6 +11,12 @@ __all__ = ["CEILING", "REDIS_PY", "Row", "Sample", "median_row", "with_ratios"]
 
 CEILING = "ceiling"
 REDIS_PY = "redis-py"
+_COMPARED_WITH = {
+    "ratio_to_ceiling": CEILING,
+    "ratio_to_redis_py": REDIS_PY,
+    "ratio_to_redis_asyncio": "redis.asyncio",
+    "ratio_to_blocking": "fluxa_fast",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,7 @@ class Sample:
     seconds: float
     client_cpu: float
     server_cpu: float
+    worst_lag: float | None = None
 
 
 @dataclass(slots=True)
@@ -28,7 +35,7 @@ class Row:
     """The median of a contender's samples.
 
     Attributes:
-        case: ``publish``, ``consume``, ``latency``, ``scaling``, ``memory`` or ``import``.
+        case: ``publish``, ``consume``, ``latency``, ``concurrent``, ``scaling``, ``memory`` or ``import``.
         client: the contender.
         batch: events in one go.
         body: the shape of the event.
@@ -37,6 +44,9 @@ class Row:
         server_cpu_us: CPU microseconds of the server per event, by its own account.
         ratio_to_ceiling: events per second, as a part of what pre-encoded bytes reach.
         ratio_to_redis_py: events per second, in multiples of redis-py.
+        ratio_to_redis_asyncio: the same, of redis.asyncio.
+        ratio_to_blocking: the same, of fluxa_fast with blocking calls.
+        worst_lag_ms: milliseconds by which the contender's event loop was late at most.
         details: what the case has besides.
     """
 
@@ -49,6 +59,9 @@ class Row:
     server_cpu_us: float | None = None
     ratio_to_ceiling: float | None = None
     ratio_to_redis_py: float | None = None
+    ratio_to_redis_asyncio: float | None = None
+    ratio_to_blocking: float | None = None
+    worst_lag_ms: float | None = None
     details: dict[str, float] = field(default_factory=dict)
 
     def as_json(self, versions: dict[str, str]) -> dict[str, Any]:
@@ -58,6 +71,7 @@ class Row:
 
 def median_row(case: str, client: str, batch: int, body: str, samples: Sequence[Sample]) -> Row:
     median = statistics.median
+    lags = [one.worst_lag * 1000 for one in samples if one.worst_lag is not None]
     return Row(
         case,
         client,
@@ -66,17 +80,17 @@ def median_row(case: str, client: str, batch: int, body: str, samples: Sequence[
         median(one.events / one.seconds for one in samples),
         median(one.client_cpu / one.events for one in samples) * 1e6,
         median(one.server_cpu / one.events for one in samples) * 1e6,
+        worst_lag_ms=median(lags) if lags else None,
     )
 
 
 def with_ratios(rows: Iterable[Row]) -> list[Row]:
-    """The rows, each compared with the ceiling and with redis-py in the same case, batch and body."""
+    """The rows, each compared with the ceiling and with others in the same case, batch and body."""
     rows = list(rows)
     speeds = {(row.case, row.batch, row.body, row.client): row.events_per_second for row in rows}
     for row in rows:
-        if row.events_per_second:
-            ceiling = speeds.get((row.case, row.batch, row.body, CEILING))
-            peer = speeds.get((row.case, row.batch, row.body, REDIS_PY))
-            row.ratio_to_ceiling = row.events_per_second / ceiling if ceiling else None
-            row.ratio_to_redis_py = row.events_per_second / peer if peer else None
+        for ratio, client in _COMPARED_WITH.items():
+            other = speeds.get((row.case, row.batch, row.body, client))
+            if row.events_per_second and other:
+                setattr(row, ratio, row.events_per_second / other)
     return rows

@@ -15,12 +15,13 @@ from .contenders.client import Client
 from .usage import cpu_seconds
 
 
-def _timed(call: Callable[[], object]) -> dict[str, float]:
+def _timed(client: Any, call: Callable[[], object]) -> dict[str, float | None]:
     gc.collect()
     cpu = cpu_seconds()
     begin = time.perf_counter()
     call()
-    return {"seconds": time.perf_counter() - begin, "cpu": cpu_seconds() - cpu}
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "cpu": cpu_seconds() - cpu, "lag": getattr(client, "worst_lag", None)}
 
 
 class Tasks:
@@ -31,7 +32,11 @@ class Tasks:
 
     def publish(self, body: str, events: int, batch: int) -> Any:
         self._client.prepare_publish(BODIES[body], batch)
-        return _timed(lambda: self._client.publish(BODIES[body], events, batch))
+        return _timed(self._client, lambda: self._client.publish(BODIES[body], events, batch))
+
+    def publish_concurrently(self, body: str, events: int, tasks: int) -> Any:
+        client: Any = self._client
+        return _timed(client, lambda: client.publish_concurrently(BODIES[body], events, tasks))
 
     def fill(self, body: str, events: int) -> Any:
         self._client.publish(BODIES[body], events, 1)
@@ -42,7 +47,7 @@ class Tasks:
 
     def consume(self, events: int, count: int) -> Any:
         self._client.prepare_consume(events, count)
-        return _timed(lambda: self._client.consume(events, count))
+        return _timed(self._client, lambda: self._client.consume(events, count))
 
     def parse(self, body: str, pieces: int) -> Any:
         from .inside import parse

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..benchmark.cases import CASES, full_plan, quick_plan
+from ..benchmark.cases import AWAITED, CASES, full_plan, quick_plan
 from ..benchmark.compare import Comparison, peers_missing
+from ..benchmark.contenders import BESIDE_AWAITED, CONTENDERS
 from ..benchmark.report import all_versions, tables, write_json
 
 __all__ = ["run_bench"]
@@ -30,6 +31,11 @@ def run_bench(
     """
     if charts is not None:
         import matplotlib  # noqa: F401 (better now than after ten minutes)
+    if AWAITED in only:
+        clients = clients or [one.name for one in CONTENDERS if one.awaited or one.name in BESIDE_AWAITED]
+        only = [case for case in only if case != AWAITED] or [
+            case for case in CASES if any(one.awaited and case in one.cases for one in CONTENDERS)
+        ]
     missing = peers_missing()
     if missing:
         console.print(f"not installed, and not compared: {', '.join(missing)}", style="dim")

@@ -9,7 +9,7 @@ import click
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from ..benchmark.cases import CASES
+from ..benchmark.cases import AWAITED, CASES
 from ..benchmark.contenders import NAMES
 from ..errors import FluxaError
 
@@ -44,7 +44,12 @@ def stats(streams: tuple[str, ...], url: str) -> None:
 
 @fluxa_fast.command()
 @click.option("--quick", is_flag=True, help="Fewer cases and shorter measurements: under a minute.")
-@click.option("--only", multiple=True, type=click.Choice(CASES), help="Only this case; may be given again.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice([*CASES, AWAITED]),
+    help=f"Only this case; may be given again. {AWAITED}: the contenders on it, beside a few others.",
+)
 @click.option(
     "--client", "clients", multiple=True, type=click.Choice(NAMES), help="Only this contender; may be given again."
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, field
 
-__all__ = ["CONTENDERS", "NAMES", "Contender"]
+from ...protocol import missing_modules
+
+__all__ = ["BESIDE_AWAITED", "CONTENDERS", "NAMES", "Contender"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class Contender:
         arguments: of `Client`, after the server's address.
         environment: of its process.
         only_batches: does nothing else than another one when events are published one by one.
+        awaited: runs on asyncio.
         own_format: consumes only what it published itself, and leaves it in the stream.
     """
 
@@ -31,19 +34,19 @@ class Contender:
     environment: dict[str, str] = field(default_factory=dict)
     own_format: bool = False
     only_batches: bool = False
+    awaited: bool = False
 
     @property
     def installed(self) -> bool:
         """Whether it can take part."""
-        if self.environment.get("FLUXA_FAST_IMPL") == "c":
-            from ...protocol import missing_modules
-
-            return not missing_modules()
+        if self.environment.get("FLUXA_FAST_IMPL") == "c" and missing_modules():
+            return False
         return all(importlib.util.find_spec(name) for name in self.needs)
 
 
 _COMPILED = {"FLUXA_FAST_IMPL": "c"}
 _PURE = {"FLUXA_FAST_IMPL": "python"}
+_AWAITED = frozenset({"publish", "consume", "latency", "concurrent"})
 _OURS = frozenset({"publish", "consume", "latency", "scaling", "memory"})
 
 CONTENDERS = (
@@ -68,10 +71,32 @@ CONTENDERS = (
     ),
     Contender("fluxa_fast pure", "ours", cases=_OURS, environment=_PURE),
     Contender("redis-py", "redis_py", ("redis", "hiredis", "msgpack")),
-    Contender("redis.asyncio", "redis_asyncio", ("redis", "hiredis", "msgpack")),
-    Contender("coredis", "coredis_client", ("coredis", "msgpack")),
     Contender("valkey-glide", "glide", ("glide_sync", "msgpack")),
-    Contender("FastStream", "fast_stream", ("faststream",), own_format=True),
+    Contender("fluxa_fast.asyncio", "ours_asyncio", cases=_AWAITED, environment=_COMPILED, awaited=True),
+    Contender(
+        "fluxa_fast.asyncio, eager",
+        "ours_asyncio",
+        cases=frozenset({"publish"}),
+        arguments=("eager",),
+        environment=_COMPILED,
+        only_batches=True,
+        awaited=True,
+    ),
+    Contender(
+        "fluxa_fast.asyncio, uvloop",
+        "ours_asyncio",
+        ("uvloop",),
+        cases=_AWAITED,
+        arguments=("uvloop",),
+        environment=_COMPILED,
+        awaited=True,
+    ),
+    Contender("redis.asyncio", "redis_asyncio", ("redis", "hiredis", "msgpack"), cases=_AWAITED, awaited=True),
+    Contender("coredis", "coredis_client", ("coredis", "msgpack"), cases=_AWAITED, awaited=True),
+    Contender("FastStream", "fast_stream", ("faststream",), cases=_AWAITED, own_format=True, awaited=True),
 )
+
+BESIDE_AWAITED = ("ceiling", "fluxa_fast", "fluxa_fast, eager", "redis-py")
+"""Those for blocking use that the ones on asyncio are compared with."""
 
 NAMES = tuple(contender.name for contender in CONTENDERS)

@@ -16,6 +16,8 @@ T = TypeVar("T")
 STREAM = "bench"
 GROUP = "consumer_group"
 
+_TICK = 0.001  # seconds
+
 Make = Callable[[int], Any]
 """Builds the body of the event with that number."""
 
@@ -60,11 +62,16 @@ class Client(ABC):
 
 
 class AsyncClient(ABC):
-    """What `Client` does, for a contender on asyncio: its coroutines run within its session."""
+    """What `Client` does, for a contender on asyncio: its coroutines run within its session.
 
-    def __init__(self, url: str) -> None:
+    Attributes:
+        worst_lag: seconds by which the event loop was late at most, during the last call.
+    """
+
+    def __init__(self, url: str, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         self.url = url
-        self._runner = asyncio.Runner()
+        self.worst_lag = 0.0
+        self._runner = asyncio.Runner(loop_factory=loop_factory)
         self._runner.run(self.connect())
 
     @abstractmethod
@@ -91,6 +98,14 @@ class AsyncClient(ABC):
     def publish(self, make: Make, events: int, batch: int) -> None:
         self._run(self.publish_batches(make, events, batch) if batch > 1 else self._latencies(make, events))
 
+    def publish_concurrently(self, make: Make, events: int, tasks: int) -> None:
+        """Publish that many events one by one, each in a task of its own, `tasks` at a time."""
+        self._run(self._publish_concurrently(make, events, tasks))
+
+    async def _publish_concurrently(self, make: Make, events: int, tasks: int) -> None:
+        for begin in range(0, events, tasks):
+            await asyncio.gather(*(self.publish_one(make(number)) for number in range(begin, begin + tasks)))
+
     def latencies(self, make: Make, events: int) -> list[float]:
         return self._run(self._latencies(make, events))
 
@@ -111,6 +126,19 @@ class AsyncClient(ABC):
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         async def in_session() -> T:
             async with self.session():
-                return await work
+                ticker = asyncio.create_task(self._tick())
+                try:
+                    return await work
+                finally:
+                    ticker.cancel()
 
+        self.worst_lag = 0.0
         return self._runner.run(in_session())
+
+    async def _tick(self) -> None:
+        """Look at the clock every millisecond."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _TICK
+            await asyncio.sleep(_TICK)
+            self.worst_lag = max(self.worst_lag, loop.time() - due)

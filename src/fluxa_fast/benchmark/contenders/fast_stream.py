@@ -17,7 +17,7 @@ __all__ = ["Client"]
 
 class Client(client.AsyncClient):
     async def connect(self) -> None:
-        self._broker = RedisBroker(self.url, logger=None)
+        self._broker = RedisBroker(self.url, logger=None, max_connections=2000)  # tasks don't wait for one
         await self._broker.connect()
 
     async def publish_batches(self, make: Make, events: int, batch: int) -> None:

@@ -16,7 +16,9 @@ __all__ = ["Client"]
 
 class Client(client.AsyncClient):
     async def connect(self) -> None:
-        self._redis = redis.asyncio.Redis.from_url(self.url)
+        # A pool that lets tasks wait: with the default one, more than a hundred at a time are an error.
+        pool = redis.asyncio.BlockingConnectionPool.from_url(self.url, max_connections=100, timeout=None)
+        self._redis = redis.asyncio.Redis(connection_pool=pool)
         await self._redis.ping()
 
     async def publish_batches(self, make: Make, events: int, batch: int) -> None:
