@@ -62,7 +62,8 @@ def bench(
     from .bench import run_bench
 
     with _told():
-        run_bench(Console(), quick=quick, only=only, clients=clients, json_file=json_file, charts=charts)
+        console = Console(width=None if sys.stdout.isatty() else 160)  # in a file nothing needs to be cut off
+        run_bench(console, quick=quick, only=only, clients=clients, json_file=json_file, charts=charts)
 
 
 @fluxa_fast.command()

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ..protocol.interface import INCOMPLETE, ReplyReader
+from .pool import WINDOW
 from .sync import poller
 
 __all__ = ["Conversation"]
 
 
 _RECEIVE = 128 * 1024  # bytes that are received in one go at most
+_UNSENT = 4 * WINDOW  # bytes that a transport may keep; with fewer, sockets run dry between turns of the loop
 
 
 class Conversation(asyncio.BufferedProtocol):
@@ -50,6 +52,7 @@ class Conversation(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._readable = poller(transport.get_extra_info("socket"))
         transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=_UNSENT)
 
     @property
     def arrived(self) -> bool:
@@ -135,6 +138,7 @@ class Conversation(asyncio.BufferedProtocol):
         """Return the transport to redis-py's streams, in working order."""
         self._stop_timer()
         self._take = self.on_error = self.on_resumed = None
+        self._transport.set_write_buffer_limits()
         self._transport.set_protocol(self._streams)
 
     def abort(self) -> None:
