@@ -9,6 +9,7 @@ from typing import Any
 from ..flows.acknowledge import acknowledge
 from ..flows.membership import Membership
 from ..transport.aio import Pool
+from ..transport.failing import told_again
 
 __all__ = ["Acknowledging"]
 
@@ -56,7 +57,7 @@ class Acknowledging:
                     self._next = _Round()
                 await self._do(own)
         if own.error is not None:
-            raise own.error
+            raise told_again(own.error)
 
     async def _do(self, own: _Round) -> None:
         own.events.sort(key=_numbers)

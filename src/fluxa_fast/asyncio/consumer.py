@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TypeVar
+
+from redis.exceptions import RedisError
 
 from ..consumer import ConsumerBase
 from ..durations import Duration, checked_count, seconds
@@ -14,7 +18,7 @@ from ..flows.consume import consume, pump
 from ..flows.membership import Membership
 from ..flows.steps import Flow
 from ..protocol.interface import Event
-from ..transport.aio import Driver, Pool
+from ..transport.aio import GRACE, Driver, Pool
 from .acknowledging import Acknowledging
 from .batches import Batches
 from .concurrency import run_concurrently
@@ -167,8 +171,13 @@ class EventConsumer(ConsumerBase):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Call `cleanup`."""
-        await self.cleanup()
+        """Call `cleanup`. A task that is cancelled gives it a second; then the consumer may stay in the group."""
+        if not isinstance(error, asyncio.CancelledError):
+            await self.cleanup()
+            return
+        with suppress(TimeoutError, RedisError):
+            async with asyncio.timeout(GRACE):
+                await self.cleanup()
 
     # ---- driving ----
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from types import TracebackType
 
 from ..engine import EngineBase
@@ -23,8 +24,9 @@ class Engine(EngineBase[Pool]):
 
     async def aclose(self) -> None:
         """Close the connections of all pools, except those of a client that was handed in. Safe to call twice."""
-        for pool in self._pools.values():
-            await pool.close()
+        async with AsyncExitStack() as closing:  # all of them, even if one fails
+            for pool in self._pools.values():
+                closing.push_async_callback(pool.close)
 
     async def __aenter__(self) -> Engine:
         return self

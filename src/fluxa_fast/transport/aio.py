@@ -22,12 +22,12 @@ from .failing import network_error
 from .pool import IDLE_LINKS, WINDOW, PoolBase
 from .shared import SharedPipeline
 
-__all__ = ["Driver", "Link", "Pool", "ended"]
+__all__ = ["GRACE", "Driver", "Link", "Pool", "ended"]
 
 T = TypeVar("T")
 Handler = Callable[[Sequence[Any]], object]
 
-_GRACE = 1.0  # seconds in which a cancelled flow may still settle what was handled
+GRACE = 1.0  # seconds in which a cancelled flow may still settle what was handled
 _MANY = 2000  # events whose memory takes about half a millisecond to free
 
 
@@ -349,7 +349,7 @@ class Driver:
     def interrupted_by(self, error: BaseException) -> None:
         """Once cancelled, a flow has little time to settle what is under way."""
         if isinstance(error, asyncio.CancelledError) and self._deadline is None:
-            self._deadline = asyncio.get_running_loop().time() + _GRACE
+            self._deadline = asyncio.get_running_loop().time() + GRACE
 
     async def perform(self, step: Any) -> Any:
         """Do what one step asks for."""

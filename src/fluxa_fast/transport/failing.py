@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import copy
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-__all__ = ["network_error"]
+__all__ = ["network_error", "told_again"]
 
 
 def network_error(error: OSError, doing: str, pool: str) -> ConnectionError | TimeoutError:
@@ -15,3 +16,10 @@ def network_error(error: OSError, doing: str, pool: str) -> ConnectionError | Ti
     if isinstance(error, builtins.TimeoutError):
         return TimeoutError(f"timeout {told}")
     return ConnectionError(f"error {told}: {error}")
+
+
+def told_again(error: Exception) -> Exception:
+    """A copy for another task, because tasks add their tracebacks to an exception."""
+    own = copy.copy(error)
+    own.__cause__ = error
+    return own

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import FluxaError
 from ..flows.publish import id_of, write_event
 from ..protocol.interface import INCOMPLETE, EntryHead, Incomplete
-from .failing import network_error
+from .failing import network_error, told_again
 
 if TYPE_CHECKING:
     from .aio import Link
@@ -117,19 +116,13 @@ class SharedPipeline:
         self._link.commands.clear()
         if self._link.conversation is not None:
             self._link.conversation.abort()
+        told = error
+        if isinstance(error, OSError):
+            told = network_error(error, "publishing to", self._link.pool.name)
+            told.__cause__ = error
         for published in waiting:
             if not published.done():
-                published.set_exception(self._told(error))
-
-    def _told(self, error: Exception) -> Exception:
-        """An exception of its own for everybody, because tasks add their tracebacks to it."""
-        own: Exception
-        if isinstance(error, OSError):
-            own = network_error(error, "publishing to", self._link.pool.name)
-        else:
-            own = copy.copy(error)
-        own.__cause__ = error
-        return own
+                published.set_exception(told_again(told))
 
     async def close(self) -> None:
         self._fail(FluxaError("the engine was closed"))

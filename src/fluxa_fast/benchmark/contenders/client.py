@@ -137,8 +137,7 @@ class AsyncClient(ABC):
 
     async def _tick(self) -> None:
         """Look at the clock every millisecond."""
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _TICK
+            due = time.perf_counter() + _TICK
             await asyncio.sleep(_TICK)
-            self.worst_lag = max(self.worst_lag, loop.time() - due)
+            self.worst_lag = max(self.worst_lag, time.perf_counter() - due)

@@ -36,7 +36,7 @@ class Client(client.AsyncClient):
         flusher = self._flusher
         publish = flusher.publish
         for begin in range(0, events, batch):
-            if batch > 1000:  # as its documentation says: many are no plain loop
+            if batch > 1000 and not self._eager:  # as its documentation says: many are no plain loop
                 await flusher.publish_many(STREAM, map(make, range(begin, begin + batch)))
             else:
                 for number in range(begin, begin + batch):
