@@ -307,7 +307,7 @@ class Pool(PoolBase[Link]):
         while self.abandoned:
             await self.give_back(self.abandoned.popleft(), reusable=False)
         if self._owned:
-            await self.connections.disconnect()
+            await redis_py.close_awaited(self.connections)
         await asyncio.sleep(0)  # for transports to close their sockets
 
 

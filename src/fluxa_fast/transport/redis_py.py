@@ -29,6 +29,8 @@ __all__ = [
     "PoolSpec",
     "borrow",
     "borrow_awaited",
+    "close",
+    "close_awaited",
     "connection_pool",
     "give_back",
     "give_back_awaited",
@@ -175,6 +177,16 @@ def give_back(pool: Any, connection: Any, *, reusable: bool) -> None:
     pool.release(connection)
 
 
+def close(pool: Any) -> None:
+    """Close all connections of a pool, and those to the Sentinels that it asks."""
+    for one in (pool, *_pools_of_sentinels(pool)):
+        one.disconnect()
+
+
+def _pools_of_sentinels(pool: Any) -> list[Any]:
+    return [sentinel.connection_pool for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())]
+
+
 def raw_socket(connection: Any) -> socket.socket:
     """The socket of a connected connection, plain or TLS."""
     sock: socket.socket = connection._sock
@@ -199,6 +211,12 @@ async def give_back_awaited(pool: Any, connection: Any, *, reusable: bool) -> No
     if not reusable:
         await connection.disconnect(nowait=True)
     await pool.release(connection)
+
+
+async def close_awaited(pool: Any) -> None:
+    """As `close`."""
+    for one in (pool, *_pools_of_sentinels(pool)):
+        await one.disconnect()
 
 
 def raw_transport(connection: Any) -> asyncio.Transport:

@@ -297,7 +297,7 @@ class Pool(PoolBase[Link]):
         for link in idle:
             link.release()
         if self._owned:
-            self.connections.disconnect()
+            redis_py.close(self.connections)
 
 
 def drive(
