@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import collections
+import contextlib
+import itertools
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+import anyio
 import pytest
 import redis
 
-from fluxa_fast.asyncio import Engine, Event, EventBroker, EventConsumer
+from fluxa_fast.asyncio import Engine, Event, EventBroker, EventConsumer, EventFlusher
 from fluxa_fast.protocol import Implementation
 from tests.fix_asyncio import EVERY_WAY, Run, When, cancelled_at
 
@@ -340,3 +345,96 @@ def test_a_cancelled_task_does_not_wait_for_a_server_that_is_silent(
     assert run(cancelled()) < 3
     client.client_unpause()
     run(ledger.check())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_promise_4_everything_at_once_and_cancelled_at_random(
+    async_engine: Engine, client: redis.Redis, run: Run, seed: int
+) -> None:
+    """Producers and consumers share a broker and two flushers, and most calls are cut short. The books balance."""
+    chance = random.Random(seed)
+    broker = broker_of(async_engine)
+    counter = itertools.count()
+    published: set[int] = set()  # confirmed, or in a flusher
+    handled: collections.Counter[int] = collections.Counter()
+
+    @contextlib.asynccontextmanager
+    async def cut_short() -> AsyncIterator[None]:
+        seconds = chance.choice([0, 0.0002, 0.001, 0.003, 0.01, 0.05, 1])
+        if chance.random() < 0.5:
+            with anyio.move_on_after(seconds):
+                yield
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    yield
+
+    async def publish_singly() -> None:
+        async with cut_short():
+            number = next(counter)
+            await broker.publish("orders", number)
+            published.add(number)
+
+    async def publish_and_flush(flusher: EventFlusher) -> None:
+        for number in itertools.islice(counter, chance.choice([1, 10, 300])):
+            flusher.publish("orders", number)
+            published.add(number)
+        async with cut_short():
+            numbers = list(itertools.islice(counter, chance.choice([1, 10, 300])))
+            await flusher.publish_many("orders", numbers)
+            published.update(numbers)
+        async with cut_short():
+            await flusher.flush()
+
+    async def handle(events: Sequence[Event]) -> None:
+        await asyncio.sleep(chance.choice([0, 0, 0.001]))
+        handled.update(event.body for event in events)
+
+    async def loop_over_batches(consumer: EventConsumer) -> None:
+        async for events in consumer.batches(50, 0.02):
+            await handle(events)
+            if chance.random() < 0.1:
+                break
+
+    async def consume(consumer: EventConsumer) -> None:
+        ways: list[Callable[[], Awaitable[object]]] = [
+            lambda: consumer.consume(chance.choice([1, 10, 100]), chance.choice([None, 0.01]), handle),
+            lambda: consumer.run(handle, chance.choice([10, 100])),
+            lambda: consumer.run(handle, 20, concurrency=3),
+            lambda: loop_over_batches(consumer),
+            lambda: consumer.auto_claim(50, 0.2, handle),
+            consumer.cleanup,
+        ]
+        async with cut_short():
+            await chance.choice(ways)()
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 2
+        flushers = [broker.new_flusher(), broker.new_flusher(eager=True)]
+        consumers = [broker.consumer_many("orders") for _ in range(3)]
+
+        async def again_and_again(call: Callable[..., Awaitable[None]], *arguments: object) -> None:
+            while loop.time() < end:
+                await call(*arguments)
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(again_and_again(publish_singly))
+                for flusher in flushers:
+                    tasks.create_task(again_and_again(publish_and_flush, flusher))
+            for consumer in consumers:
+                tasks.create_task(again_and_again(consume, consumer))
+        for flusher in flushers:
+            await flusher.flush()
+            assert len(flusher) == 0
+        for consumer in consumers:
+            while await consumer.consume(1000, None, handle):
+                pass
+
+    run(work())
+    assert published <= set(handled)
+    assert set(handled) <= set(range(next(counter)))
+    assert client.xlen("orders") == client.xpending("orders", GROUP)["pending"] == 0

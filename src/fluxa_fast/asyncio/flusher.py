@@ -22,7 +22,7 @@ __all__ = ["EventFlusher"]
 
 _STEP = 0.0005  # seconds for which publish_many holds the event loop at a time, about
 _FIRST_PART = 32  # bodies, until it is known how long they take
-_LARGEST_PART = 4096
+_LARGEST_PART = 2048
 _GIVEN_BACK = 16 * 1024 * 1024  # bytes of memory that take about a millisecond to return
 
 
@@ -95,7 +95,7 @@ class EventFlusher:
                 began = time.perf_counter()
                 while call.publish_many(islice(remaining, part), tags) == part:
                     took = time.perf_counter() - began
-                    part = max(1, min(_LARGEST_PART, int(part * _STEP / took) if took else _LARGEST_PART))
+                    part = max(1, min(_LARGEST_PART, 2 * part, int(part * _STEP / took) if took else _LARGEST_PART))
                     await asyncio.sleep(0)
                     began = time.perf_counter()
         for index in self._collected.full():

@@ -135,10 +135,14 @@ class Conversation(asyncio.BufferedProtocol):
     # ---- the end ----
 
     def hand_back(self) -> None:
-        """Return the transport to redis-py's streams, in working order."""
+        """Return the transport to redis-py's streams."""
+        if self._transport.get_protocol() is not self:
+            return
         self._stop_timer()
         self._take = self.on_error = self.on_resumed = None
         self._transport.set_write_buffer_limits()
+        if self.paused:  # they will be told when it is over
+            self._streams.pause_writing()
         self._transport.set_protocol(self._streams)
 
     def abort(self) -> None:

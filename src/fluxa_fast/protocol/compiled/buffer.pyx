@@ -1,9 +1,9 @@
 """A growing byte buffer, the ground of everything that is written."""
 
 from cpython.buffer cimport PyBuffer_FillInfo
-from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 
 from .limits cimport KEEP_BUFFER
+from .memory cimport release_memory, resized_memory
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -18,7 +18,7 @@ cdef class ByteBuffer:
     """Bytes that are appended to. Grows geometrically; can't be written to while a view of it is held."""
 
     def __dealloc__(self):
-        PyMem_RawFree(self.start)
+        release_memory(self.start, self.capacity)
 
     cdef int grow(self, Py_ssize_t needed) except -1:
         cdef Py_ssize_t capacity = self.capacity or FIRST_CAPACITY
@@ -29,7 +29,7 @@ cdef class ByteBuffer:
         while capacity - self.length < needed:
             capacity *= 2
         if capacity != self.capacity:
-            moved = <unsigned char *>PyMem_RawRealloc(self.start, capacity)
+            moved = <unsigned char *>resized_memory(self.start, self.capacity, capacity)
             if moved is NULL:
                 raise MemoryError
             self.start = moved
@@ -57,7 +57,7 @@ cdef class ByteBuffer:
         self.check_unseen()
         self.length = 0
         if capacity > KEEP_BUFFER:
-            moved = <unsigned char *>PyMem_RawRealloc(self.start, capacity)
+            moved = <unsigned char *>resized_memory(self.start, self.capacity, capacity)
             if moved is not NULL:
                 self.start = moved
                 self.capacity = capacity
@@ -70,7 +70,7 @@ cdef class ByteBuffer:
         self.check_unseen()
         self.length = 0
         if self.capacity > KEEP_BUFFER:
-            PyMem_RawFree(self.start)
+            release_memory(self.start, self.capacity)
             self.start = NULL
             self.capacity = 0
         return 0

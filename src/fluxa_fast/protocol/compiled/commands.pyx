@@ -119,6 +119,12 @@ cdef class CommandCore(Packer):
             arguments -= 1
         return end - self.start
 
+    cdef Py_ssize_t skip_commands(self, Py_ssize_t at, Py_ssize_t count) noexcept:
+        while count:
+            at = self.skip_command(at)
+            count -= 1
+        return at
+
     def keys(self, positions):
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t current = 0
@@ -129,9 +135,8 @@ cdef class CommandCore(Packer):
         for wanted in positions:
             if wanted < current or wanted >= self.commands:
                 raise IndexError("positions are ascending, and below the number of commands")
-            while current < wanted:
-                at = self.skip_command(at)
-                current += 1
+            at = self.skip_commands(at, wanted - current)
+            current = wanted
             key = next_bulk(self.start + at, &size)
             key = next_bulk(key, &size)
             key = next_bulk(key + size + 2, &size)
@@ -152,9 +157,8 @@ cdef class CommandCore(Packer):
         for wanted in sorted(set(positions)):
             if wanted < 0 or wanted >= self.commands:
                 raise IndexError("positions are below the number of commands")
-            while current < wanted:
-                at = self.skip_command(at)
-                current += 1
+            at = self.skip_commands(at, wanted - current)
+            current = wanted
             following = self.skip_command(at)
             memmove(self.start + kept, self.start + at, following - at)
             # What was kept lies in front of what is still to be looked at, so the walk may go on.
@@ -168,18 +172,11 @@ cdef class CommandCore(Packer):
             self.clear()
 
     cdef int keep_range(self, Py_ssize_t first, Py_ssize_t behind) except -1:
-        cdef Py_ssize_t begin = 0
-        cdef Py_ssize_t end
-        cdef Py_ssize_t current
+        cdef Py_ssize_t begin, end
         if first < 0 or behind > self.commands:
             raise IndexError("positions are below the number of commands")
-        for current in range(first):
-            begin = self.skip_command(begin)
-        end = self.length
-        if behind < self.commands:
-            end = begin
-            for current in range(behind - first):
-                end = self.skip_command(end)
+        begin = self.skip_commands(0, first)
+        end = self.skip_commands(begin, behind - first) if behind < self.commands else self.length
         memmove(self.start, self.start + begin, end - begin)
         self.length = end - begin
         self.commands = behind - first

@@ -8,7 +8,6 @@ the reply is there in full it is decoded in one go, straight into `Event` object
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memchr, memcpy, memmove
@@ -17,6 +16,7 @@ from .buffer cimport FLUXA_FAST_VERSION, ByteBuffer
 from .endian cimport store_decimal
 from .events cimport Event, new_event
 from .limits cimport KEEP_BUFFER, MAX_BULK, MAX_ITEMS, MAX_LINE, MAX_REPLY_DEPTH
+from .memory cimport release_memory, resized_memory
 
 from ...errors import ProtocolError
 from .. import refused_bytes, scalars
@@ -67,7 +67,7 @@ cdef class ReplyReader:
     """`..interface.ReplyReader`, compiled."""
 
     def __dealloc__(self):
-        PyMem_RawFree(self.start)
+        release_memory(self.start, self.capacity_)
 
     # ---- receiving ----
 
@@ -120,7 +120,7 @@ cdef class ReplyReader:
         while capacity - self.end < wanted:
             capacity *= 2
         if capacity != self.capacity_:
-            moved = <unsigned char *>PyMem_RawRealloc(self.start, capacity)
+            moved = <unsigned char *>resized_memory(self.start, self.capacity_, capacity)
             if moved is NULL:
                 raise MemoryError
             self.start = moved
@@ -341,7 +341,7 @@ cdef class ReplyReader:
         if self.begin == self.end and not self.views:
             self.begin = self.end = self.scanned = self.searched = 0
             if self.capacity_ > KEEP_BUFFER:
-                PyMem_RawFree(self.start)
+                release_memory(self.start, self.capacity_)
                 self.start = NULL
                 self.capacity_ = 0
         return 0
