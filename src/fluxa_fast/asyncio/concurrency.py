@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,8 +33,10 @@ async def run_concurrently(
     replayed = Acknowledging(pool, member)
     slots = asyncio.Semaphore(limit)
     running: set[asyncio.Task[None]] = set()
+    starting: deque[Sequence[Any]] = deque()  # the batches of tasks that were made and have not begun
 
     async def work(events: Sequence[Any], acknowledging: Acknowledging) -> None:
+        starting.popleft()  # tasks begin in the order in which they were made
         done = False
         try:
             answer = handler(events)
@@ -54,14 +57,9 @@ async def run_concurrently(
         events = await Driver(link).drive(next_batch(member, count))
         if not events:
             return
-        started = False
-        try:
-            await slots.acquire()
-            task = group.create_task(work(events, replayed if replay else acknowledging))
-            started = True
-        finally:
-            if not started:
-                put_back(member, events)
+        starting.append(events)
+        await slots.acquire()
+        task = group.create_task(work(events, replayed if replay else acknowledging))
         running.add(task)
         task.add_done_callback(running.discard)
 
@@ -72,6 +70,8 @@ async def run_concurrently(
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     finally:
+        for events in starting:
+            put_back(member, events)
         member.stopping.clear()
 
 

@@ -39,7 +39,7 @@ class SharedPipeline:
         loop = asyncio.get_running_loop()
         published: asyncio.Future[str] = loop.create_future()
         self._unsent.append(published)
-        if self._sent or self._scheduled:
+        if self._sent:
             if not self._scheduled:
                 self._scheduled = True
                 loop.call_soon(self._write)
