@@ -249,7 +249,14 @@ class Pool(PoolBase[Link]):
             with suppress(Exception):  # it is closed already, perhaps
                 redis_py.raw_transport(connection).abort()
             await self.give_back(connection, reusable=False)
-        return await redis_py.borrow_awaited(self.connections)
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task else 0
+        connection = await redis_py.borrow_awaited(self.connections)
+        if task and task.cancelling() > cancelled_before:
+            # redis-py connects with `asyncio.wait_for`, which until Python 3.11 may forget that the task was cancelled.
+            await self.give_back(connection, reusable=True)
+            raise asyncio.CancelledError
+        return connection
 
     async def give_back(self, connection: Any, *, reusable: bool) -> None:
         """Return a connection to redis-py's pool."""
