@@ -180,7 +180,8 @@ def test_tls(make_engine: MakeEngine, certificates: Certificates) -> None:
         url = f"rediss://localhost:{server.config['tls-port']}"
         check(make_engine(url, ssl_ca_certs=certificates.authority))
         broker = make_engine(url).new_context().get_event_broker()
-        with pytest.raises(ConnectionError, match=r"(?i)certificate"):
+        # redis.asyncio 5.0 does not say why.
+        with pytest.raises(ConnectionError, match=r"(?i)certificate|Error 1 connecting"):
             broker.publish("orders", 1)
 
 
