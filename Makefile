@@ -35,7 +35,7 @@ lint: $(VENV)/.installed-dev ## Check style and spelling
 types: $(VENV)/.installed-dev ## Check types, and the .pyi files against the compiled modules
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --ignore-unused-allowlist --allowlist tests/typing/stubtest-allowlist.txt \
-		$(addprefix fluxa_fast.protocol.compiled.,buffer commands events packing replies unpacking)
+		$(addprefix fluxa_fast.protocol.compiled.,buffer commands events packing plain_replies replies staging unpacking)
 
 check: lint types test ## Everything that CI checks
 

@@ -20,7 +20,16 @@ from ..errors import ImplementationWarning
 from .interface import Implementation
 
 _PACKAGES = {"c": f"{__name__}.compiled", "python": f"{__name__}.pure"}
-_COMPILED_MODULES = ("buffer", "commands", "events", "packing", "replies", "unpacking")
+_COMPILED_MODULES = (
+    "buffer",
+    "commands",
+    "events",
+    "packing",
+    "plain_replies",
+    "replies",
+    "staging",
+    "unpacking",
+)
 
 
 def missing_modules() -> list[str]:

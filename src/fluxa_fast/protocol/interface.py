@@ -16,6 +16,7 @@ from .plain import Default
 
 __all__ = [
     "INCOMPLETE",
+    "NOT_PLAIN",
     "Acknowledge",
     "CommandBuffer",
     "Confirmations",
@@ -27,6 +28,8 @@ __all__ = [
     "EventWriter",
     "Implementation",
     "Incomplete",
+    "NotPlain",
+    "PlainReplies",
     "ReplyReader",
 ]
 
@@ -40,6 +43,17 @@ class Incomplete:
 
 
 INCOMPLETE: Final[Incomplete] = Incomplete()
+
+
+@final
+class NotPlain:
+    """The type of `NOT_PLAIN`: a reply is there, and is for redis-py's own parser."""
+
+    def __repr__(self) -> str:
+        return "NOT_PLAIN"
+
+
+NOT_PLAIN: Final[NotPlain] = NotPlain()
 
 
 class ErrorReply(NamedTuple):
@@ -321,6 +335,33 @@ class ReplyReader(Protocol):
         """Forget everything that was received."""
 
 
+class PlainReplies(Protocol):
+    """What the drop-in reads replies with, as redis-py would give them. Of the compiled implementation only.
+
+    A plain reply is made of IDs, integers and strings. Any other is left in the reader, for `frame`.
+    """
+
+    def frame(self, reader: Any, /) -> bytes | Incomplete:
+        """The bytes of the next reply or push, whatever it is."""
+
+    def unread(self, reader: Any, /) -> bytes:
+        """The bytes of what no reply was made of yet, taken out."""
+
+    def take_scalars(self, reader: Any, into: list[Any], most: int, text: bool, /) -> bool:
+        """Append up to `most` replies that are strings, integers or null. True if one that isn't plain is next."""
+
+    def read_streams(
+        self, reader: Any, text: bool, parts: int, arrays: bool, maps: bool, /
+    ) -> tuple[bool, list[Any]] | Incomplete | NotPlain:
+        """The reply of XREAD or XREADGROUP: whether it was a map, and [[stream, [(id, fields), ...]], ...]."""
+
+    def read_range(self, reader: Any, text: bool, /) -> list[Any] | Incomplete | NotPlain:
+        """The reply of XRANGE: [(id, fields), ...]."""
+
+    def read_claimed(self, reader: Any, text: bool, /) -> list[Any] | Incomplete | NotPlain:
+        """The reply of XAUTOCLAIM: [cursor, [(id, fields), ...], [deleted id, ...]]."""
+
+
 @runtime_checkable
 class Implementation(Protocol):
     """The module-like set of the names that an implementation has. `name` is ``"c"`` or ``"python"``."""
@@ -337,7 +378,13 @@ class Implementation(Protocol):
     def EventWriter(self) -> type[EventWriter]: ...  # noqa: N802
     @property
     def ReplyReader(self) -> type[ReplyReader]: ...  # noqa: N802
+    @property
+    def plain_replies(self) -> PlainReplies | None: ...
 
     def pack(self, value: object, default: Default | None = None) -> bytes: ...
     def unpack(self, data: Any) -> Any: ...
     def mark_acknowledged(self, events: Iterable[Any]) -> None: ...
+    def stage_command(self, out: Any, arguments: tuple[Any, ...], utf8: bool, /) -> bool: ...
+    def stage_entry(
+        self, out: Any, name: Any, options: bytes, option_count: int, id: Any, fields: dict[Any, Any], utf8: bool, /
+    ) -> bool: ...

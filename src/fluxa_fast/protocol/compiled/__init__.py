@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..._version import __version__
-from . import buffer, commands, events, packing, replies, unpacking
+from . import buffer, commands, events, packing, plain_replies, replies, staging, unpacking
 from .commands import CommandBuffer, EventWriter
 from .events import Event, mark_acknowledged
 from .packing import pack
 from .replies import Confirmations, ReplyReader
+from .staging import stage_command, stage_entry
 from .unpacking import unpack
 
 __all__ = [
@@ -19,12 +20,15 @@ __all__ = [
     "mark_acknowledged",
     "name",
     "pack",
+    "plain_replies",
+    "stage_command",
+    "stage_entry",
     "unpack",
 ]
 
 name = "c"
 
-for _module in (buffer, commands, events, packing, replies, unpacking):
+for _module in (buffer, commands, events, packing, plain_replies, replies, staging, unpacking):
     if _module.built_for != __version__:
         raise RuntimeError(
             f"{_module.__name__} was compiled for fluxa_fast {_module.built_for}, but this is {__version__}; "

@@ -21,34 +21,10 @@ from libc.string cimport memcpy
 from .buffer cimport FLUXA_FAST_VERSION, owned, pending_exception
 from .endian cimport store16, store32, store64
 from .limits cimport MAX_BULK, MAX_DEPTH
+from .values cimport fluxa_ascii, fluxa_short_int
 
 from ...errors import SerializationError
 from .. import plain
-
-cdef extern from *:
-    """
-    /* A str of ASCII characters holds the very bytes. */
-    static CYTHON_INLINE const char *fluxa_ascii(PyObject *text, Py_ssize_t *size) {
-        if (!PyUnicode_IS_COMPACT_ASCII(text)) return NULL;
-        *size = PyUnicode_GET_LENGTH(text);
-        return (const char *)PyUnicode_DATA(text);
-    }
-
-    /* The value of an int of one digit; false for a longer one. */
-    static CYTHON_INLINE int fluxa_short_int(PyObject *number, long long *value) {
-    #if PY_VERSION_HEX >= 0x030C0000
-        if (!PyUnstable_Long_IsCompact((PyLongObject *)number)) return 0;
-        *value = PyUnstable_Long_CompactValue((PyLongObject *)number);
-    #else
-        Py_ssize_t digits = Py_SIZE(number);
-        if (digits < -1 || digits > 1) return 0;
-        *value = digits == 0 ? 0 : digits * (long long)((PyLongObject *)number)->ob_digit[0];
-    #endif
-        return 1;
-    }
-    """
-    const char *fluxa_ascii(PyObject *, Py_ssize_t *) noexcept
-    bint fluxa_short_int(PyObject *, long long *) noexcept
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL

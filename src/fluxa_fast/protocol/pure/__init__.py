@@ -10,6 +10,7 @@ from .commands import CommandBuffer, EventWriter
 from .events import Event, mark_acknowledged
 from .msgpack import pack, unpack
 from .replies import Confirmations, ReplyReader
+from .staging import stage_command, stage_entry
 
 __all__ = [
     "CommandBuffer",
@@ -20,7 +21,13 @@ __all__ = [
     "mark_acknowledged",
     "name",
     "pack",
+    "plain_replies",
+    "stage_command",
+    "stage_entry",
     "unpack",
 ]
 
 name = "python"
+
+plain_replies = None
+"""redis-py's own parser is as quick as what could be written in Python here, so the drop-in reads with that."""

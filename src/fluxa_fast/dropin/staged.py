@@ -1,0 +1,149 @@
+"""The commands of a pipeline between being called and being executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from .. import protocol
+from ..protocol.resp import argument_bytes, bulk
+from .clients import captured, encodes_plainly
+
+__all__ = ["Staged"]
+
+_EAGER = frozenset({"XADD", "XACK", "XDEL", "XTRIM"})
+_OPTION_TYPES = frozenset({str, bytes, int, bool, type(None)})
+_KEPT_OPTIONS = 256  # sets of XADD options that are remembered
+
+Command = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Staged:
+    """In the place of the list that is redis-py's `command_stack`.
+
+    Stream commands of plain arguments are written to a buffer at once. The others are kept as redis-py keeps them, and
+    packed by redis-py when the pipeline is executed. Nothing leaves before `clear`, so that it can be sent again.
+
+    Args:
+        pool: the connection pool that the pipeline will take its connection from.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._eager, self._utf8 = encodes_plainly(pool)
+        self._buffer = protocol.default.CommandBuffer()
+        self._later: list[tuple[int, int, Command]] = []  # (position, bytes before it, command)
+        self._options: dict[Any, tuple[bytes, int]] = {}
+
+    def __len__(self) -> int:
+        return self._buffer.commands + len(self._later)
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(self.commands())
+
+    def __getitem__(self, position: int) -> Command:
+        return self.commands()[position]
+
+    def clear(self) -> None:
+        self._buffer.clear()
+        self._later = []
+
+    # ---- staging ----
+
+    def append(self, command: Command) -> None:
+        """Take a command as redis-py made it: (arguments, options)."""
+        arguments, options = command
+        if options or not self.stage(arguments):
+            self._later.append((len(self), len(self._buffer), command))
+
+    def stage(self, arguments: tuple[Any, ...]) -> bool:
+        """Write a command, if it is a stream's and its arguments are plain."""
+        if not self._eager or type(arguments[0]) is not str or arguments[0] not in _EAGER:
+            return False
+        return protocol.default.stage_command(self._buffer, arguments, self._utf8)
+
+    def entry(self, name: Any, fields: Any, id: Any, options: dict[str, Any]) -> bool:
+        """Write an XADD, if what it is made of is plain."""
+        if not self._eager or type(fields) is not dict or not fields:
+            return False
+        if not options:
+            return protocol.default.stage_entry(self._buffer, name, b"", 0, id, fields, self._utf8)
+        if type(id) is not str or id != "*":
+            return False
+        written = self._written_options(options)
+        if written is None:
+            return False
+        return protocol.default.stage_entry(self._buffer, name, *written, id, fields, self._utf8)
+
+    def _written_options(self, options: dict[str, Any]) -> tuple[bytes, int] | None:
+        """The arguments that redis-py makes of these options: (RESP, their number). None if they are not plain."""
+        kinds = tuple(map(type, options.values()))
+        if not _OPTION_TYPES.issuperset(kinds):
+            return None
+        key = (kinds, *options.items())  # the types come first: 1 is not True, and "a" is not compared with b"a"
+        known = self._options.get(key)
+        if known is None:
+            made = captured("xadd", "", {"": ""}, **options).arguments[2:-3]
+            if not all(isinstance(one, (bytes, int)) or one.isascii() for one in made):
+                return None
+            known = b"".join(bulk(argument_bytes(one)) for one in made), len(made)
+            if len(self._options) == _KEPT_OPTIONS:
+                self._options.clear()
+            self._options[key] = known
+        return known
+
+    # ---- executing ----
+
+    def packed(self, connection: Any) -> memoryview | bytes:
+        """All commands, in order, as they are sent. The others are packed by the connection.
+
+        Raises:
+            redis.DataError: if one of the others has an argument that can't be sent.
+        """
+        if not self._later:
+            return self._buffer.view()
+        with self._buffer.view() as view:
+            written = bytes(view)
+        pieces: list[Any] = []
+        at = 0
+        for _, before, (arguments, _) in self._later:
+            pieces.append(written[at:before])
+            pieces += connection.pack_command(*arguments)
+            at = before
+        pieces.append(written[at:])
+        return b"".join(pieces)
+
+    @property
+    def later(self) -> Iterator[tuple[int, Command]]:
+        """(position, command) of those that redis-py packs, and whose replies it parses."""
+        return ((position, command) for position, _, command in self._later)
+
+    def commands(self) -> list[Command]:
+        """All commands, as redis-py would have kept them, except that plain arguments are bytes."""
+        written = self._written()
+        commands: list[Command] = []
+        for position, command in self.later:
+            commands += ((arguments, {}) for arguments in islice(written, position - len(commands)))
+            commands.append(command)
+        commands += ((arguments, {}) for arguments in written)
+        return commands
+
+    def _written(self) -> Iterator[tuple[Any, ...]]:
+        with self._buffer.view() as view:
+            written = bytes(view)
+        at = 0
+
+        def header() -> int:
+            nonlocal at
+            end = written.index(b"\r\n", at)
+            number = int(written[at + 1 : end])
+            at = end + 2
+            return number
+
+        while at < len(written):
+            arguments: list[Any] = []
+            for _ in range(header()):
+                size = header()
+                arguments.append(written[at : at + size])
+                at += size + 2
+            yield (arguments[0].decode(), *arguments[1:])

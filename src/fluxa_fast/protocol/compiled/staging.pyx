@@ -1,0 +1,115 @@
+"""Any command whose arguments are plain, appended to a buffer: what the drop-in pipeline is made of.
+
+Plain is what is a str, bytes, int or float and no subclass of it. Such a value means the same to redis-py whenever it
+is looked at, so it may be written at once. Everything else is left to redis-py.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Next
+from cpython.float cimport PyFloat_CheckExact
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_CheckExact
+
+from .buffer cimport FLUXA_FAST_VERSION
+from .commands cimport CommandCore
+from .endian cimport store_decimal
+from .limits cimport MAX_BULK
+from .values cimport fluxa_ascii, fluxa_short_int
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
+    bint PyLong_CheckExact(object)
+    Py_ssize_t PyDict_GET_SIZE(object)
+
+built_for = FLUXA_FAST_VERSION.decode()
+
+
+# Writes an argument as a bulk string; 0 if it is not plain.
+cdef int write_argument(CommandCore out, PyObject *value, bint utf8) except -1:
+    cdef Py_ssize_t size
+    cdef const char *text
+    cdef long long number
+    cdef unsigned char digits[24]
+    cdef unsigned char *at = digits
+    if PyUnicode_CheckExact(<object>value):
+        text = fluxa_ascii(value, &size)
+        if text is NULL:
+            if not utf8:
+                return 0
+            try:
+                text = PyUnicode_AsUTF8AndSize(<object>value, &size)
+            except UnicodeEncodeError:
+                return 0
+    elif PyBytes_CheckExact(<object>value):
+        text = PyBytes_AS_STRING(<object>value)
+        size = PyBytes_GET_SIZE(<object>value)
+    elif PyLong_CheckExact(<object>value):
+        if not fluxa_short_int(value, &number):
+            return write_shown(out, <object>value)
+        if number < 0:
+            at[0] = 45
+            at += 1
+            number = -number
+        at += store_decimal(at, number)
+        out.write_bulk(digits, at - digits)
+        return 1
+    elif PyFloat_CheckExact(<object>value):
+        return write_shown(out, <object>value)
+    else:
+        return 0
+    if size > MAX_BULK:
+        return 0
+    out.write_bulk(text, size)
+    return 1
+
+
+cdef int write_shown(CommandCore out, object number) except -1:
+    cdef bytes text
+    try:
+        text = repr(number).encode("ascii")
+    except ValueError:  # an int of thousands of digits
+        return 0
+    out.write_bulk(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+    return 1
+
+
+def stage_command(CommandCore out not None, tuple arguments not None, bint utf8):
+    """Append a command of plain arguments. False, and nothing is appended, if one of them is not plain."""
+    cdef Py_ssize_t before = out.length
+    out.check_idle()
+    out.write_header(42, len(arguments))
+    for value in arguments:
+        if not write_argument(out, <PyObject *>value, utf8):
+            out.length = before
+            return False
+    out.commands += 1
+    return True
+
+
+def stage_entry(
+    CommandCore out not None, name, bytes options not None, Py_ssize_t option_count, id, dict fields not None,
+    bint utf8,
+):
+    """Append an XADD. `options` is RESP, of `option_count` arguments between the name and the ID.
+
+    False, and nothing is appended, if the name, the ID or a field is not plain.
+    """
+    cdef Py_ssize_t before = out.length
+    cdef Py_ssize_t position = 0
+    cdef PyObject *field
+    cdef PyObject *value
+    out.check_idle()
+    out.write_header(42, 3 + option_count + 2 * PyDict_GET_SIZE(fields))
+    out.write("$4\r\nXADD\r\n", 10)
+    if write_argument(out, <PyObject *>name, utf8):
+        out.write(PyBytes_AS_STRING(options), PyBytes_GET_SIZE(options))
+        if write_argument(out, <PyObject *>id, utf8):
+            # Nothing in here runs code that could change the dict.
+            while PyDict_Next(fields, &position, &field, &value):
+                if not write_argument(out, field, utf8) or not write_argument(out, value, utf8):
+                    break
+            else:
+                out.commands += 1
+                return True
+    out.length = before
+    return False
