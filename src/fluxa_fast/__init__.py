@@ -26,6 +26,8 @@ from .registry import Registry
 if TYPE_CHECKING:
     from .broker import EventBroker
     from .consumer import EventConsumer
+    from .dropin.pipeline import pipeline
+    from .dropin.reads import xautoclaim, xrange, xread, xreadgroup
     from .engine import Context, Engine
     from .flows.account import FlushResult
     from .flows.recovery import Recovery
@@ -58,7 +60,12 @@ __all__ = [
     "__version__",
     "implementation",
     "pack",
+    "pipeline",
     "unpack",
+    "xautoclaim",
+    "xrange",
+    "xread",
+    "xreadgroup",
 ]
 
 implementation: str = protocol.default.name
@@ -81,6 +88,11 @@ _LATER = {
     "RedisStreamConsumerStatistics": "statistics",
     "RedisStreamGroupStatistics": "statistics",
     "RedisStreamStatistics": "statistics",
+    "pipeline": "dropin.pipeline",
+    "xautoclaim": "dropin.reads",
+    "xrange": "dropin.reads",
+    "xread": "dropin.reads",
+    "xreadgroup": "dropin.reads",
 }
 
 

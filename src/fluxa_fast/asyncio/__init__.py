@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ..dropin.pipeline import pipeline
+from ..dropin.reads import xautoclaim, xrange, xread, xreadgroup
 from ..errors import (
     FlushError,
     FluxaError,
@@ -48,4 +50,9 @@ __all__ = [
     "SerializationError",
     "UnconfirmedEvents",
     "UnregisteredStreamError",
+    "pipeline",
+    "xautoclaim",
+    "xrange",
+    "xread",
+    "xreadgroup",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.cluster
+from redis._parsers import Encoder
 from redis.commands.core import StreamCommands
 
 __all__ = ["CapturedCommand", "captured", "check_client", "encodes_plainly", "text_of"]
@@ -39,7 +40,7 @@ def encodes_plainly(pool: Any) -> tuple[bool, bool]:
     (False, False) if a class of the user's does it.
     """
     options = pool.connection_kwargs
-    if options.get("encoder_class") not in (None, redis.client.Encoder) or options.get("command_packer") is not None:
+    if options.get("encoder_class") not in (None, Encoder) or options.get("command_packer") is not None:
         return False, False
     encoding = pool.get_encoder().encoding
     try:
@@ -52,7 +53,7 @@ def encodes_plainly(pool: Any) -> tuple[bool, bool]:
 
 def text_of(encoder: Any) -> bool | None:
     """Whether strings in replies are text (True), bytes (False), or text that only redis-py can decode (None)."""
-    if type(encoder) is not redis.client.Encoder:
+    if type(encoder) is not Encoder:
         return None
     if not encoder.decode_responses:
         return False
@@ -76,7 +77,7 @@ class _Capture(StreamCommands):
         raise CapturedCommand(arguments, options)
 
 
-_capture = _Capture()
+_capture: Any = cast(Any, _Capture)()
 
 
 def captured(method: str, *arguments: Any, **options: Any) -> CapturedCommand:

@@ -10,7 +10,6 @@ import redis.asyncio
 from redis.exceptions import ResponseError
 
 from .. import protocol
-from ..protocol.interface import INCOMPLETE, Incomplete
 from ..transport.parsing import hand_back, is_known_parser, read, read_awaited
 from .clients import check_client, text_of
 from .replies import PipelineReplies
@@ -30,12 +29,13 @@ class _StagedCommands:
         response_callbacks: Any
         watching: bool
         explicit_transaction: bool
+        _staged: Staged
     else:
 
         def xadd(self, name, fields, id="*", *arguments, **options):
             if (self.watching and not self.explicit_transaction) or arguments:
                 return super().xadd(name, fields, id, *arguments, **options)
-            if self.command_stack.entry(name, fields, id, options):
+            if self._staged.entry(name, fields, id, options):
                 return self
             return super().xadd(name, fields, id, **options)
 
@@ -50,7 +50,7 @@ class _StagedCommands:
             return super().xdel(name, *ids)
 
         def _takes(self, arguments):
-            return (not self.watching or self.explicit_transaction) and self.command_stack.stage(arguments)
+            return (not self.watching or self.explicit_transaction) and self._staged.stage(arguments)
 
         for _method in (xadd, xack, xdel):  # inspect.signature() shows the one of the redis-py that is installed
             _method.__wrapped__ = getattr(redis.client.Pipeline, _method.__name__)
@@ -104,7 +104,7 @@ class Pipeline(_StagedCommands, redis.client.Pipeline):  # type: ignore[misc]  #
         replies = self._replies_for(connection, staged)
         found = self._parsed(connection, staged) if replies is None else self._read(connection, replies)
         if raise_on_error and any(isinstance(reply, ResponseError) for reply in found):
-            self.raise_first_error(staged.commands(), found)
+            self.raise_first_error(staged.commands(), found)  # type: ignore[no-untyped-call]
         return found
 
     def _read(self, connection: Any, replies: PipelineReplies) -> list[Any]:
@@ -122,7 +122,7 @@ class Pipeline(_StagedCommands, redis.client.Pipeline):  # type: ignore[misc]  #
 
     def _one(self, connection: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         try:
-            return self.parse_response(connection, arguments[0], **options)
+            return self.parse_response(connection, arguments[0], **options)  # type: ignore[no-untyped-call]
         except ResponseError as error:
             return error
 
@@ -139,11 +139,9 @@ class AsyncPipeline(_StagedCommands, redis.asyncio.client.Pipeline):  # type: ig
             written = bytes(packed)  # the transport may keep it for longer than we can wait
         await connection.send_packed_command(written)
         replies = self._replies_for(connection, staged)
-        found = (
-            await self._parsed(connection, staged) if replies is None else await self._read(connection, replies)
-        )
+        found = await self._parsed(connection, staged) if replies is None else await self._read(connection, replies)
         if raise_on_error and any(isinstance(reply, ResponseError) for reply in found):
-            self.raise_first_error(staged.commands(), found)
+            self.raise_first_error(cast(Any, staged.commands()), found)
         return found
 
     async def _read(self, connection: Any, replies: PipelineReplies) -> list[Any]:

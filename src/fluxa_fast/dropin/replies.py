@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from .. import protocol
@@ -38,7 +37,7 @@ class PipelineReplies:
     def complete(self) -> bool:
         return len(self.replies) == self._expected
 
-    def take(self) -> tuple[bytes, Command] | None | Incomplete:
+    def take(self) -> tuple[bytes, Command] | Incomplete | None:
         """Take the replies that were received.
 
         Returns:

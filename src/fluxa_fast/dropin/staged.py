@@ -34,6 +34,9 @@ class Staged:
         self._buffer = protocol.default.CommandBuffer()
         self._later: list[tuple[int, int, Command]] = []  # (position, bytes before it, command)
         self._options: dict[Any, tuple[bytes, int]] = {}
+        self._last_kinds: list[type] = []
+        self._last_options: dict[str, Any] = {}
+        self._last_written = (b"", 0)
 
     def __len__(self) -> int:
         return self._buffer.commands + len(self._later)
@@ -77,20 +80,26 @@ class Staged:
 
     def _written_options(self, options: dict[str, Any]) -> tuple[bytes, int] | None:
         """The arguments that redis-py makes of these options: (RESP, their number). None if they are not plain."""
-        kinds = tuple(map(type, options.values()))
-        if not _OPTION_TYPES.issuperset(kinds):
-            return None
-        key = (kinds, *options.items())  # the types come first: 1 is not True, and "a" is not compared with b"a"
-        known = self._options.get(key)
-        if known is None:
-            made = captured("xadd", "", {"": ""}, **options).arguments[2:-3]
-            if not all(isinstance(one, (bytes, int)) or one.isascii() for one in made):
+        # Types are compared before values: 1 is not True here, and "a" is never compared with b"a".
+        kinds = [*map(type, options.values())]
+        if kinds != self._last_kinds or options != self._last_options:
+            if not _OPTION_TYPES.issuperset(kinds):
                 return None
-            known = b"".join(bulk(argument_bytes(one)) for one in made), len(made)
+            key = (*kinds, *options.items())
+            known = self._options.get(key) or self._made(options)
+            if known is None:
+                return None
             if len(self._options) == _KEPT_OPTIONS:
                 self._options.clear()
-            self._options[key] = known
-        return known
+            self._options[key] = self._last_written = known
+            self._last_kinds, self._last_options = kinds, options
+        return self._last_written
+
+    def _made(self, options: dict[str, Any]) -> tuple[bytes, int] | None:
+        made = captured("xadd", "", {"": ""}, **options).arguments[2:-3]
+        if not all(isinstance(one, (bytes, int)) or one.isascii() for one in made):
+            return None
+        return b"".join(bulk(argument_bytes(one)) for one in made), len(made)
 
     # ---- executing ----
 

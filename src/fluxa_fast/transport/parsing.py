@@ -7,7 +7,6 @@ the parser that the connection has.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -30,9 +29,9 @@ def is_known_parser(connection: Any) -> bool:
     """True if received bytes can be handed to the parser of this connection, and nothing waits in it."""
     parser = connection._parser
     reader = getattr(parser, "_reader", None)
-    if reader is not None:  # hiredis
-        return hasattr(reader, "feed") and not (hasattr(reader, "has_data") and reader.has_data())
-    buffer = getattr(parser, "_buffer", None)
+    if reader is not None:  # hiredis; redis-py before 6 keeps a reply that it met while it looked for one
+        return hasattr(reader, "feed") and not reader.has_data() and getattr(parser, "_next_response", False) is False
+    buffer: Any = getattr(parser, "_buffer", None)
     if isinstance(buffer, bytes):  # asyncio, in Python
         return not buffer
     return hasattr(buffer, "unread_bytes") and not buffer.unread_bytes()
@@ -97,7 +96,7 @@ class _Blocking(_Receiving):
             with self._reader.get_buffer(_RECEIVE) as room:
                 try:
                     received = sock.recv_into(room)
-                except socket.timeout:
+                except TimeoutError:
                     raise RedisTimeoutError("Timeout reading from socket") from None
                 except OSError as error:
                     raise RedisConnectionError(f"Error while reading from socket: {error.args}") from error
