@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from .flows.recovery import Recovery
     from .flusher import EventFlusher
     from .protocol.interface import Event
+    from .protocol.naming import wire_names
     from .statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
+    from .typed_stream import TypedStream
 
 __all__ = [
     "Context",
@@ -55,6 +57,7 @@ __all__ = [
     "Registry",
     "RegistryError",
     "SerializationError",
+    "TypedStream",
     "UnconfirmedEvents",
     "UnregisteredStreamError",
     "__version__",
@@ -62,6 +65,7 @@ __all__ = [
     "pack",
     "pipeline",
     "unpack",
+    "wire_names",
     "xautoclaim",
     "xrange",
     "xread",
@@ -88,6 +92,8 @@ _LATER = {
     "RedisStreamConsumerStatistics": "statistics",
     "RedisStreamGroupStatistics": "statistics",
     "RedisStreamStatistics": "statistics",
+    "TypedStream": "typed_stream",
+    "wire_names": "protocol.naming",
     "pipeline": "dropin.pipeline",
     "xautoclaim": "dropin.reads",
     "xrange": "dropin.reads",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, is_typeddict, overload
 
 from .collected import AnyPool
 from .consumer import EventConsumer
@@ -17,8 +17,11 @@ from .flows.statistics import statistics
 from .flows.steps import any_reply
 from .flusher import EventFlusher
 from .protocol.commands import EntryHead, entry_head
+from .protocol.generic import BodyT
+from .protocol.typed import Reader, checker, reader
 from .statistics import RedisStreamStatistics
 from .transport.sync import Pool
+from .typed_stream import TypedStream
 
 __all__ = ["BrokerBase", "Delivery", "EventBroker"]
 
@@ -36,6 +39,8 @@ class BrokerBase(Generic[P]):
     def __init__(self, pools: Mapping[str, P], streams: Mapping[str, str]) -> None:
         self._pools = pools
         self._streams = streams
+        self._readers: dict[str, Reader] = {}
+        self._types: dict[str, Any] = {}
         self._heads = {stream: (entry_head(stream), pools[pool]) for stream, pool in streams.items()}
 
     def _head_and_pool(self, stream: str) -> tuple[EntryHead, P]:
@@ -50,7 +55,21 @@ class BrokerBase(Generic[P]):
             raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
         _, pool = self._head_and_pool(stream)
         at_most_once = delivery == "at-most-once"
-        return pool, Membership(pool.implementation, stream, name, recovery or Recovery(), at_most_once)
+        member = Membership(pool.implementation, stream, name, recovery or Recovery(), at_most_once)
+        member.reader = self._readers.get(stream)
+        return pool, member
+
+    def _register_body(self, stream: str, body: Any) -> None:
+        head, pool = self._head_and_pool(stream)
+        if self._types.setdefault(stream, body) != body:
+            raise ValueError(f"the bodies of {stream!r} are registered as {self._types[stream]!r} already")
+        try:
+            self._readers[stream] = reader(body)
+        except TypeError as error:
+            del self._types[stream]
+            raise TypeError(f"{stream!r} can't have such bodies: {error}") from None
+        plain_class = isinstance(body, type) and not is_typeddict(body) and get_origin(body) is None
+        self._heads[stream] = head.taking(checker(body), body if plain_class else None), pool
 
     def _by_pool(self, streams: Sequence[str]) -> dict[str, list[str]]:
         """The registered ones of the streams, each once; without any, all that are registered."""
@@ -76,6 +95,34 @@ class EventBroker(BrokerBase[Pool]):
 
     A flusher or consumer that it hands out belongs to one thread at a time.
     """
+
+    # ---- types ----
+
+    @overload
+    def register_body(self, stream: str, body: type[BodyT]) -> TypedStream[BodyT]: ...
+    @overload
+    def register_body(self, stream: str, body: Any) -> TypedStream[Any]: ...
+    def register_body(self, stream: str, body: Any) -> TypedStream[Any]:
+        """Say of what type the bodies of a stream are, for this broker.
+
+        From then on `publish`, and the flushers made from now on, refuse a body of another type, and ``event.body`` of
+        the consumers made from now on is of that type. A class is asked for by isinstance: it looks after its own
+        fields. Other forms (TypedDict, unions, ``list[T]``) are checked through and through.
+
+        Args:
+            stream: a registered stream.
+            body: a dataclass, a NamedTuple or TypedDict, a class of msgspec, attrs or pydantic, an enum, a union...
+
+        Returns:
+            The stream with the types in its calls: a handler is given ``Sequence[Event[Order]]``.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            TypeError: if the type is none that is understood.
+            ValueError: if the stream has another type already.
+        """
+        self._register_body(stream, body)
+        return TypedStream(self, stream)
 
     # ---- publishing ----
 
@@ -117,7 +164,7 @@ class EventBroker(BrokerBase[Pool]):
 
     def consumer_single(
         self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer:
+    ) -> EventConsumer[Any]:
         """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
 
         Args:
@@ -134,7 +181,7 @@ class EventBroker(BrokerBase[Pool]):
 
     def consumer_many(
         self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer:
+    ) -> EventConsumer[Any]:
         """One of any number of consumers that share the events of a stream, under a name of its own.
 
         Args:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .durations import Duration, checked_count, seconds
 from .flows.acknowledge import acknowledge
@@ -14,12 +14,13 @@ from .flows.claim import auto_claim, cleanup
 from .flows.consume import consume, pump
 from .flows.membership import Membership
 from .flows.steps import Deliver, Flow
+from .protocol.generic import BodyT
 from .protocol.interface import Event
 from .transport.sync import Pool, drive, perform
 
 __all__ = ["ConsumerBase", "EventConsumer", "Handler", "LeftEarly"]
 
-Handler = Callable[[Sequence[Event]], object]
+Handler = Callable[[Sequence[Event[BodyT]]], object]
 """Is given the events of one batch, never an empty one. An exception means: not handled."""
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class ConsumerBase:
         self._member.stopping.set()
 
 
-class EventConsumer(ConsumerBase):
+class EventConsumer(ConsumerBase, Generic[BodyT]):
     """One consumer of the group ``consumer_group`` of a stream. Made by the broker.
 
     An event is acknowledged and deleted only after it was handled. Whatever happens before that, it stays pending and
@@ -70,11 +71,11 @@ class EventConsumer(ConsumerBase):
         self._link = pool.new_link()
         self._member = member
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
-        member.acknowledge = partial(_acknowledge, pool, member)
+        member.acknowledged_by(partial(_acknowledge, pool, member))
 
     # ---- reading ----
 
-    def consume(self, count: int, block: Duration | None, handler: Handler) -> int:
+    def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
         """Read, hand over, acknowledge and delete (``XREADGROUP``, ``XACK``, ``XDEL``).
 
         Entries that are pending for this consumer come first, without blocking. Once none is left, new ones are
@@ -96,7 +97,7 @@ class EventConsumer(ConsumerBase):
         waiting = None if block is None else seconds("block", block, infinite=True)
         return self._run(consume(self._member, checked_count(count), waiting), handler)
 
-    def run(self, handler: Handler, count: int = 1000) -> None:
+    def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
 
         Ctrl-C ends it like any exception: what was handled is acknowledged, the rest stays pending.
@@ -111,7 +112,7 @@ class EventConsumer(ConsumerBase):
         """
         self._run(pump(self._member, checked_count(count), math.inf), handler)
 
-    def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event]]:
+    def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
         """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
 
         A batch in which the loop was left (``break``, an exception) stays pending.
@@ -127,7 +128,7 @@ class EventConsumer(ConsumerBase):
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
         return self._iterate(pump(self._member, checked_count(count), idle))
 
-    def _iterate(self, flow: Flow[None]) -> Iterator[Sequence[Event]]:
+    def _iterate(self, flow: Flow[None]) -> Iterator[Sequence[Event[BodyT]]]:
         try:
             step = next(flow)
             while True:
@@ -154,7 +155,7 @@ class EventConsumer(ConsumerBase):
         except LeftEarly:
             return
 
-    def auto_claim(self, count: int, min_idle: Duration, handler: Handler) -> int:
+    def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
 
         Args:
@@ -187,7 +188,7 @@ class EventConsumer(ConsumerBase):
         finally:
             self._link.release()
 
-    def __enter__(self) -> EventConsumer:
+    def __enter__(self) -> EventConsumer[BodyT]:
         return self
 
     def __exit__(
@@ -198,7 +199,7 @@ class EventConsumer(ConsumerBase):
 
     # ---- driving ----
 
-    def _run(self, flow: Flow[T], handler: Handler | None = None) -> T:
+    def _run(self, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
         return drive(flow, self._link, handler)
 
 

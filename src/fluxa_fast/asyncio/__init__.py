@@ -21,12 +21,14 @@ from ..errors import (
 from ..flows.account import FlushResult
 from ..flows.recovery import Recovery
 from ..protocol.interface import Event
+from ..protocol.naming import wire_names
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 from .broker import EventBroker
 from .consumer import EventConsumer
 from .engine import Context, Engine
 from .flusher import EventFlusher
 from .registry import Registry
+from .typed_stream import TypedStream
 
 __all__ = [
     "Context",
@@ -48,9 +50,11 @@ __all__ = [
     "Registry",
     "RegistryError",
     "SerializationError",
+    "TypedStream",
     "UnconfirmedEvents",
     "UnregisteredStreamError",
     "pipeline",
+    "wire_names",
     "xautoclaim",
     "xrange",
     "xread",

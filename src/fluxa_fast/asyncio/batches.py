@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from ..consumer import LeftEarly
 from ..flows.steps import Deliver, Flow
+from ..protocol.generic import BodyT
 from ..protocol.interface import Event
 from ..transport.aio import Driver, Link
 from .turn import Turn
@@ -13,7 +14,7 @@ from .turn import Turn
 __all__ = ["Batches"]
 
 
-class Batches(AsyncIterator[Sequence[Event]]):
+class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
     """Batch after batch. A loop that is left before the end is settled by the consumer's next call, or by `aclose`.
 
     (No asynchronous generator: one that is left is closed by a task of the event loop, at some time.)
@@ -33,14 +34,14 @@ class Batches(AsyncIterator[Sequence[Event]]):
     def __aiter__(self) -> Batches:
         return self
 
-    async def __anext__(self) -> Sequence[Event]:
+    async def __anext__(self) -> Sequence[Event[BodyT]]:
         if self._over:
             raise StopAsyncIteration
         with self._turn:
             await self._settle_before()
             return await self._next()
 
-    async def _next(self) -> Sequence[Event]:
+    async def _next(self) -> Sequence[Event[BodyT]]:
         try:
             step = self._flow.send(None)
             while type(step) is not Deliver:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, overload
 
 from ..broker import SINGLE, BrokerBase, Delivery, new_name
 from ..flows.recovery import Recovery
 from ..flows.statistics import statistics
+from ..protocol.generic import BodyT
 from ..statistics import RedisStreamStatistics
 from ..transport.aio import Pool
 from .consumer import EventConsumer
 from .flusher import EventFlusher
+from .typed_stream import TypedStream
 
 __all__ = ["EventBroker"]
 
@@ -20,6 +23,20 @@ class EventBroker(BrokerBase[Pool]):
 
     A flusher may be shared as well; a consumer belongs to one task at a time.
     """
+
+    # ---- types ----
+
+    @overload
+    def register_body(self, stream: str, body: type[BodyT]) -> TypedStream[BodyT]: ...
+    @overload
+    def register_body(self, stream: str, body: Any) -> TypedStream[Any]: ...
+    def register_body(self, stream: str, body: Any) -> TypedStream[Any]:
+        """Say of what type the bodies of a stream are, for this broker. Nothing to await.
+
+        Arguments and errors are those of `fluxa_fast.EventBroker.register_body`.
+        """
+        self._register_body(stream, body)
+        return TypedStream(self, stream)
 
     # ---- publishing ----
 
@@ -59,7 +76,7 @@ class EventBroker(BrokerBase[Pool]):
 
     def consumer_single(
         self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer:
+    ) -> EventConsumer[Any]:
         """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
 
         Arguments and errors are those of `fluxa_fast.EventBroker.consumer_single`.
@@ -68,7 +85,7 @@ class EventBroker(BrokerBase[Pool]):
 
     def consumer_many(
         self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer:
+    ) -> EventConsumer[Any]:
         """One of any number of consumers that share the events of a stream, under a name of its own.
 
         Arguments and errors are those of `fluxa_fast.EventBroker.consumer_many`.

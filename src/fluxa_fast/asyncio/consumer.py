@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -17,6 +17,7 @@ from ..flows.claim import auto_claim, cleanup
 from ..flows.consume import consume, pump
 from ..flows.membership import Membership
 from ..flows.steps import Flow
+from ..protocol.generic import BodyT
 from ..protocol.interface import Event
 from ..transport.aio import GRACE, Driver, Pool
 from .acknowledging import Acknowledging
@@ -26,7 +27,7 @@ from .turn import Turn
 
 __all__ = ["EventConsumer", "Handler"]
 
-Handler = Callable[[Sequence[Event]], Awaitable[object] | object]
+Handler = Callable[[Sequence[Event[BodyT]]], Awaitable[object] | object]
 """Is given the events of one batch, never an empty one, and awaited if it can be. An exception means: not handled."""
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ T = TypeVar("T")
 _PAGE = {"c": 4000, "python": 1000}  # events that are parsed, or acknowledged, in about half a millisecond
 
 
-class EventConsumer(ConsumerBase):
+class EventConsumer(ConsumerBase, Generic[BodyT]):
     """One consumer of the group ``consumer_group`` of a stream. Made by the broker.
 
     An event is acknowledged and deleted only after it was handled. Whatever happens before that, also that the task is
@@ -53,11 +54,11 @@ class EventConsumer(ConsumerBase):
         self._turn = Turn()
         member.page = _PAGE[pool.implementation.name]
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
-        member.acknowledge = Acknowledging(pool, member).one
+        member.acknowledged_by(Acknowledging(pool, member).one)
 
     # ---- reading ----
 
-    async def consume(self, count: int, block: Duration | None, handler: Handler) -> int:
+    async def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
         """Read, hand over, acknowledge and delete (``XREADGROUP``, ``XACK``, ``XDEL``).
 
         Entries that are pending for this consumer come first, without blocking. Once none is left, new ones are
@@ -80,7 +81,7 @@ class EventConsumer(ConsumerBase):
         waiting = None if block is None else seconds("block", block, infinite=True)
         return await self._drive(consume(self._member, checked_count(count), waiting), handler)
 
-    async def run(self, handler: Handler, count: int = 1000, *, concurrency: int = 1) -> None:
+    async def run(self, handler: Handler[BodyT], count: int = 1000, *, concurrency: int = 1) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
 
         Cancelling the task ends it: what was handled is acknowledged (for which it takes a second at most), the rest
@@ -109,7 +110,7 @@ class EventConsumer(ConsumerBase):
                 await self._settle()
                 await run_concurrently(self._pool, self._link, self._member, handler, count, concurrency)
 
-    def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Batches:
+    def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Batches[BodyT]:
         """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
 
         A batch in which the loop was left (``break``, an exception) stays pending. The ones before it are acknowledged
@@ -129,7 +130,7 @@ class EventConsumer(ConsumerBase):
         self._batches = Batches(flow, self._link, self._turn, self._batches)
         return self._batches
 
-    async def auto_claim(self, count: int, min_idle: Duration, handler: Handler) -> int:
+    async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
 
         Args:
@@ -165,7 +166,7 @@ class EventConsumer(ConsumerBase):
             finally:
                 await self._link.release()
 
-    async def __aenter__(self) -> EventConsumer:
+    async def __aenter__(self) -> EventConsumer[BodyT]:
         return self
 
     async def __aexit__(
@@ -181,11 +182,11 @@ class EventConsumer(ConsumerBase):
 
     # ---- driving ----
 
-    async def _drive(self, flow: Flow[T], handler: Handler | None = None) -> T:
+    async def _drive(self, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
         with self._turn:
             return await self._drive_in_turn(flow, handler)
 
-    async def _drive_in_turn(self, flow: Flow[T], handler: Handler | None = None) -> T:
+    async def _drive_in_turn(self, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
         await self._settle()
         return await Driver(self._link, handler).drive(flow)
 

@@ -6,13 +6,17 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..protocol.entries import TypedOrigin
 from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
 from .kept import Kept
 from .recovery import Recovery, checked, recovered
 from .scripting import Scripting
 from .steps import Flow, ask
+
+if TYPE_CHECKING:
+    from ..protocol.typed import Reader
 
 __all__ = ["GROUP", "Membership"]
 
@@ -36,6 +40,7 @@ class Membership:
         deleted: pending entries so far that were no longer in the stream.
         stopping: set by `stop()`.
         at_most_once: read without leaving entries pending.
+        reader: makes the bodies of events, if the stream has a type of them.
         page: events that are read or acknowledged by one command at most, so that no step takes long.
         in_hand: at most once only: events that were read, and that a handler has yet to be given.
         scripting: what is known of the server and scripts.
@@ -50,6 +55,7 @@ class Membership:
     at_most_once: bool = False
     page: int = 1_000_000_000
     acknowledge: Callable[[Any], Any] | None = None
+    reader: Reader | None = None
     group_made: bool = False
     replaying: bool = True
     deleted: int = 0
@@ -58,6 +64,10 @@ class Membership:
     scripting: Scripting = field(default_factory=Scripting)
     alone_until: float = -math.inf
     kept: Kept = field(default_factory=Kept)
+
+    def acknowledged_by(self, acknowledge: Callable[[Any], Any]) -> None:
+        """Say what `Event.ack` calls."""
+        self.acknowledge = acknowledge if self.reader is None else TypedOrigin(acknowledge, self.reader)
 
     def take_in_hand(self) -> list[Any]:
         """What is in hand; it is not any more then."""

@@ -22,6 +22,7 @@ __all__ = ["PoolFlush", "id_of", "write_event"]
 def write_event(commands: CommandBuffer, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> None:
     """The first half: the XADD."""
     try:
+        head.check_body(body)
         commands.entry(head, body, tags)
     except SerializationError as error:
         error.stream = head.stream

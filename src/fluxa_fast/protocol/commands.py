@@ -6,7 +6,7 @@ A command is a tuple of arguments for `CommandBuffer.command`; XADD, the hot one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from ..errors import SerializationError
@@ -25,15 +25,39 @@ class EntryHead:
         prefix: the RESP of the command's name, key, options and ID.
         arguments: how many arguments `prefix` holds.
         before_body: what stands before the body's length in an entry without tags.
+        check: raises for a body that the stream does not take; None: it takes any.
+        exact: a class whose instances need no check.
     """
 
-    __slots__ = ("arguments", "before_body", "prefix", "stream")
+    __slots__ = ("arguments", "before_body", "check", "exact", "prefix", "stream")
 
     def __init__(self, stream: str, prefix: bytes, arguments: int) -> None:
         self.stream = stream
         self.prefix = prefix
         self.arguments = arguments
         self.before_body = b"*%d\r\n%b$1\r\ns\r\n$" % (arguments + 2, prefix)
+        self.check: Callable[[Any], None] | None = None
+        self.exact: type | None = None
+
+    def taking(self, check: Callable[[Any], None], exact: type | None) -> EntryHead:
+        """The same head, for bodies that pass the check."""
+        head = EntryHead(self.stream, self.prefix, self.arguments)
+        head.check = check
+        head.exact = exact
+        return head
+
+    def check_body(self, body: object) -> None:
+        """Refuse a body that the stream does not take.
+
+        Raises:
+            SerializationError: says what is wrong, and where in the body.
+        """
+        if self.check is not None and type(body) is not self.exact:
+            try:
+                self.check(body)
+            except SerializationError as error:
+                error._located("body")
+                raise
 
 
 def entry_head(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ from ..errors import FluxaError, SerializationError
 from .plain import EPOCH
 
 if TYPE_CHECKING:
-    from .interface import Event
+    from .interface import Acknowledge, Event
+    from .typed import Reader
 
 
 def timestamp(milliseconds: int) -> datetime:
@@ -24,14 +26,54 @@ def timestamp(milliseconds: int) -> datetime:
         raise ValueError(f"the ID's {milliseconds} milliseconds are beyond the year 9999") from None
 
 
-def unserialize(event: Event, value: object, wanted: Any) -> Any:
-    """`value`, the event's body, as the wanted type; plain if none is wanted."""
-    if wanted is None:
-        return value
-    from . import typed  # not needed by everybody, and large
+class TypedOrigin:
+    """In the place of what acknowledges an event: its body is to be read as a certain type as well.
 
+    Attributes:
+        acknowledge: is called with an event that is to be acknowledged.
+        reader: makes the body.
+    """
+
+    __slots__ = ("acknowledge", "reader")
+
+    def __init__(self, acknowledge: Acknowledge, reader: Reader) -> None:
+        self.acknowledge = acknowledge
+        self.reader = reader
+
+    def __call__(self, event: Any) -> Any:
+        return self.acknowledge(event)
+
+
+readers: dict[Any, Reader] = {}
+_KEPT_READERS = 1024  # and no more: types that a program makes on the fly would pile up
+
+
+def reader_of(wanted: Any) -> Reader:
+    """How a body becomes a `wanted`.
+
+    Raises:
+        TypeError: if that is not a type that is understood.
+    """
     try:
-        return typed.convert(value, wanted)
+        return readers[wanted]
+    except (KeyError, TypeError):  # a TypeError: it can't be the key of a dict
+        from . import typed  # not needed by everybody, and large
+
+        made = typed.reader(wanted)
+    if len(readers) < _KEPT_READERS:
+        with suppress(TypeError):
+            readers[wanted] = made
+    return made
+
+
+def read_value(event: Event, value: object, reader: Reader) -> Any:
+    """The event's body as the reader's type, where its library could not make it of the bytes, or refused to.
+
+    Raises:
+        SerializationError: with the path, the expected type, the stream and the event's ID.
+    """
+    try:
+        return reader.from_value(value)
     except SerializationError as error:
         error._located("body")
         error.stream = f"{event.stream}: event {event.id}"

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol, final, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, final, overload, runtime_checkable
 
 from .commands import EntryHead, StreamCommands
+from .generic import BodyT_co
 from .plain import Default
 
 __all__ = [
@@ -32,6 +33,9 @@ __all__ = [
     "PlainReplies",
     "ReplyReader",
 ]
+
+
+T = TypeVar("T")
 
 
 @final
@@ -71,7 +75,7 @@ class ErrorReply(NamedTuple):
         return self.message.partition(" ")[0]
 
 
-class Event(Protocol):
+class Event(Protocol[BodyT_co]):
     """One entry of a stream. Body and tags are decoded when they are first used.
 
     An event owns its bytes: keeping one does not keep the batch that it came with. Not to be shared between threads
@@ -95,11 +99,13 @@ class Event(Protocol):
         """
 
     @property
-    def body(self) -> Any:
-        """The body as plain Python values (dict, list, str, int, datetime...), or None; decoded once and kept.
+    def body(self) -> BodyT_co:
+        """The body, or None; decoded once and kept.
+
+        Plain Python values (dict, list, str, int, datetime...), or of the type that `register_body` named.
 
         Raises:
-            SerializationError: if the body is not msgpack; `raw_body` has the bytes.
+            SerializationError: if the body is not msgpack, or not of that type; `raw_body` has the bytes.
         """
 
     @property
@@ -125,11 +131,21 @@ class Event(Protocol):
     def tag(self, name: str, default: str = "") -> str:
         """The value of a tag, or `default` if the event has none of that name."""
 
+    @overload
+    def unserialize(self, type: None = None) -> BodyT_co: ...
+    @overload
+    def unserialize(self, type: type[T]) -> T: ...
+    @overload
+    def unserialize(self, type: Any) -> Any: ...
     def unserialize(self, type: Any = None) -> Any:
         """The body, decoded anew: a value that nobody else holds, unlike `body`.
 
+        Args:
+            type: what to make of it; None: what `body` is.
+
         Raises:
-            SerializationError: if the body is not msgpack.
+            SerializationError: if the body is not msgpack, or not of that type.
+            TypeError: if the type is none that is understood.
         """
 
     def ack(self) -> Any:

@@ -19,6 +19,7 @@ from msgpack import ExtType, Timestamp
 
 from ..errors import SerializationError
 from .limits import COMPLEX_EXT, MAX_BULK, MAX_DEPTH, TIMESTAMP_EXT
+from .naming import wire_name_of
 
 Default = Callable[[Any], Any]
 
@@ -36,15 +37,71 @@ def _fields_of(cls: Any) -> tuple[tuple[str, str], ...] | None:
 
     Knows dataclasses, msgspec.Struct, attrs and pydantic classes by what they carry, without importing them.
     """
-    if dataclasses.is_dataclass(cls):
-        return tuple((field.name, field.name) for field in dataclasses.fields(cls))
-    if hasattr(cls, "__struct_encode_fields__"):  # msgspec.Struct
-        return tuple(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
-    if hasattr(cls, "__attrs_attrs__"):
-        return tuple((attribute.name, attribute.name) for attribute in cls.__attrs_attrs__)
     if hasattr(cls, "__pydantic_fields__"):
-        return tuple((name, name) for name in cls.__pydantic_fields__)
+        return None if _dumps_itself(cls) else tuple(map(_pydantic_name, cls.__pydantic_fields__.items()))
+    if hasattr(cls, "__struct_encode_fields__"):  # msgspec.Struct
+        if _is_special_struct(cls):
+            return None
+        return tuple(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
+    if dataclasses.is_dataclass(cls):
+        return tuple((field.name, wire_name_of(cls, field.name)) for field in dataclasses.fields(cls))
+    if hasattr(cls, "__attrs_attrs__"):
+        return tuple((attribute.name, wire_name_of(cls, attribute.name)) for attribute in cls.__attrs_attrs__)
     return None
+
+
+def _pydantic_name(named: tuple[str, Any]) -> tuple[str, str]:
+    """By the alias, because that is also what pydantic reads."""
+    name, field = named
+    return name, field.serialization_alias or field.alias or name
+
+
+def _dumps_itself(cls: Any) -> bool:
+    """True for a pydantic class whose fields don't tell what is written: it has serialisers, or further fields."""
+    decorators = getattr(cls, "__pydantic_decorators__", None)
+    written_otherwise = ("field_serializers", "model_serializers", "computed_fields")
+    return (
+        any(getattr(decorators, kind, None) for kind in written_otherwise)
+        or getattr(cls, "__pydantic_root_model__", False)
+        or getattr(cls, "model_config", {}).get("extra") == "allow"
+    )
+
+
+def _is_special_struct(cls: Any) -> bool:
+    """True for a msgspec.Struct that is not written as all of its fields and nothing else."""
+    config = cls.__struct_config__
+    return config.tag is not None or config.array_like or config.omit_defaults
+
+
+def _by_its_library(value: Any) -> object | None:
+    """A pydantic model or a msgspec.Struct that is more than its fields, as plain values; None for anything else."""
+    cls: Any = type(value)
+    if hasattr(cls, "__pydantic_serializer__"):
+        return cls.__pydantic_serializer__.to_python(value, by_alias=True)  # type: ignore[no-any-return]
+    if hasattr(cls, "__struct_encode_fields__"):
+        return _special_struct(value, cls.__struct_config__)
+    return None
+
+
+def _special_struct(value: Any, config: Any) -> object:
+    cls = type(value)
+    fields = [getattr(value, name) for name in cls.__struct_fields__]
+    if config.array_like:
+        return fields if config.tag is None else [config.tag, *fields]
+    written = dict(zip(cls.__struct_encode_fields__, fields, strict=True))
+    if config.omit_defaults:
+        for name, default in _defaults_of(cls):
+            if written[name] == default and type(written[name]) is type(default):
+                del written[name]
+    return written if config.tag is None else {config.tag_field: config.tag, **written}
+
+
+def _defaults_of(cls: Any) -> list[tuple[str, object]]:
+    """(name on the wire, default) of the fields of a msgspec.Struct that have one; a factory's is made."""
+    defaults = cls.__struct_defaults__
+    names = cls.__struct_encode_fields__[len(cls.__struct_encode_fields__) - len(defaults) :]
+    made = [one.factory() if hasattr(one, "factory") else one for one in defaults]
+    return list(zip(names, made, strict=True))
 
 
 fields_of: Callable[[Any], tuple[tuple[str, str], ...] | None] = lru_cache(maxsize=1024)(_fields_of)
@@ -124,6 +181,8 @@ def replacement_for(value: object, default: Default | None) -> object:
     while True:
         if isinstance(value, enum.Enum):
             value = value.value
+        elif (written := _by_its_library(value)) is not None:
+            return written
         elif isinstance(value, timedelta):  # Go's time.Duration: nanoseconds
             value = (value.days * 86_400 + value.seconds) * 1_000_000_000 + value.microseconds * 1000
         elif asked:

@@ -15,14 +15,75 @@ import types
 import typing
 import uuid
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, get_args, get_origin, get_type_hints
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from ..errors import SerializationError
+from .naming import wire_name_of
 
-__all__ = ["convert"]
+__all__ = ["Reader", "checker", "convert", "reader"]
 
 Converter = Callable[[Any], Any]
+
+
+class Reader(NamedTuple):
+    """How the body of an event becomes a certain type.
+
+    Attributes:
+        from_bytes: out of msgpack bytes, where the type's library does it in one go; else None.
+        from_value: out of the plain value.
+    """
+
+    from_bytes: Converter | None
+    from_value: Converter
+
+
+def _reader(wanted: Any) -> Reader:
+    converter = _cached(wanted)
+    base = get_origin(wanted) or wanted
+    return Reader(_msgspec_decoder(wanted) if hasattr(base, "__struct_encode_fields__") else None, converter)
+
+
+_cached_reader = lru_cache(maxsize=1024)(_reader)
+
+
+def reader(wanted: Any) -> Reader:
+    """The reader of a type, made once for each.
+
+    Raises:
+        TypeError: if `wanted` is not a type that is understood.
+    """
+    try:
+        return _cached_reader(wanted)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return Reader(None, _converter(wanted))
+
+
+def checker(wanted: Any) -> Callable[[Any], None]:
+    """What raises a SerializationError for a body that is not a `wanted`.
+
+    A class is asked for by isinstance, and looks after its own fields. Other forms (TypedDict, unions, list[T]) are
+    checked through and through, by making one of the body.
+    """
+    reader(wanted)
+    if isinstance(wanted, type) and not typing.is_typeddict(wanted) and get_origin(wanted) is None:
+        expected = _name(wanted)
+
+        def check_class(body: Any) -> None:
+            if not isinstance(body, wanted):
+                raise _mismatch(body, expected)
+
+        return check_class
+    return partial(_check_form, wanted)
+
+
+def _check_form(wanted: Any, body: Any) -> None:
+    members = get_args(wanted) if get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    if any(isinstance(one, type) and not typing.is_typeddict(one) and isinstance(body, one) for one in members):
+        return
+    convert(body, wanted)
 
 
 def convert(value: object, wanted: Any) -> Any:
@@ -31,13 +92,7 @@ def convert(value: object, wanted: Any) -> Any:
     Raises:
         SerializationError: if it isn't one; names the place. TypeError: if `wanted` is not a type that is understood.
     """
-    try:
-        converter = _cached(wanted)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        converter = _converter(wanted)
-    return converter(value)
+    return reader(wanted).from_value(value)
 
 
 def _mismatch(value: object, expected: str) -> SerializationError:
@@ -85,7 +140,11 @@ def _by_library(wanted: Any, base: type) -> Converter | None:
     if hasattr(base, "__pydantic_validator__"):
         return _pydantic(wanted)
     if hasattr(base, "__attrs_attrs__"):
-        fields = [(one.name, one.alias or one.name, one.default is _attrs_nothing()) for one in base.__attrs_attrs__]
+        fields = [
+            (wire_name_of(base, one.name), one.name, one.alias or one.name, one.default is _attrs_nothing())
+            for one in base.__attrs_attrs__
+            if one.init
+        ]
         return _record(wanted, base, fields)
     return None
 
@@ -93,7 +152,12 @@ def _by_library(wanted: Any, base: type) -> Converter | None:
 def _by_class(wanted: Any, base: type) -> Converter | None:
     if dataclasses.is_dataclass(base):
         fields = [
-            (one.name, one.name, one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING)
+            (
+                wire_name_of(base, one.name),
+                one.name,
+                one.name,
+                one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING,
+            )
             for one in dataclasses.fields(base)
             if one.init
         ]
@@ -316,8 +380,8 @@ def _hints(base: type) -> dict[str, Any]:
     return get_type_hints(base, include_extras=True)
 
 
-def _record(wanted: Any, base: type, fields: list[tuple[str, str, bool]]) -> Converter:
-    """A class that is called with its fields: (name on the wire, argument, whether it must be there)."""
+def _record(wanted: Any, base: type, fields: list[tuple[str, str, str, bool]]) -> Converter:
+    """A class that is called with its fields: (name on the wire, name, argument, whether it must be there)."""
     parameters = dict(zip(getattr(base, "__parameters__", ()), get_args(wanted), strict=False))
     plan: list[tuple[str, str, bool, Converter]] | None = None
 
@@ -326,8 +390,8 @@ def _record(wanted: Any, base: type, fields: list[tuple[str, str, bool]]) -> Con
         if plan is None:  # made late, so that a class may refer to itself
             hints = _hints(base)
             plan = [
-                (name, argument, required, _cached(parameters.get(hint := hints.get(name, Any), hint)))
-                for name, argument, required in fields
+                (wire_name, argument, required, _cached(parameters.get(hint := hints.get(name, Any), hint)))
+                for wire_name, name, argument, required in fields
             ]
         if type(value) is not dict:
             raise _mismatch(value, _name(wanted))
@@ -374,7 +438,12 @@ def _named_tuple(base: Any) -> Converter:
             hints = _hints(base)
             plan = [(name, _cached(hints.get(name, Any))) for name in base._fields]
         if type(value) is dict:
-            given = {name: _at(one, value[name], value, f".{name}") for name, one in plan if name in value}
+            wire_names = [wire_name_of(base, name) for name, _ in plan]
+            given = {
+                name: _at(one, value[wire_name], value, f".{wire_name}")
+                for wire_name, (name, one) in zip(wire_names, plan, strict=True)
+                if wire_name in value
+            }
         elif type(value) in (list, tuple) and len(value) <= len(plan):
             pairs = zip(plan, value, strict=False)
             given = {name: _at(one, item, value, f".{name}") for (name, one), item in pairs}
@@ -398,9 +467,28 @@ def _msgspec(wanted: Any) -> Converter:
         try:
             return msgspec.convert(value, wanted)
         except msgspec.ValidationError as error:
-            raise SerializationError(f"{_name(wanted)} refused its fields: {error}") from error
+            raise _of_msgspec(value, error) from error
 
     return to_struct
+
+
+def _of_msgspec(value: object, error: Exception) -> SerializationError:
+    """``Expected `int`, got `str` - at `$.items[0].price` ``, with the place as a path."""
+    reason, _, place = str(error).partition(" - at `")
+    refusal = SerializationError(reason.replace("`", ""))
+    if place:
+        refusal._inside(value, place.removesuffix("`").removeprefix("$"))
+    return refusal
+
+
+def _msgspec_decoder(wanted: Any) -> Converter:
+    import msgspec
+
+    from .plain import from_extension
+
+    decoder: Any = msgspec.msgpack.Decoder(wanted, ext_hook=lambda code, data: from_extension(code, bytes(data)))
+    decode: Converter = decoder.decode
+    return decode
 
 
 def _pydantic(wanted: Any) -> Converter:

@@ -317,6 +317,8 @@ cdef class Route:
     cdef Py_ssize_t arguments
     cdef Py_ssize_t index
     cdef CommandCore buffer
+    cdef object check_body  # None: every body is taken
+    cdef object exact       # a type that needs no check
 
 
 ctypedef int (*attempt_entry)(CommandCore, bytes, Py_ssize_t, bytes, object, object) noexcept
@@ -345,11 +347,15 @@ cdef class EventWriter:
             route.arguments = head.arguments
             route.index = index
             route.buffer = buffers[index]
+            route.check_body = None if head.check is None else head.check_body
+            route.exact = head.exact
             self.routes[stream] = route
         self.restart(())
 
     def publish(self, stream, body=None, tags=None):
         cdef Route route = self.route_of(stream)
+        if route.check_body is not None:
+            check(route, stream, body)
         if (<attempt_entry>write_entry)(
             route.buffer, route.prefix, route.arguments, route.before_body, body, tags
         ):
@@ -404,6 +410,16 @@ cdef class EventWriter:
         self.run_length = 0
 
 
+cdef int check(Route route, stream, body) except -1:
+    if type(body) is not route.exact:
+        try:
+            route.check_body(body)
+        except SerializationError as error:
+            error.stream = stream
+            raise
+    return 0
+
+
 cdef int entry_failed(stream) except -1:
     # Adds to the exception that is on its way which stream the event was for.
     try:
@@ -426,6 +442,8 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object fi
     out.busy = True
     try:
         for body in bodies:
+            if route.check_body is not None and type(body) is not route.exact:
+                route.check_body(body)
             write_content(out, route.prefix, route.arguments, route.before_body, body, <dict>tags)
             count += 1
     except BaseException as error:

@@ -13,6 +13,11 @@ from .. import entries
 
 built_for = FLUXA_FAST_VERSION.decode()
 
+cdef object TypedOrigin = entries.TypedOrigin
+cdef object reader_of = entries.reader_of
+cdef dict readers = entries.readers
+cdef object builtin_type = type
+
 
 cdef const unsigned char *next_bulk(const unsigned char *at, Py_ssize_t *size) noexcept:
     # The bytes of the bulk string at `at`, which the reader has checked.
@@ -53,7 +58,10 @@ cdef class Event:
     @property
     def body(self):
         if not self.has_decoded:
-            self.decoded = self.decode()
+            if type(self.acknowledge) is TypedOrigin:
+                self.decoded = self.decode_as(self.acknowledge.reader)
+            else:
+                self.decoded = self.decode()
             self.has_decoded = True
         return self.decoded
 
@@ -102,7 +110,12 @@ cdef class Event:
         return self.tags.get(name, default)
 
     def unserialize(self, type=None):
-        return entries.unserialize(self, self.decode(), type)
+        if type is not None:
+            reader = readers.get(type) if builtin_type(type) is builtin_type else None
+            return self.decode_as(reader_of(type) if reader is None else reader)
+        if builtin_type(self.acknowledge) is TypedOrigin:
+            return self.decode_as(self.acknowledge.reader)
+        return self.decode()
 
     def ack(self):
         if self.acknowledge is None:
@@ -136,6 +149,17 @@ cdef class Event:
         except SerializationError as error:
             entries.locate(error, self)
             raise
+
+    cdef object decode_as(self, reader):
+        cdef const unsigned char *body
+        cdef Py_ssize_t size
+        from_bytes = reader.from_bytes
+        if from_bytes is not None and self.find_body(&body, &size):
+            try:
+                return from_bytes(PyBytes_FromStringAndSize(<const char *>body, size))
+            except Exception:
+                pass  # what is wrong is said by value
+        return entries.read_value(self, self.decode(), reader)
 
     cdef int store_id(self, unsigned char *at) noexcept:
         # Writes at most 41 bytes and returns how many.

@@ -40,7 +40,7 @@ built_for = FLUXA_FAST_VERSION.decode()
 
 cdef object fields_of = plain.fields_of
 cdef object extension_of = plain.extension_of
-cdef dict known_fields = {}  # by type: fields_of it, for types that nothing else comes before
+cdef dict known_fields = {}  # by type: its written_fields, for types that nothing else comes before
 
 cdef enum:
     KNOWN_TYPES = 1024  # and no more: classes that a program makes on the fly would pile up
@@ -165,9 +165,10 @@ cdef int pack_other(Packer out, object value, int depth) except -1:
         return pack_array_of(out, value, list(value), depth)
     fields = fields_of(type(value))
     if fields is not None:
+        fields = written_fields(fields)
         if len(known_fields) < KNOWN_TYPES:
             known_fields[type(value)] = fields
-        return pack_fields(out, value, fields, depth)
+        return pack_fields(out, value, <tuple>fields, depth)
     return pack_value(out, plain.replacement_for(value, out.default), depth)
 
 
@@ -453,19 +454,30 @@ cdef int pack_array_of(Packer out, object owner, list items, int depth) except -
     return 0
 
 
+cdef tuple written_fields(fields):
+    # Attributes and the msgpack of their names on the wire, in turn.
+    return tuple([part for attribute, wire_name in fields for part in (attribute, pack(wire_name))])
+
+
 cdef int pack_fields(Packer out, object value, tuple fields, int depth) except -1:
+    cdef Py_ssize_t size = PyTuple_GET_SIZE(fields)
+    cdef Py_ssize_t position = 0
     cdef PyObject *got
+    cdef PyObject *name
+    cdef object item
     if depth >= MAX_DEPTH:
         raise plain.too_deep()
-    map_header(out, PyTuple_GET_SIZE(fields))
-    for attribute, wire_name in fields:
-        pack_value(out, wire_name, depth + 1)
-        got = get_attribute(value, attribute)
+    map_header(out, size // 2)
+    while position < size:
+        name = PyTuple_GET_ITEM(fields, position + 1)
+        out.write(PyBytes_AS_STRING(<object>name), PyBytes_GET_SIZE(<object>name))
+        got = get_attribute(value, <object>PyTuple_GET_ITEM(fields, position))
         if got is NULL:
-            attribute_failed(value, attribute)
+            attribute_failed(value, fields[position])
         item = owned(got)
         if not pack_short(out, <PyObject *>item) and (<attempt>pack_value)(out, item, depth + 1):
-            return item_failed(value, AT_FIELD, attribute, 0)
+            return item_failed(value, AT_FIELD, fields[position], 0)
+        position += 2
     return 0
 
 

@@ -247,6 +247,7 @@ class EventWriter:
     def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
         head, index, buffer = self._route(stream)
         try:
+            head.check_body(body)
             buffer.entry(head, body, tags)
         except SerializationError as error:
             error.stream = stream

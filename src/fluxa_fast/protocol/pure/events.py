@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import SerializationError
 from .. import entries
 from ..interface import Acknowledge
 from .msgpack import unpack
+
+if TYPE_CHECKING:
+    from ..typed import Reader
 
 _UNDECODED: Any = object()
 
@@ -45,7 +48,8 @@ class Event:
     @property
     def body(self) -> Any:
         if self._body is _UNDECODED:
-            self._body = self._decode()
+            origin = self._origin[1]
+            self._body = self._decode_as(origin.reader) if type(origin) is entries.TypedOrigin else self._decode()
         return self._body
 
     @property
@@ -88,7 +92,10 @@ class Event:
         return self.tags.get(name, default)
 
     def unserialize(self, type: Any = None) -> Any:
-        return entries.unserialize(self, self._decode(), type)
+        origin = self._origin[1]
+        if type is not None:
+            return self._decode_as(entries.reader_of(type))
+        return self._decode_as(origin.reader) if isinstance(origin, entries.TypedOrigin) else self._decode()
 
     def ack(self) -> Any:
         acknowledge = self._origin[1]
@@ -98,6 +105,14 @@ class Event:
 
     def __repr__(self) -> str:
         return entries.describe(self)
+
+    def _decode_as(self, reader: Reader) -> Any:
+        if reader.from_bytes is not None and (body := self.raw_body) is not None:
+            try:
+                return reader.from_bytes(body)
+            except Exception:
+                pass
+        return entries.read_value(self, self._decode(), reader)
 
     def _decode(self) -> Any:
         body = self.raw_body

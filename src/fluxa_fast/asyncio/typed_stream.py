@@ -1,0 +1,40 @@
+"""`TypedStream`: a registered stream whose bodies are of one type, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from ..flows.recovery import Recovery
+from ..typed_stream import TypedStreamBase
+
+if TYPE_CHECKING:
+    from ..broker import Delivery
+    from .broker import EventBroker
+    from .consumer import EventConsumer
+
+__all__ = ["TypedStream"]
+
+BodyT = TypeVar("BodyT")
+
+
+class TypedStream(TypedStreamBase[BodyT]):
+    """The calls of a broker for one stream, whose type of bodies is known. Made by `EventBroker.register_body`."""
+
+    _broker: EventBroker
+
+    async def publish(self, body: BodyT, tags: Mapping[str, str] | None = None) -> str:
+        """As `EventBroker.publish`."""
+        return await self._broker.publish(self._name, body, tags)
+
+    def consumer_single(
+        self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> EventConsumer[BodyT]:
+        """As `EventBroker.consumer_single`: ``event.body`` is a `BodyT`."""
+        return self._broker.consumer_single(self._name, delivery=delivery, recovery=recovery)
+
+    def consumer_many(
+        self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> EventConsumer[BodyT]:
+        """As `EventBroker.consumer_many`: ``event.body`` is a `BodyT`."""
+        return self._broker.consumer_many(self._name, delivery=delivery, recovery=recovery)

@@ -1,0 +1,110 @@
+"""What a field is called on the wire, where that is not its Python name: ``UserID`` for ``user_id``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, get_args
+
+__all__ = ["Rule", "wire_name_of", "wire_names"]
+
+Rule = Literal["go", "pascal", "camel", "kebab", "lower", "upper"]
+T = TypeVar("T", bound=type)
+
+_ATTRIBUTE = "__wire_names__"
+# Words that Go writes in capitals throughout.
+_INITIALISMS = frozenset(
+    """
+    acl api ascii cpu css dns eof guid html http https id ip json lhs qps ram rhs rpc sla smtp sql ssh tcp tls ttl udp
+    ui uid uuid uri url utf8 vm xml xmpp xsrf xss
+    """.split()  # noqa: SIM905 (a list of forty lines says no more)
+)
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in name.split("_") if word]
+
+
+def _go(name: str) -> str:
+    return "".join(word.upper() if word.lower() in _INITIALISMS else _capital(word) for word in _words(name))
+
+
+def _pascal(name: str) -> str:
+    return "".join(map(_capital, _words(name)))
+
+
+def _camel(name: str) -> str:
+    first, *others = _words(name) or [""]
+    return first.lower() + "".join(map(_capital, others))
+
+
+def _capital(word: str) -> str:
+    return word[:1].upper() + word[1:]
+
+
+_RULES: dict[Any, Callable[[str], str]] = {
+    "go": _go,
+    "pascal": _pascal,
+    "camel": _camel,
+    "kebab": lambda name: "-".join(_words(name)),
+    "lower": str.lower,
+    "upper": str.upper,
+}
+
+
+def wire_names(rule: Rule | Callable[[str], str] | None = None, /, **names: str) -> Callable[[T], T]:
+    """A class decorator: what the fields of a class are called in a body, when it is written and when it is read.
+
+    For dataclasses, attrs classes and NamedTuples; put it above ``@dataclass``. A msgspec.Struct has ``rename=`` for
+    this, a pydantic model has aliases; both are respected. Subclasses inherit it.
+
+    Args:
+        rule: ``"go"`` (``user_id`` is ``UserID``), ``"pascal"`` (``UserId``), ``"camel"`` (``userId``), ``"kebab"``
+            (``user-id``), ``"lower"``, ``"upper"``, or a function that is given the field's name.
+        names: the wire names of single fields, which come before the rule: ``wire_names("go", sku="StockUnit")``.
+
+    Raises:
+        ValueError: for an unknown rule, a field that the class does not have, or two fields of the same wire name.
+        TypeError: for a class that has other ways, or no fields.
+    """
+    if rule is not None and not callable(rule) and rule not in _RULES:
+        raise ValueError(f"a rule is {', '.join(map(repr, get_args(Rule)))} or a function, not {rule!r}")
+    apply: Callable[[str], str] = rule if callable(rule) else _RULES.get(rule, str)
+
+    def decorate(cls: T) -> T:
+        fields = _field_names(cls)
+        for name in names:
+            if name not in fields:
+                raise ValueError(f"{cls.__qualname__} has no field {name!r}; it has {', '.join(fields)}")
+        setattr(cls, _ATTRIBUTE, (apply, {**getattr(cls, _ATTRIBUTE, (None, {}))[1], **names}))
+        by_wire_name: dict[str, str] = {}
+        for field in fields:
+            other = by_wire_name.setdefault(wire_name_of(cls, field), field)
+            if other != field:
+                raise ValueError(f"{other!r} and {field!r} of {cls.__qualname__} have the same wire name")
+        return cls
+
+    return decorate
+
+
+def _field_names(cls: Any) -> list[str]:
+    for owner, hint in (("__struct_encode_fields__", "rename="), ("__pydantic_fields__", "aliases")):
+        if hasattr(cls, owner):
+            raise TypeError(f"{cls.__qualname__} has its own way to name fields: use {hint} instead of wire_names()")
+    for attribute in ("__dataclass_fields__", "_fields"):
+        if hasattr(cls, attribute):
+            return list(getattr(cls, attribute))
+    if hasattr(cls, "__attrs_attrs__"):
+        return [one.name for one in cls.__attrs_attrs__]
+    name = getattr(cls, "__qualname__", cls)
+    raise TypeError(f"{name} is no dataclass, attrs class or NamedTuple; wire_names() goes above @dataclass")
+
+
+def wire_name_of(cls: Any, field: str) -> str:
+    """What a field of a class is called on the wire."""
+    naming: tuple[Callable[[str], str], dict[str, str]] = getattr(cls, _ATTRIBUTE, (str, {}))
+    apply, names = naming
+    found = names.get(field)
+    name = apply(field) if found is None else found
+    if type(name) is not str:
+        raise TypeError(f"the wire name of {field!r} is a str, not {type(name).__name__}")
+    return name

@@ -1,0 +1,64 @@
+"""`TypedStream`: a registered stream whose bodies are of one type, for people and for type checkers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from .flows.recovery import Recovery
+
+if TYPE_CHECKING:
+    from .broker import Delivery, EventBroker
+    from .consumer import EventConsumer
+
+__all__ = ["TypedStream", "TypedStreamBase"]
+
+BodyT = TypeVar("BodyT")
+
+
+class _Collects(Protocol):
+    """A flusher of either kind."""
+
+    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None: ...
+
+
+class TypedStreamBase(Generic[BodyT]):
+    """What both kinds of typed streams have."""
+
+    def __init__(self, broker: Any, name: str) -> None:
+        self._broker = broker
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The stream."""
+        return self._name
+
+    def collect(self, flusher: _Collects, body: BodyT, tags: Mapping[str, str] | None = None) -> None:
+        """``flusher.publish(name, body, tags)``, with a body that type checkers know."""
+        flusher.publish(self._name, body, tags)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r}>"
+
+
+class TypedStream(TypedStreamBase[BodyT]):
+    """The calls of a broker for one stream, whose type of bodies is known. Made by `EventBroker.register_body`."""
+
+    _broker: EventBroker
+
+    def publish(self, body: BodyT, tags: Mapping[str, str] | None = None) -> str:
+        """As `EventBroker.publish`."""
+        return self._broker.publish(self._name, body, tags)
+
+    def consumer_single(
+        self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> EventConsumer[BodyT]:
+        """As `EventBroker.consumer_single`: ``event.body`` is a `BodyT`."""
+        return self._broker.consumer_single(self._name, delivery=delivery, recovery=recovery)
+
+    def consumer_many(
+        self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> EventConsumer[BodyT]:
+        """As `EventBroker.consumer_many`: ``event.body`` is a `BodyT`."""
+        return self._broker.consumer_many(self._name, delivery=delivery, recovery=recovery)
