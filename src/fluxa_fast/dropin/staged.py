@@ -108,6 +108,7 @@ class Staged:
 
         Raises:
             redis.DataError: if one of the others has an argument that can't be sent.
+            ValueError: if it is an int that Python does not print.
         """
         if not self._later:
             return self._buffer.view()
@@ -117,6 +118,9 @@ class Staged:
         at = 0
         for _, before, (arguments, _) in self._later:
             pieces.append(written[at:before])
+            for one in arguments:
+                if isinstance(one, int):
+                    repr(one)  # raises for thousands of digits, where hiredis (3.5) would crash
             pieces += connection.pack_command(*arguments)
             at = before
         pieces.append(written[at:])
