@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import fluxa_fast.asyncio
-from fluxa_fast.asyncio import Context, EventBroker, EventConsumer, EventFlusher
+from fluxa_fast.asyncio import Context, EventBroker, EventConsumer, EventFlusher, TypedStream
 from fluxa_fast.asyncio.batches import Batches
 
 __all__ = ["Faces", "Loop"]
@@ -92,7 +92,7 @@ class _Blocking:
     def _wrapped(self, value: Any) -> Any:
         if isinstance(value, Batches):
             return self._iterate(value)
-        ours = (Context, EventBroker, EventConsumer, EventFlusher, fluxa_fast.asyncio.Engine)
+        ours = (Context, EventBroker, EventConsumer, EventFlusher, TypedStream, fluxa_fast.asyncio.Engine)
         return _Blocking(value, self._loop) if isinstance(value, ours) else value
 
     def _iterate(self, batches: Batches) -> Iterator[Sequence[Any]]:

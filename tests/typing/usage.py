@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_type
 
 import redis
 
+import fluxa_fast
 from fluxa_fast import (
     Event,
     EventBroker,
@@ -19,6 +21,8 @@ from fluxa_fast import (
     Recovery,
     RedisStreamStatistics,
     Registry,
+    TypedStream,
+    wire_names,
 )
 
 
@@ -80,3 +84,48 @@ def main() -> None:
         found: RedisStreamStatistics | None = broker.get_stream_statistics("orders")
         if found is not None and found.group is not None and found.group.lag is not None:
             print(found.group.lag + 1, found.group.lower_duration.total_seconds(), found.group.consumers[0].name)
+
+
+def typed(broker: EventBroker, flusher: EventFlusher) -> None:
+    orders = broker.register_body("orders", Order)
+    assert_type(orders, TypedStream[Order])
+    orders.publish(Order(1), {"action": "created"})
+    orders.collect(flusher, Order(1))
+
+    def handle_orders(events: Sequence[Event[Order]]) -> None:
+        for event in events:
+            assert_type(event.body, Order)
+            assert_type(event.unserialize(), Order)
+            assert_type(event.unserialize(list[int]), list[int])
+
+    with orders.consumer_single() as consumer:
+        consumer.run(handle_orders)
+        consumer.consume(10, None, lambda events: print(events[0].body.user_id))
+        for events in consumer.batches():
+            assert_type(events[0].body, Order)
+    with broker.consumer_many("orders") as untyped:
+        untyped.run(handle)
+        untyped.run(handle_orders)
+
+
+def drop_in(client: redis.Redis) -> None:
+    with fluxa_fast.pipeline(client) as pipe:
+        pipe.xadd("orders", {"a": 1, "b": b"2"}, maxlen=1000)
+        pipe.set("key", 1)
+        replies = pipe.execute()
+        print(len(replies))
+    print(fluxa_fast.xreadgroup(client, "group", "me", {"orders": ">"}, count=10, block=1000))
+    events = fluxa_fast.xread(client, {"orders": "0"}, as_events=True)
+    assert_type(events[0].id, str)
+    cursor, claimed = fluxa_fast.xautoclaim(client, "orders", "group", "me", 1000, as_events=True)
+    print(cursor, claimed[0].body)
+    print(fluxa_fast.xrange(client, "orders", "-", "+", 10, as_events=True)[0].tags)
+
+
+@wire_names("go", user_id="UserID")
+@dataclass
+class Named:
+    user_id: int
+
+
+named = Named(user_id=1)

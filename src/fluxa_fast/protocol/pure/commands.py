@@ -74,6 +74,7 @@ class CommandBuffer(StreamCommands):
         self._busy = True
         try:
             for body in bodies:
+                head.check_body(body)
                 self._append(self._written(head, body, tags), 0)
                 count += 1
         except BaseException as error:
