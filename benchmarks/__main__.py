@@ -1,4 +1,4 @@
-"""``python -m benchmarks compare`` and ``lag``"""
+"""``python -m benchmarks compare``, ``lag`` and ``dropin``"""
 
 import click
 from rich.console import Console
@@ -19,6 +19,15 @@ def lag(events: int, many: int) -> None:
     from .lag import run_lag
 
     run_lag(Console(), events, many)
+
+
+@benchmarks.command()
+@click.option("--events", default=50_000, show_default=True, help="Events of each measurement; a multiple of 1000.")
+def dropin(events: int) -> None:
+    """What each step of a migration from redis-py gains."""
+    from .dropin import run_dropin
+
+    run_dropin(Console(), events)
 
 
 benchmarks.add_command(bench, "compare")

@@ -156,22 +156,21 @@ def test_random_asyncio_pipelines_end_as_redis_pys(
     choose = random.Random(f"{options}")
 
     async def both() -> None:
-        clients = [redis.asyncio.Redis.from_url(server_url, db=db, **options) for db in (1, 2)]
-        pipes = [clients[0].pipeline(transaction=False), fluxa_fast.asyncio.pipeline(clients[1])]
-        for _ in range(30):
-            calls = [random_call(choose, 0.01) for _ in range(choose.choice((1, 3, 30)))]
-            strict = choose.random() < 0.5
-            outcomes = []
-            for pipe in pipes:
-                staged = [outcome_of(lambda c=call, p=pipe: getattr(p, c[0])(*c[1], **c[2]) is p) for call in calls]
-                try:
-                    replies = shown(await pipe.execute(strict))
-                except Exception as error:
-                    replies = shown(error)
-                outcomes.append((staged, replies, len(pipe)))
-            assert outcomes[0] == outcomes[1], calls
-        for one in clients:
-            await one.aclose()
+        make = partial(redis.asyncio.Redis.from_url, server_url, **options)
+        async with make(db=1) as theirs, make(db=2) as ours:
+            pipes = [theirs.pipeline(transaction=False), fluxa_fast.asyncio.pipeline(ours)]
+            for _ in range(30):
+                calls = [random_call(choose, 0.01) for _ in range(choose.choice((1, 3, 30)))]
+                strict = choose.random() < 0.5
+                outcomes = []
+                for pipe in pipes:
+                    staged = [outcome_of(lambda c=call, p=pipe: getattr(p, c[0])(*c[1], **c[2]) is p) for call in calls]
+                    try:
+                        replies = shown(await pipe.execute(strict))
+                    except Exception as error:
+                        replies = shown(error)
+                    outcomes.append((staged, replies, len(pipe)))
+                assert outcomes[0] == outcomes[1], calls
 
     run(both())
 
