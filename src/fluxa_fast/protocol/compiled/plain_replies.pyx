@@ -5,8 +5,8 @@ push, a deleted entry, text that isn't UTF-8) is left where it is, and `frame` t
 parser. So there is no second opinion on what such a reply means.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 
 from .buffer cimport FLUXA_FAST_VERSION
@@ -28,6 +28,8 @@ cdef enum:
     UNDERSCORE = 95  # _
 
 
+@cython.final
+@cython.internal
 cdef class Cursor:
     # Walks over a reply that is known to be well-formed. A step returns NULL or None when it meets what is not plain.
     cdef const unsigned char *at
