@@ -34,7 +34,6 @@ class Staged:
         self._buffer = protocol.default.CommandBuffer()
         self._later: list[tuple[int, int, Command]] = []  # (position, bytes before it, command)
         self._options: dict[Any, tuple[bytes, int]] = {}
-        self._last_kinds: list[type] = []
         self._last_options: dict[str, Any] = {}
         self._last_written = (b"", 0)
 
@@ -80,20 +79,21 @@ class Staged:
 
     def _written_options(self, options: dict[str, Any]) -> tuple[bytes, int] | None:
         """The arguments that redis-py makes of these options: (RESP, their number). None if they are not plain."""
-        # Types are compared before values: 1 is not True here, and "a" is never compared with b"a".
+        if protocol.default.same_objects(options, self._last_options):
+            return self._last_written
         kinds = [*map(type, options.values())]
-        if kinds != self._last_kinds or options != self._last_options:
-            if not _OPTION_TYPES.issuperset(kinds):
-                return None
-            key = (*kinds, *options.items())
-            known = self._options.get(key) or self._made(options)
-            if known is None:
-                return None
-            if len(self._options) == _KEPT_OPTIONS:
-                self._options.clear()
-            self._options[key] = self._last_written = known
-            self._last_kinds, self._last_options = kinds, options
-        return self._last_written
+        if not _OPTION_TYPES.issuperset(kinds):
+            return None
+        # Types are compared before values: 1 is not True here, and "a" is never compared with b"a".
+        key = (*kinds, *options.items())
+        written = self._options.get(key) or self._made(options)
+        if written is None:
+            return None
+        if len(self._options) == _KEPT_OPTIONS:
+            self._options.clear()
+        self._options[key] = self._last_written = written
+        self._last_options = options
+        return written
 
     def _made(self, options: dict[str, Any]) -> tuple[bytes, int] | None:
         made = captured("xadd", "", {"": ""}, **options).arguments[2:-3]

@@ -8,7 +8,7 @@ from .commands import CommandBuffer, EventWriter
 from .events import Event, mark_acknowledged
 from .packing import pack
 from .replies import Confirmations, ReplyReader
-from .staging import stage_command, stage_entry
+from .staging import same_objects, stage_command, stage_entry
 from .unpacking import unpack
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "name",
     "pack",
     "plain_replies",
+    "same_objects",
     "stage_command",
     "stage_entry",
     "unpack",

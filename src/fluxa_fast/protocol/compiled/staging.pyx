@@ -113,3 +113,21 @@ def stage_entry(
                 return True
     out.length = before
     return False
+
+
+def same_objects(dict one not None, dict other not None):
+    """True if both have the same keys in the same order, and for each the very same object."""
+    cdef Py_ssize_t position = 0
+    cdef Py_ssize_t other_position = 0
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef PyObject *other_key
+    cdef PyObject *other_value
+    if PyDict_GET_SIZE(one) != PyDict_GET_SIZE(other):
+        return False
+    while PyDict_Next(one, &position, &key, &value):
+        if not PyDict_Next(other, &other_position, &other_key, &other_value):
+            return False
+        if key != other_key or value != other_value:
+            return False
+    return True

@@ -10,7 +10,7 @@ from .commands import CommandBuffer, EventWriter
 from .events import Event, mark_acknowledged
 from .msgpack import pack, unpack
 from .replies import Confirmations, ReplyReader
-from .staging import stage_command, stage_entry
+from .staging import same_objects, stage_command, stage_entry
 
 __all__ = [
     "CommandBuffer",
@@ -22,6 +22,7 @@ __all__ = [
     "name",
     "pack",
     "plain_replies",
+    "same_objects",
     "stage_command",
     "stage_entry",
     "unpack",

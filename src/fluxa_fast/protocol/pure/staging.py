@@ -59,3 +59,8 @@ def stage_entry(
     count = 3 + option_count + 2 * len(fields)
     out._append(b"*%d\r\n$4\r\nXADD\r\n%b" % (count, b"".join(pieces)), 1)
     return True
+
+
+def same_objects(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
+    """True if both have the same keys in the same order, and for each the very same object."""
+    return [*map(id, one), *map(id, one.values())] == [*map(id, other), *map(id, other.values())]
