@@ -111,7 +111,7 @@ cdef class Event:
 
     def unserialize(self, type=None):
         if type is not None:
-            reader = readers.get(type) if builtin_type(type) is builtin_type else None
+            reader = readers.get(type) if isinstance(type, builtin_type) else None
             return self.decode_as(reader_of(type) if reader is None else reader)
         if builtin_type(self.acknowledge) is TypedOrigin:
             return self.decode_as(self.acknowledge.reader)
