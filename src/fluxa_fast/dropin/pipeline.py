@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import redis
 import redis.asyncio
@@ -17,7 +17,6 @@ from .staged import Staged
 
 __all__ = ["AsyncPipeline", "Pipeline", "pipeline"]
 
-_Method = TypeVar("_Method", bound=Callable[..., Any])
 _ANSWERED_PLAINLY = ("XADD", "XACK", "XDEL", "XTRIM")
 
 
