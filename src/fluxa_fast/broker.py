@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, is_typeddict, overload
+from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from .collected import AnyPool
 from .consumer import EventConsumer
@@ -68,8 +68,7 @@ class BrokerBase(Generic[P]):
         except TypeError as error:
             del self._types[stream]
             raise TypeError(f"{stream!r} can't have such bodies: {error}") from None
-        plain_class = isinstance(body, type) and not is_typeddict(body) and get_origin(body) is None
-        self._heads[stream] = head.taking(checker(body), body if plain_class else None), pool
+        self._heads[stream] = head.taking(*checker(body)), pool
 
     def _by_pool(self, streams: Sequence[str]) -> dict[str, list[str]]:
         """The registered ones of the streams, each once; without any, all that are registered."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from .flows.recovery import Recovery
+from .protocol.generic import BodyT
 
 if TYPE_CHECKING:
     from .broker import Delivery, EventBroker
     from .consumer import EventConsumer
 
 __all__ = ["TypedStream", "TypedStreamBase"]
-
-BodyT = TypeVar("BodyT")
 
 
 class _Collects(Protocol):

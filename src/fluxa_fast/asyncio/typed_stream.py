@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from ..flows.recovery import Recovery
+from ..protocol.generic import BodyT
 from ..typed_stream import TypedStreamBase
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from .consumer import EventConsumer
 
 __all__ = ["TypedStream"]
-
-BodyT = TypeVar("BodyT")
 
 
 class TypedStream(TypedStreamBase[BodyT]):

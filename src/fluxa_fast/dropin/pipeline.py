@@ -102,8 +102,8 @@ class Pipeline(_StagedCommands, redis.client.Pipeline):  # type: ignore[misc]  #
                 packed.release()
         replies = self._replies_for(connection, staged)
         found = self._parsed(connection, staged) if replies is None else self._read(connection, replies)
-        if raise_on_error and any(isinstance(reply, ResponseError) for reply in found):
-            self.raise_first_error(staged.commands(), found)  # type: ignore[no-untyped-call]
+        if raise_on_error:
+            self.raise_first_error(staged, found)  # type: ignore[no-untyped-call]
         return found
 
     def _read(self, connection: Any, replies: PipelineReplies) -> list[Any]:
@@ -139,8 +139,8 @@ class AsyncPipeline(_StagedCommands, redis.asyncio.client.Pipeline):  # type: ig
         await connection.send_packed_command(written)
         replies = self._replies_for(connection, staged)
         found = await self._parsed(connection, staged) if replies is None else await self._read(connection, replies)
-        if raise_on_error and any(isinstance(reply, ResponseError) for reply in found):
-            self.raise_first_error(cast(Any, staged.commands()), found)
+        if raise_on_error:
+            self.raise_first_error(cast(Any, staged), found)
         return found
 
     async def _read(self, connection: Any, replies: PipelineReplies) -> list[Any]:

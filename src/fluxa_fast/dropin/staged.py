@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from .. import protocol
+from ..protocol.interface import INCOMPLETE
 from ..protocol.resp import argument_bytes, bulk
 from .clients import captured, encodes_plainly
 
@@ -142,21 +143,10 @@ class Staged:
         return commands
 
     def _written(self) -> Iterator[tuple[Any, ...]]:
+        """What is in the buffer: a command is an array of strings, as a reply may be."""
+        reader = protocol.default.ReplyReader()
         with self._buffer.view() as view:
-            written = bytes(view)
-        at = 0
-
-        def header() -> int:
-            nonlocal at
-            end = written.index(b"\r\n", at)
-            number = int(written[at + 1 : end])
-            at = end + 2
-            return number
-
-        while at < len(written):
-            arguments: list[Any] = []
-            for _ in range(header()):
-                size = header()
-                arguments.append(written[at : at + size])
-                at += size + 2
-            yield (arguments[0].decode(), *arguments[1:])
+            reader.feed(view)
+        command: Any
+        while (command := reader.read()) is not INCOMPLETE:
+            yield (command[0].decode(), *command[1:])

@@ -15,7 +15,7 @@ import types
 import typing
 import uuid
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from ..errors import SerializationError
@@ -24,6 +24,7 @@ from .naming import wire_name_of
 __all__ = ["Reader", "checker", "convert", "reader"]
 
 Converter = Callable[[Any], Any]
+_UNIONS = (typing.Union, types.UnionType)
 
 
 class Reader(NamedTuple):
@@ -61,29 +62,33 @@ def reader(wanted: Any) -> Reader:
         return Reader(None, _converter(wanted))
 
 
-def checker(wanted: Any) -> Callable[[Any], None]:
-    """What raises a SerializationError for a body that is not a `wanted`.
+def checker(wanted: Any) -> tuple[Callable[[Any], None], type | None]:
+    """What raises a SerializationError for a body that is not a `wanted`, and the class whose instances always are one.
 
     A class is asked for by isinstance, and looks after its own fields. Other forms (TypedDict, unions, list[T]) are
-    checked through and through, by making one of the body.
+    checked through and through, by making one of the body; there is no such class for them.
     """
-    reader(wanted)
-    if isinstance(wanted, type) and not typing.is_typeddict(wanted) and get_origin(wanted) is None:
+    if _is_class(wanted):
         expected = _name(wanted)
 
         def check_class(body: Any) -> None:
             if not isinstance(body, wanted):
                 raise _mismatch(body, expected)
 
-        return check_class
-    return partial(_check_form, wanted)
+        return check_class, wanted
+    classes = tuple(filter(_is_class, get_args(wanted))) if get_origin(wanted) in _UNIONS else ()
+    make = reader(wanted).from_value
+
+    def check_form(body: Any) -> None:
+        if not isinstance(body, classes):
+            make(body)
+
+    return check_form, None
 
 
-def _check_form(wanted: Any, body: Any) -> None:
-    members = get_args(wanted) if get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
-    if any(isinstance(one, type) and not typing.is_typeddict(one) and isinstance(body, one) for one in members):
-        return
-    convert(body, wanted)
+def _is_class(wanted: Any) -> bool:
+    """True for what isinstance can be asked about."""
+    return isinstance(wanted, type) and not typing.is_typeddict(wanted) and get_origin(wanted) is None
 
 
 def convert(value: object, wanted: Any) -> Any:
@@ -112,7 +117,7 @@ def _converter(wanted: Any) -> Converter:
     origin = get_origin(wanted)
     if origin in _WRAPPERS:
         return _cached(get_args(wanted)[0])
-    if origin in (typing.Union, types.UnionType):
+    if origin in _UNIONS:
         return _union(get_args(wanted))
     if origin is typing.Literal:
         return _literal(get_args(wanted))
@@ -430,23 +435,22 @@ def _typed_dict(base: Any) -> Converter:
 
 def _named_tuple(base: Any) -> Converter:
     """Written as an array; a map keyed by field name, as Go writes a struct, is read as well."""
-    plan: list[tuple[str, Converter]] | None = None
+    plan: list[tuple[str, str, Converter]] | None = None  # (name on the wire, name, converter)
 
     def to_named_tuple(value: Any) -> Any:
         nonlocal plan
         if plan is None:
             hints = _hints(base)
-            plan = [(name, _cached(hints.get(name, Any))) for name in base._fields]
+            plan = [(wire_name_of(base, name), name, _cached(hints.get(name, Any))) for name in base._fields]
         if type(value) is dict:
-            wire_names = [wire_name_of(base, name) for name, _ in plan]
             given = {
                 name: _at(one, value[wire_name], value, f".{wire_name}")
-                for wire_name, (name, one) in zip(wire_names, plan, strict=True)
+                for wire_name, name, one in plan
                 if wire_name in value
             }
         elif type(value) in (list, tuple) and len(value) <= len(plan):
             pairs = zip(plan, value, strict=False)
-            given = {name: _at(one, item, value, f".{name}") for (name, one), item in pairs}
+            given = {name: _at(one, item, value, f".{name}") for (_, name, one), item in pairs}
         else:
             raise _mismatch(value, f"{_name(base)} of {len(plan)} fields")
         try:

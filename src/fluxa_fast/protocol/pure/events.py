@@ -111,7 +111,7 @@ class Event:
             try:
                 return reader.from_bytes(body)
             except Exception:
-                pass
+                pass  # what is wrong is said by value
         return entries.read_value(self, self._decode(), reader)
 
     def _decode(self) -> Any:
