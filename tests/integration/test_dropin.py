@@ -270,6 +270,26 @@ def test_own_callbacks_are_called(implementation: Implementation, connect: Any) 
     assert fluxa_fast.xrange(client, "s") == 1
 
 
+@pytest.mark.skipif(
+    not hasattr(redis.connection.DefaultParser, "handle_push_response"),
+    reason="this redis-py takes a push for a reply, whoever reads",
+)
+def test_pushes_go_to_redis_py(implementation: Implementation, connect: Any) -> None:
+    """A server that tracks what the client read tells it of changes, in between the replies."""
+    client = connect(1, protocol=3, single_connection_client=True)
+    client.execute_command("CLIENT", "TRACKING", "ON")
+    for change in ("set", "xadd"):
+        client.get("k")
+        pipe = fluxa_fast.pipeline(client).xadd("s", {"a": 1}, id="*").set("k", change).get("k")
+        pipe.set("k", 2).xadd("s", {"a": 2}, id="*").xlen("nothing")
+        replies = pipe.execute()
+        assert [*replies[1:4], replies[5]] == [True, change.encode(), True, 0]
+        assert isinstance(replies[0], bytes)
+        assert isinstance(replies[4], bytes)
+        assert len(fluxa_fast.xrange(client, "s")) == client.xlen("s")
+        assert client.ping() is True
+
+
 def test_a_large_pipeline(implementation: Implementation, connect: Any) -> None:
     client = connect(1)
     pipe = fluxa_fast.pipeline(client)
@@ -304,6 +324,8 @@ def test_reads_as_events(implementation: Implementation, broker: EventBroker, cl
         fluxa_fast.xreadgroup(client, "g", "c", {}, as_events=True)
     with pytest.raises(ValueError, match="justid"):
         fluxa_fast.xautoclaim(client, "orders", "g", "d", 0, justid=True, as_events=True)
+    with pytest.raises(ValueError, match="justid"):
+        fluxa_fast.xautoclaim(client, "orders", "g", "d", 0, "0-0", None, True, as_events=True)
 
 
 def test_asyncio_reads(implementation: Implementation, server_url: str, client: redis.Redis, run: Run) -> None:

@@ -4,162 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from typing import Any, Literal, overload
 
 import redis
 import redis.asyncio
 
-from .. import protocol
-from ..protocol.interface import INCOMPLETE, NOT_PLAIN, ErrorReply, Event, Incomplete
-from ..transport.parsing import hand_back, is_known_parser, parse_error, read, read_awaited
-from .clients import captured, check_client, text_of
-from .shapes import is_redis_pys, stream_shape
+from ..protocol.interface import Event
+from .clients import captured, check_client
+from .views import view_of
 
 __all__ = ["xautoclaim", "xrange", "xread", "xreadgroup"]
-
-Attempt = Callable[[Any], Any]
-"""Reads one reply from a `ReplyReader`: a value, INCOMPLETE, or NOT_PLAIN with the reply still there."""
-
-
-# ---- a client, seen through our eyes ------------------------------------------------------------------
-
-
-class _View:
-    """Mixed into the class of a client, so that the replies of stream reads are parsed here.
-
-    A view shares the `__dict__` of its client: it is the same client with another class. The method of redis-py that is
-    called on it checks arguments, takes a connection, sends, and tries again, as it always does.
-    """
-
-    response_callbacks: Any
-
-    def __del__(self) -> None:
-        """Nothing: the client itself closes what is its own."""
-
-    def _attempt(self, connection: Any, command_name: str, options: dict[str, Any]) -> Attempt | None:
-        """How the reply to this command is read here; None if redis-py is to read it."""
-        known = is_known_parser(connection)
-        if "as_events" in options:
-            if not known:
-                raise TypeError(f"as_events=True can't be read with the parser {type(connection._parser).__name__}")
-            return _events(connection, options.pop("as_events"))
-        if not known:
-            return None
-        plain = protocol.default.plain_replies
-        text = text_of(connection.encoder)
-        callback = self.response_callbacks.get(command_name)
-        if plain is None or text is None or not set(options) <= {"keys", "claim_min_idle_time"}:
-            return None
-        if command_name in ("XREADGROUP", "XREAD"):
-            return _streams(plain, text, callback, 4 if "claim_min_idle_time" in options else 2)
-        if not is_redis_pys(callback):
-            return None
-        if command_name == "XRANGE":
-            return lambda reader: plain.read_range(reader, text)
-        if command_name == "XAUTOCLAIM":
-            return lambda reader: plain.read_claimed(reader, text)
-        return None
-
-
-def _streams(plain: Any, text: bool, callback: Any, parts: int) -> Attempt | None:
-    from_array, from_map = stream_shape(callback, False), stream_shape(callback, True)
-
-    def attempt(reader: Any) -> Any:
-        found = plain.read_streams(reader, text, parts, from_array is not None, from_map is not None)
-        if type(found) is not tuple:
-            return found
-        is_map, streams = found
-        shape = from_map if is_map else from_array
-        assert shape is not None
-        return shape(streams)
-
-    return attempt
-
-
-def _events(connection: Any, read_events: Callable[[Any], Any]) -> Attempt:
-    def attempt(reader: Any) -> Any:
-        batch = read_events(reader)
-        if isinstance(batch, ErrorReply):
-            return parse_error(connection, batch.message)
-        return batch
-
-    return attempt
-
-
-class _Once:
-    """Reads one reply, and hands one that is not plain to redis-py's parser."""
-
-    def __init__(self, connection: Any, attempt: Attempt) -> None:
-        self.reader = protocol.default.ReplyReader()
-        self._attempt = attempt
-        self._plain = protocol.default.plain_replies
-        self._pushed = b""
-
-    def __call__(self) -> Any:
-        """A value, INCOMPLETE, or the bytes for redis-py's parser as a `_Frame`."""
-        found = NOT_PLAIN if self._pushed else self._attempt(self.reader)
-        if found is not NOT_PLAIN:
-            return found
-        assert self._plain is not None
-        frame = self._plain.frame(self.reader)
-        if isinstance(frame, Incomplete):
-            return INCOMPLETE
-        self._pushed += frame
-        if frame[0] == 0x3E:  # a push: redis-py reads it on the way to the reply behind it
-            return self()
-        return _Frame(self._pushed)
-
-    def left(self) -> bytes:
-        return b"" if self._plain is None else self._plain.unread(self.reader)
-
-
-class _Frame(bytes):
-    """The bytes of a reply that redis-py is to parse."""
-
-
-class _BlockingView(_View):
-    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
-        theirs = super().parse_response  # type: ignore[misc]
-        attempt = self._attempt(connection, command_name, options)
-        if attempt is None:
-            return theirs(connection, command_name, **options)
-        once = _Once(connection, attempt)
-        found = read(connection, once.reader, once)
-        hand_back(connection, found + once.left() if type(found) is _Frame else once.left())
-        return theirs(connection, command_name, **options) if type(found) is _Frame else found
-
-
-class _AwaitedView(_View):
-    async def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
-        theirs = super().parse_response  # type: ignore[misc]
-        attempt = self._attempt(connection, command_name, options)
-        if attempt is None:
-            return await theirs(connection, command_name, **options)
-        once = _Once(connection, attempt)
-        found = await read_awaited(connection, once.reader, once)
-        hand_back(connection, found + once.left() if type(found) is _Frame else once.left())
-        return await theirs(connection, command_name, **options) if type(found) is _Frame else found
-
-
-def _make_view_class(kind: Any) -> Any:
-    base = _AwaitedView if issubclass(kind, redis.asyncio.Redis) else _BlockingView
-    return type(kind.__name__, (base, kind), {"__module__": kind.__module__})
-
-
-_view_class: Callable[[Any], Any] = lru_cache(maxsize=128)(_make_view_class)
-
-
-def _view(client: Any) -> Any:
-    kind = _view_class(type(client))
-    view = kind.__new__(kind)
-    view.__dict__ = client.__dict__
-    return view
 
 
 def _call(client: Any, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     check_client(client, f"fluxa_fast.{method}()")
-    return getattr(_view(client), method)(*arguments, **options)
+    return getattr(view_of(client), method)(*arguments, **options)
 
 
 def _call_for_events(
@@ -171,20 +30,18 @@ def _call_for_events(
     give: Callable[[Any], Any],
 ) -> Any:
     check_client(client, f"fluxa_fast.{method}()")
-    if options.get("justid"):
-        raise ValueError("as_events=True needs the entries, and justid=True leaves them out")
     command = captured(method, *arguments, **options)
+    if command.options.get("parse_justid"):
+        raise ValueError("as_events=True needs the entries, and justid=True leaves them out")
     for private in ("keys", "claim_min_idle_time"):  # redis-py's notes to itself, for its own callbacks
         command.options.pop(private, None)
-    found = _view(client).execute_command(*command.arguments, as_events=read_events)
+    found = view_of(client).execute_command(*command.arguments, as_events=read_events)
     return _awaited(found, give) if isinstance(found, Awaitable) else give(found)
 
 
 async def _awaited(found: Awaitable[Any], give: Callable[[Any], Any]) -> Any:
     return give(await found)
 
-
-# ---- the functions ------------------------------------------------------------------------------------
 
 Key = str | bytes
 

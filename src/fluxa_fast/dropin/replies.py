@@ -6,11 +6,11 @@ from typing import Any
 
 from .. import protocol
 from ..protocol.interface import INCOMPLETE, Incomplete, PlainReplies
+from .frames import Frames
 from .staged import Command, Staged
 
 __all__ = ["PipelineReplies"]
 
-_PUSH = 0x3E
 _AN_EAGER_ONE: Command = (("XADD",), {})  # none of them has a callback, or their replies would be redis-py's as well
 
 
@@ -31,7 +31,7 @@ class PipelineReplies:
         self._expected = len(staged)
         self._later = iter((*staged.later, (self._expected, _AN_EAGER_ONE)))
         self._next_later, self._later_command = next(self._later)
-        self._pushed = b""
+        self._frames = Frames(plain, self.reader)
 
     @property
     def complete(self) -> bool:
@@ -45,18 +45,14 @@ class PipelineReplies:
             parse, with its command; `add` takes what that gives.
         """
         most = self._next_later - len(self.replies)
-        not_plain = bool(self._pushed) or self._plain.take_scalars(self.reader, self.replies, most, self._text)
+        not_plain = self._frames.pending or self._plain.take_scalars(self.reader, self.replies, most, self._text)
         if self.complete:
             return None
         if not not_plain and len(self.replies) < self._next_later:
             return INCOMPLETE
-        frame = self._plain.frame(self.reader)
+        frame = self._frames.take()
         if isinstance(frame, Incomplete):
             return INCOMPLETE
-        if frame[0] == _PUSH:  # redis-py reads it on the way to the reply behind it
-            self._pushed += frame
-            return self.take()
-        frame, self._pushed = self._pushed + frame, b""
         if len(self.replies) < self._next_later:
             return frame, _AN_EAGER_ONE
         command = self._later_command
@@ -68,4 +64,4 @@ class PipelineReplies:
 
     def left(self) -> bytes:
         """What was received behind the last reply."""
-        return self._pushed + self._plain.unread(self.reader)
+        return self._frames.left()

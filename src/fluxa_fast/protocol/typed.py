@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 from ..errors import SerializationError
 from .naming import wire_name_of
 
-__all__ = ["Reader", "checker", "convert", "reader"]
+__all__ = ["Reader", "checker", "reader"]
 
 Converter = Callable[[Any], Any]
 _UNIONS = (typing.Union, types.UnionType)
@@ -89,15 +89,6 @@ def checker(wanted: Any) -> tuple[Callable[[Any], None], type | None]:
 def _is_class(wanted: Any) -> bool:
     """True for what isinstance can be asked about."""
     return isinstance(wanted, type) and not typing.is_typeddict(wanted) and get_origin(wanted) is None
-
-
-def convert(value: object, wanted: Any) -> Any:
-    """`value` as a `wanted`.
-
-    Raises:
-        SerializationError: if it isn't one; names the place. TypeError: if `wanted` is not a type that is understood.
-    """
-    return reader(wanted).from_value(value)
 
 
 def _mismatch(value: object, expected: str) -> SerializationError:
