@@ -29,7 +29,7 @@ from fluxa_fast.asyncio import (
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from tests.fix_asyncio import ALL_LOOPS, LOOPS, Run, new_engine
-from tests.fix_proxy import Proxy
+from tests.proxy import Proxy
 
 GROUP = "consumer_group"
 

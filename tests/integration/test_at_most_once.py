@@ -11,7 +11,7 @@ import redis
 from fluxa_fast import Event, EventBroker
 from fluxa_fast.embedded import EmbeddedServer
 from tests.fix_broker import QUICK, MakeEngine
-from tests.fix_proxy import Proxy
+from tests.proxy import Proxy
 
 GROUP = "consumer_group"
 Later = Callable[..., None]

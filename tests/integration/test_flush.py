@@ -22,7 +22,7 @@ from fluxa_fast import (
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from fluxa_fast.transport.sync import Pool
-from tests.fix_proxy import Proxy
+from tests.proxy import Proxy
 
 MakeEngine = Callable[..., Engine]
 

@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from fluxa_fast import Engine, EventBroker, FluxaError, Registry, SerializationError, UnregisteredStreamError
 from fluxa_fast.embedded import EmbeddedServer
-from tests.fix_proxy import Proxy
+from tests.proxy import Proxy
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
 
 MakeEngine = Callable[..., Engine]

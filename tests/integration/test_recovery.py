@@ -15,7 +15,7 @@ from fluxa_fast import Engine, Event, EventBroker, FlushError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.scripts import ACKNOWLEDGE
 from tests.fix_broker import QUICK
-from tests.fix_proxy import Proxy
+from tests.proxy import Proxy
 
 MakeEngine = Callable[..., Engine]
 Later = Callable[..., None]

@@ -1,0 +1,61 @@
+"""``python -m tests.ledger``: the ledger by hand, for minutes or hours, with a report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from fluxa_fast.embedded import find_server
+from tests.ledger.audit import report
+from tests.ledger.faults import Site, persistent_server
+from tests.ledger.run import Plan, run
+from tests.proxy import Proxy
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of faults")
+    parser.add_argument("--events", type=int, help="to publish, even if that takes longer")
+    parser.add_argument("--rate", type=float, default=1000.0, help="events a second of each producer; 0: no limit")
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--producers", type=int, default=4)
+    parser.add_argument("--consumers", type=int, default=4)
+    parser.add_argument("--fault", action="append", help="only this one; may be given several times")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--program", default=find_server(), help="of the server")
+    parser.add_argument("--books", type=Path, help="a folder to keep them in")
+    given = parser.parse_args()
+    folder = given.books or Path(tempfile.mkdtemp(prefix="ledger-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = Plan(
+        seconds=given.seconds,
+        events=given.events,
+        rate=given.rate or None,
+        batch=given.batch,
+        producers=given.producers,
+        consumers=given.consumers,
+        seed=given.seed,
+    )
+    if given.fault:
+        plan.faults = given.fault
+    print(f"seed {plan.seed}, books in {folder}", flush=True)
+    with persistent_server(given.program, folder) as server:
+        proxy = Proxy(server.port, recording=False)
+        pool = {"address": f"127.0.0.1:{proxy.port}", "socket_timeout": 1.0}
+        result = run(plan, Site(server, proxy), pool, folder)
+        proxy.close()
+    print(json.dumps(report(result.balance, seconds=round(result.seconds), faults=result.faults), indent=2))
+    for problem in result.balance.problems:
+        print(problem)
+    if not given.books and not result.balance.problem_count:
+        shutil.rmtree(folder)
+    return 1 if result.balance.problem_count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

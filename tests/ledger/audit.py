@@ -1,0 +1,169 @@
+"""Compares the books: what was promised, against what was done."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.ledger.books import read, unspan
+
+__all__ = ["Balance", "audit"]
+
+_EXPLAINS = frozenset({"failed", "left", "outage", "error", "started", "claiming"})
+_SHOWN = 20  # problems
+
+
+@dataclass
+class Balance:
+    """The result.
+
+    Attributes:
+        confirmed: events.
+        handled: events, each counted once.
+        published_again: entries beyond the first of an event.
+        delivered_again: times that an entry was handled beyond the first.
+        explanations: how many of these each kind of line explains.
+        problems: whatever does not balance; the first few of them, and how many there are.
+    """
+
+    confirmed: int = 0
+    handled: int = 0
+    published_again: int = 0
+    delivered_again: int = 0
+    explanations: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    problems: list[str] = field(default_factory=list)
+    problem_count: int = 0
+
+    def problem(self, text: str) -> None:
+        self.problem_count += 1
+        if len(self.problems) < _SHOWN:
+            self.problems.append(text)
+
+
+@dataclass
+class _Produced:
+    """The books of one producer."""
+
+    confirmed: bytearray  # 1 for each number that was
+    tries: dict[int, int]  # how often a number was sent without an answer
+
+
+@dataclass
+class _Consumed:
+    """The book of one consumer."""
+
+    times: list[float]  # of what may explain that an event comes again, ascending
+    kinds: list[str]
+
+
+def audit(folder: Path, *, added: int | None = None, repeated_at: list[float] | None = None) -> Balance:
+    """Compare the books in a folder.
+
+    Args:
+        added: entries that the server says were ever added to the stream; None if that can't be known.
+        repeated_at: when faults made the server deliver again.
+    """
+    balance = Balance()
+    producers = [_producer(path, balance) for path in _by_number(folder, "producer")]
+    consumers: list[_Consumed] = []
+    # ID -> (when it was handled last, by whom)
+    last: dict[int, tuple[float, int]] = {}
+    entries: list[dict[int, int]] = [defaultdict(int) for _ in producers]
+    handlings: list[tuple[float, int, list[str]]] = []
+    for number, path in enumerate(_by_number(folder, "consumer")):
+        book = _Consumed([], [])
+        for line in read(path):
+            if line.kind == "handled":
+                handlings.append((line.time, number, line.words))  # type: ignore[arg-type]
+            elif line.kind in _EXPLAINS:
+                book.times.append(line.time)
+                book.kinds.append(line.kind)
+        consumers.append(book)
+    handlings.sort(key=lambda one: one[0])
+    for time, number, words in handlings:
+        for word in words:
+            id, producer, event = word.split(":")
+            key = _number_of(id)
+            before = last.get(key)
+            if before is None:
+                entries[int(producer)][int(event)] += 1
+            else:
+                balance.delivered_again += 1
+                why = _explained(before, (time, number), consumers, repeated_at or [])
+                if why:
+                    balance.explanations[why] += 1
+                else:
+                    balance.problem(f"{word} was handled at {before} and again at {(time, number)}, for no reason")
+            last[key] = time, number
+    for producer, (book, copies) in enumerate(zip(producers, entries, strict=True)):
+        balance.confirmed += sum(book.confirmed)
+        balance.handled += len(copies)
+        for number, confirmed in enumerate(book.confirmed):
+            if confirmed and number not in copies:
+                balance.problem(f"event {producer}:{number} was confirmed and never handled")
+        for number, count in copies.items():
+            balance.published_again += count - 1
+            if count > 1 + book.tries.get(number, 0):
+                balance.problem(
+                    f"event {producer}:{number} is there {count} times, for {book.tries.get(number, 0)} retries"
+                )
+    if added is not None and added != len(last):
+        balance.problem(f"{added} entries were added to the stream, and {len(last)} were handled")
+    return balance
+
+
+def _by_number(folder: Path, role: str) -> list[Path]:
+    return sorted(folder.glob(f"{role}-*.book"), key=lambda path: int(path.stem.partition("-")[2]))
+
+
+def _producer(path: Path, balance: Balance) -> _Produced:
+    book = _Produced(bytearray(), defaultdict(int))
+    for line in read(path):
+        if line.kind == "begun":
+            book.confirmed.extend(bytes(int(line.words[0].partition("-")[2]) + 1 - len(book.confirmed)))
+        elif line.kind == "confirmed":
+            for number in unspan(line.words):
+                if book.confirmed[number]:
+                    balance.problem(f"{path.stem}: event {number} was confirmed twice")
+                book.confirmed[number] = 1
+        elif line.kind == "unconfirmed":
+            for number in unspan(line.words):
+                book.tries[number] += 1
+        elif line.kind == "error":
+            balance.problem(f"{path.stem}: {' '.join(line.words)}")
+    return book
+
+
+def _explained(
+    before: tuple[float, int], again: tuple[float, int], consumers: list[_Consumed], repeated_at: list[float]
+) -> str | None:
+    """What makes it right that an entry handled `before` was handled `again`."""
+    for number in {before[1], again[1]}:
+        book = consumers[number]
+        place = bisect_left(book.times, before[0])
+        if place < len(book.times) and book.times[place] <= again[0]:
+            return book.kinds[place]
+    if any(before[0] - 1.0 <= time <= again[0] for time in repeated_at):
+        return "the group was made again"
+    return None
+
+
+def _number_of(id: str) -> int:
+    milliseconds, _, sequence = id.partition("-")
+    return int(milliseconds) << 32 | int(sequence)
+
+
+def report(balance: Balance, **more: Any) -> dict[str, Any]:
+    """The balance as JSON."""
+    return {
+        "confirmed": balance.confirmed,
+        "handled": balance.handled,
+        "published again": balance.published_again,
+        "delivered again": balance.delivered_again,
+        "explained by": dict(balance.explanations),
+        "problems": balance.problem_count,
+        **more,
+    }

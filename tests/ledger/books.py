@@ -1,0 +1,73 @@
+"""What producers and consumers write down. A line is with the kernel before its process goes on, so kill -9 loses none.
+
+| line | by | meaning |
+|---|---|---|
+| ``begun FIRST LAST`` | producer | these numbers are about to be flushed for the first time |
+| ``confirmed NUMBER...`` | producer | the server has these; ranges are written FIRST-LAST |
+| ``unconfirmed NUMBER...`` | producer | these will be sent again, and may be there already |
+| ``handled ID:PRODUCER:NUMBER...`` | consumer | a handler was given these |
+| ``started``, ``failed``, ``left``, ``outage``, ``error``, ``claiming`` | consumer | why events may come again from here on |
+| ``cleared PENDING`` | consumer | it left its group with that many entries pending |
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Book", "Line", "read", "spans", "unspan"]
+
+
+class Book:
+    """The lines of one process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def write(self, kind: str, *words: object) -> None:
+        """Add a line: the time (of a clock that all processes of the machine share), and this."""
+        line = " ".join([f"{time.monotonic():.6f}", kind, *map(str, words)])
+        os.write(self._file, line.replace("\n", " ").encode() + b"\n")
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    time: float
+    kind: str
+    words: Sequence[str]
+
+
+def read(path: Path) -> Iterator[Line]:
+    """All complete lines."""
+    with path.open() as file:
+        for text in file:
+            if text.endswith("\n"):
+                when, kind, *words = text.split()
+                yield Line(float(when), kind, words)
+
+
+def spans(numbers: Iterable[int]) -> Iterator[str]:
+    """Ascending numbers as FIRST-LAST."""
+    first = last = None
+    for number in numbers:
+        if last is not None and number == last + 1:
+            last = number
+            continue
+        if first is not None:
+            yield f"{first}-{last}"
+        first = last = number
+    if first is not None:
+        yield f"{first}-{last}"
+
+
+def unspan(words: Iterable[str]) -> Iterator[int]:
+    """The numbers again."""
+    for word in words:
+        first, _, last = word.partition("-")
+        yield from range(int(first), int(last) + 1)

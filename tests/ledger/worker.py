@@ -1,0 +1,235 @@
+"""One producer or consumer. Run as ``python -m tests.ledger.worker '{"role": "producer", ...}'``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import RedisError
+
+import fluxa_fast
+from fluxa_fast import FlushError, Recovery
+from tests.awaited import Faces, Loop
+from tests.ledger.books import Book, read, spans
+
+__all__ = ["Job", "consume", "produce"]
+
+STREAM = "orders"
+
+
+@dataclass
+class Job:
+    """What a worker is to do.
+
+    Attributes:
+        role: ``producer`` or ``consumer``.
+        number: of the producer or consumer.
+        folder: where the books are.
+        pool: the arguments of `register_redis`.
+        face: ``sync`` or ``asyncio``.
+        implementation: ``c`` or ``python``.
+        events: that a producer has to publish; None: until it is told to stop.
+        rate: events per second of a producer, about; None: as fast as it can.
+        batch: events in one flush or one read, at most.
+        replicas: that must have an event before it counts as confirmed.
+        min_idle: seconds after which a consumer claims what others have left.
+        recovery: seconds for which outages are waited for.
+        seed: of what is random.
+    """
+
+    role: str
+    number: int
+    folder: str
+    pool: dict[str, Any]
+    face: str = "sync"
+    implementation: str = "c"
+    events: int | None = None
+    rate: float | None = None
+    batch: int = 100
+    replicas: int = 0
+    min_idle: float = 3.0
+    recovery: float = 5.0
+    seed: int = 0
+
+    @property
+    def book(self) -> Path:
+        return Path(self.folder, f"{self.role}-{self.number}.book")
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "tests.ledger.worker", json.dumps(asdict(self))]
+
+
+# ---- producing ------------------------------------------------------------------------------------------
+
+
+def produce(broker: Any, job: Job, stop: threading.Event) -> None:
+    """Publish number after number, and flush again until all are confirmed. What is stopped finishes its flush."""
+    chance = random.Random(job.seed)
+    book = Book(job.book)
+    flusher = broker.new_flusher(eager=chance.random() < 0.3)
+    number = _first_number(job)
+    while not stop.is_set() and (job.events is None or number < job.events):
+        began = time.monotonic()
+        size = chance.randint(1, job.batch)
+        waiting = list(range(number, number + size))
+        number += size
+        book.write("begun", f"{waiting[0]}-{waiting[-1]}")
+        for one in waiting:
+            padding = 0 if chance.random() < 0.9 else chance.choice((10, 1000, 50_000))
+            flusher.publish(STREAM, {"producer": job.number, "number": one, "padding": bytes(padding)})
+        while waiting:
+            waiting = _flush(flusher, job, book, waiting)
+            if waiting:
+                time.sleep(0.05)
+        if job.rate:
+            stop.wait(max(0.0, began + size / job.rate - time.monotonic()))
+    book.write("ended")
+    book.close()
+
+
+def _first_number(job: Job) -> int:
+    """Where a producer goes on that was killed: what it had begun is in doubt."""
+    last = -1
+    if job.book.exists():
+        for line in read(job.book):
+            if line.kind == "begun":
+                last = int(line.words[0].partition("-")[2])
+    return last + 1
+
+
+def _flush(flusher: Any, job: Job, book: Book, waiting: list[int]) -> list[int]:
+    """Flush once. Returns the numbers that wait again, in their order."""
+    options = {"replicas": job.replicas, "timeout": 1.0} if job.replicas else {}
+    try:
+        confirmed = len(flusher.flush(**options))
+    except FlushError as error:
+        refused = {one.position for one in error.refused}
+        unconfirmed = {position for lost in error.unconfirmed for position in lost.positions}
+        left = [waiting[position] for position in sorted(refused | unconfirmed)]
+        if len(left) != len(flusher) or len(error.confirmed) + len(left) != len(waiting):
+            book.write("error", f"the account of a flush does not add up: {error}, {len(flusher)} wait")
+        gone = set(left)
+        book.write("confirmed", *spans(one for one in waiting if one not in gone))
+        book.write("unconfirmed", *spans(waiting[position] for position in sorted(unconfirmed)))
+        return left
+    if confirmed != len(waiting):
+        book.write("error", f"a flush of {len(waiting)} events confirmed {confirmed}")
+    book.write("confirmed", *spans(waiting))
+    return []
+
+
+# ---- consuming ------------------------------------------------------------------------------------------
+
+
+class HandlerError(Exception):
+    """Raised by a handler at random."""
+
+
+class _ToBook(logging.Handler):
+    """Notes when the package says that it met an outage."""
+
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self._book = book
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._book.write("outage", record.getMessage())
+
+
+def consume(broker: Any, job: Job, stop: threading.Event) -> None:
+    """Consume in every way there is, in turn, until told to stop."""
+    chance = random.Random(job.seed)
+    book = Book(job.book)
+    book.write("started")
+    told = _ToBook(book)
+    logging.getLogger("fluxa_fast").addHandler(told)
+
+    def handle(events: Sequence[Any]) -> None:
+        fails = chance.random() < 0.01
+        handled = events[: chance.randint(0, len(events))] if fails else events
+        if handled:
+            words = [f"{event.id}:{event.body['producer']}:{event.body['number']}" for event in handled]
+            book.write("handled", *words)
+        if fails:
+            book.write("failed")
+            raise HandlerError
+
+    consumer = broker.consumer_many(STREAM, recovery=Recovery(deadline=job.recovery, cap=0.5))
+    claimed = time.monotonic()
+    while not stop.is_set():
+        ways = ("run", "batches", "consume", "leave")
+        way = chance.choices(ways, (5, 3, 2, 1))[0]
+        try:
+            if time.monotonic() > claimed + job.min_idle / 2:
+                book.write("claiming")
+                claimed = time.monotonic()
+                consumer.auto_claim(job.batch, job.min_idle, handle)
+            elif way == "leave":
+                book.write("cleared", consumer.cleanup())
+                consumer = broker.consumer_many(STREAM, recovery=Recovery(deadline=job.recovery, cap=0.5))
+            else:
+                _in_one_way(way, consumer, job, book, handle, chance)
+        except HandlerError:
+            continue
+        except (RedisError, TimeoutError) as error:
+            book.write("error", type(error).__name__, error)
+            time.sleep(0.05)
+    with suppress(RedisError):
+        book.write("cleared", consumer.cleanup())
+    book.write("ended")
+    logging.getLogger("fluxa_fast").removeHandler(told)
+    book.close()
+
+
+def _in_one_way(way: str, consumer: Any, job: Job, book: Book, handle: Any, chance: random.Random) -> None:
+    if way == "run":
+        timer = threading.Timer(chance.uniform(0.05, 2.0), consumer.stop)
+        timer.start()
+        try:
+            options = {"concurrency": chance.choice((1, 4))} if job.face == "asyncio" else {}
+            consumer.run(handle, count=job.batch, **options)
+        finally:
+            timer.cancel()
+            timer.join()
+    elif way == "batches":
+        for events in consumer.batches(job.batch, 0.3):
+            handle(events)
+            if chance.random() < 0.02:
+                book.write("left")  # the batch stays pending
+                break
+    else:
+        consumer.consume(job.batch, chance.choice((None, 0.5)), handle)
+
+
+# ---- the process ----------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    job = Job(**json.loads(sys.argv[1]))
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which stops us
+    loop = Loop() if job.face == "asyncio" else None
+    registry = Faces(loop).Registry() if loop else fluxa_fast.Registry()
+    registry.register_redis(**job.pool)
+    registry.register_redis_stream(STREAM)
+    engine = registry.validate()
+    broker = engine.new_context().get_event_broker()
+    (produce if job.role == "producer" else consume)(broker, job, stop)
+    engine.close()
+    if loop:
+        loop.close()
+
+
+if __name__ == "__main__":
+    main()
