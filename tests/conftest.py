@@ -55,6 +55,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_their_server(parameters: dict[str, Any]) -> bool:
     from tests.fix_servers import PROGRAMS
 
-    program = parameters.get("server_url", parameters.get("own_server"))
     programs = sorted(PROGRAMS)
-    return program not in programs or program == programs[0 if parameters["implementation"] == "c" else -1]
+    wanted = programs[0 if parameters["implementation"] == "c" else -1] if programs else None
+    return all(parameters.get(fixture, wanted) in (wanted, "given") for fixture in ("server_url", "own_server", "site"))

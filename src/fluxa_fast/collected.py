@@ -8,13 +8,14 @@ from itertools import chain
 from typing import NamedTuple, Protocol, TypeVar
 
 from . import protocol
+from .durations import Duration, checked_count, seconds
 from .errors import FluxaError, UnregisteredStreamError
 from .flows.account import FlushAccount, FlushResult
-from .flows.publish import PoolFlush
+from .flows.publish import PoolFlush, Replication
 from .protocol.commands import EntryHead
 from .protocol.interface import CommandBuffer, Default, EventWriter, Implementation
 
-__all__ = ["Collected", "pools_in_use"]
+__all__ = ["Collected", "pools_in_use", "replication_to"]
 
 # An eager flusher sends what it has collected in pieces that double: so the server soon has work, and never little.
 _FIRST_PIECE = 8 * 1024  # bytes
@@ -53,7 +54,7 @@ class Collected:
         self._pools = pools
         self._buffers = [pool.implementation.CommandBuffer(pool.default) for pool in pools]
         self._sent = [pool.implementation.CommandBuffer() for pool in pools]  # by the flush that is under way
-        self._refused = [0] * len(pools)  # by the last flush: so many events at the beginning of each buffer
+        self._refused: list[list[int]] = [[] for _ in pools]  # by the last flush: places in each buffer
         self._eager = on_full is not None
         self._call: _Call | None = None  # of publish_many, that is under way
         self._indexes = {stream: indexes[pool.name] for stream, (_, pool) in heads.items()}
@@ -115,14 +116,14 @@ class Collected:
                 self._buffers[index].truncate(before.commands, before.size)
                 self.writer.restart(before.order)
             else:
-                self._take_out(index, call.places)
+                self._take_out(index, chain.from_iterable(call.places))
             raise
         finally:
             self._call = None
 
-    def _take_out(self, index: int, places: Sequence[range]) -> None:
+    def _take_out(self, index: int, places: Iterable[int]) -> None:
         """Drop the events at these places of one buffer."""
-        gone = set(chain.from_iterable(places))
+        gone = set(places)
         order = []
         place = 0
         for run_index, count in self.writer.order:
@@ -146,25 +147,18 @@ class Collected:
         dropped = self.count
         for buffer in self._buffers:
             buffer.clear()
-        self._refused = [0] * len(self._buffers)
+        self._refused = [[] for _ in self._buffers]
         self._restart(())
         return dropped
 
     def discard_refused(self) -> int:
         """Drop what the last flush was refused. Returns how many events there were."""
         self._check_no_call()
-        dropped = sum(self._refused)
-        left, self._refused = self._refused, [0] * len(self._buffers)
-        order = []
-        for buffer, refused in zip(self._buffers, left, strict=True):
-            buffer.keep(range(refused, buffer.commands))
-        for index, count in self.writer.order:
-            gone = min(left[index], count)
-            left[index] -= gone
-            if count > gone:
-                order.append((index, count - gone))
-        self.writer.restart(order)
-        return dropped
+        refused, self._refused = self._refused, [[] for _ in self._buffers]
+        for index, places in enumerate(refused):
+            if places:
+                self._take_out(index, places)
+        return sum(map(len, refused))
 
     # ---- flushing ----
 
@@ -177,7 +171,7 @@ class Collected:
         for flush, sent in zip(flushing, self._sent, strict=True):
             flush.buffer.swap(sent)
             flush.buffer = sent
-        self._refused = [0] * len(self._buffers)
+        self._refused = [[] for _ in self._buffers]
         self._restart(())
         return flushing
 
@@ -191,13 +185,13 @@ class Collected:
         if account.complete:
             return account.result
         error = account.error()
-        order = account.keep_unsettled() + self.writer.order
+        kept = account.keep_unsettled()
+        order = kept.order + self.writer.order
         for buffer, sent in zip(self._buffers, self._sent, strict=True):
             sent.extend(buffer)
             buffer.clear()
             buffer.swap(sent)
-        # What stays is what was refused, and behind it what has no reply.
-        self._refused = [len(flush.replies.errors) for flush in flushing]
+        self._refused = kept.refused
         self._restart(order)
         raise error
 
@@ -239,3 +233,13 @@ def pools_in_use(pools: Mapping[str, P], heads: Mapping[str, tuple[EntryHead, P]
     """The pools that have streams."""
     with_streams = {pool.name for _, pool in heads.values()}
     return [pool for name, pool in pools.items() if name in with_streams]
+
+
+def replication_to(replicas: int, timeout: Duration) -> Replication | None:
+    """What a flush asks for, as `flush` is given it.
+
+    Raises:
+        TypeError, ValueError: if it can't be.
+    """
+    waited = seconds("timeout", timeout)
+    return Replication(checked_count(replicas, "replicas"), waited) if replicas != 0 else None

@@ -19,6 +19,7 @@ __all__ = [
     "FlushError",
     "FluxaError",
     "ImplementationWarning",
+    "NotReplicatedError",
     "ProtocolError",
     "RefusedEvent",
     "RegistryError",
@@ -145,10 +146,12 @@ class RefusedEvent:
 class UnconfirmedEvents:
     """The events of one pool whose replies never came: the server may or may not have them.
 
+    Or else that too few replicas have, where a flush asked for some: then the master has them.
+
     Attributes:
         pool: the Redis pool.
         positions: which of the events of this flush, counted from 0 in the order of publishing.
-        error: why the replies didn't come, as redis-py's exception.
+        error: why the replies didn't come, as redis-py's exception; or a `NotReplicatedError`.
     """
 
     pool: str
@@ -159,14 +162,35 @@ class UnconfirmedEvents:
         return len(self.positions)
 
 
+class NotReplicatedError(FluxaError):
+    """The master has the events of a flush, and fewer replicas than were asked for.
+
+    Attributes:
+        pool: the Redis pool.
+        replicas: how many have them.
+        wanted: how many were asked for.
+        timeout: seconds that were waited for that.
+    """
+
+    def __init__(self, pool: str, replicas: int, wanted: int, timeout: float) -> None:
+        self.pool = pool
+        self.replicas = replicas
+        self.wanted = wanted
+        self.timeout = timeout
+        super().__init__(f"{replicas} of {wanted} replicas have the events after {timeout:g} s")
+
+    def __reduce__(self) -> tuple[type[NotReplicatedError], tuple[str, int, int, float]]:
+        return type(self), (self.pool, self.replicas, self.wanted, self.timeout)
+
+
 class FlushError(FluxaError):
     """Not every event of a flush was confirmed. Those that were not stay in the flusher, in order.
 
     Attributes:
         confirmed: the events that the server has, as a `FlushResult`.
         refused: events that the server answered with an error (OOM, WRONGTYPE, NOPERM, READONLY...).
-        unconfirmed: events whose replies were lost with the connection, by pool. Flushing them again may
-            publish some of them twice.
+        unconfirmed: events whose replies were lost with the connection, or that too few replicas have, by pool.
+            Flushing them again may publish some of them twice.
     """
 
     def __init__(

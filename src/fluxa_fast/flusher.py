@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 
-from .collected import Collected, pools_in_use
+from .collected import Collected, pools_in_use, replication_to
+from .durations import Duration
 from .errors import FlushError, FluxaError
 from .flows.account import FlushResult
-from .flows.publish import PoolFlush
+from .flows.publish import PoolFlush, Replication
 from .protocol.commands import EntryHead
 from .transport.sync import Link, Pool, drive
 
@@ -91,8 +92,13 @@ class EventFlusher:
         """The bytes that `flush` would send."""
         return self._collected.size
 
-    def flush(self) -> FlushResult:
+    def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
         """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
+
+        Args:
+            replicas: how many replicas must have the events too before they count as confirmed (``WAIT``). Those that
+                the master has and too few replicas stay in the flusher as unconfirmed.
+            timeout: seconds (or a timedelta) to wait for replicas, per pool.
 
         Returns:
             The IDs of the events, in the order of publishing.
@@ -100,11 +106,13 @@ class EventFlusher:
         Raises:
             FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
                 were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
-                replies were lost may be published twice by that.
+                replies were lost, or that too few replicas had, may be published twice by that.
+            TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
         """
+        replication = replication_to(replicas, timeout)
         flushing = self._collected.begin()
         try:
-            self._send(flushing)
+            self._send(flushing, replication)
         except BaseException:  # Ctrl-C, for one: what was confirmed must not be sent again
             with suppress(FlushError):
                 self._settle(flushing)
@@ -121,11 +129,11 @@ class EventFlusher:
         self._links[index] = link
         piece.push(link)
 
-    def _send(self, flushing: Sequence[PoolFlush]) -> None:
+    def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
         for index, (pool, flush) in enumerate(zip(self._pools, flushing, strict=True)):
             link = self._links.pop(index, None) or pool.take_link()
             try:
-                drive(flush.flow(), link)
+                drive(flush.flow(replication), link)
             finally:
                 pool.return_link(link)
 

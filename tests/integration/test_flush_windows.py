@@ -16,8 +16,8 @@ from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.commands import entry_head
 from fluxa_fast.transport.sync import Link
 from tests.fix_broker import MakeEngine
-from tests.proxy import Proxy
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
+from tests.proxy import Proxy
 
 EAGER = pytest.mark.parametrize("eager", [False, True], ids=["collected", "eager"])
 

@@ -11,8 +11,8 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from fluxa_fast import Engine, EventBroker, FluxaError, Registry, SerializationError, UnregisteredStreamError
 from fluxa_fast.embedded import EmbeddedServer
-from tests.proxy import Proxy
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
+from tests.proxy import Proxy
 
 MakeEngine = Callable[..., Engine]
 

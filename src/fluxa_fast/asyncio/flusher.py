@@ -11,10 +11,11 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
-from ..collected import Collected, pools_in_use
+from ..collected import Collected, pools_in_use, replication_to
+from ..durations import Duration
 from ..errors import FlushError, FluxaError
 from ..flows.account import FlushResult
-from ..flows.publish import PoolFlush
+from ..flows.publish import PoolFlush, Replication
 from ..protocol.commands import EntryHead
 from ..transport.aio import Driver, Link, Pool, ended
 
@@ -113,10 +114,15 @@ class EventFlusher:
         """The bytes that `flush` would send."""
         return self._collected.size
 
-    async def flush(self) -> FlushResult:
+    async def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
         """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
 
         Pools are flushed at the same time. Others run in between, however many events there are.
+
+        Args:
+            replicas: how many replicas must have the events too before they count as confirmed (``WAIT``). Those that
+                the master has and too few replicas stay in the flusher as unconfirmed.
+            timeout: seconds (or a timedelta) to wait for replicas, per pool.
 
         Returns:
             The IDs of the events, in the order of publishing.
@@ -124,13 +130,15 @@ class EventFlusher:
         Raises:
             FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
                 were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
-                replies were lost may be published twice by that.
+                replies were lost, or that too few replicas had, may be published twice by that.
+            TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
             asyncio.CancelledError: if the task was cancelled: those that were confirmed have left the flusher.
         """
+        replication = replication_to(replicas, timeout)
         async with self._flushing:
             flushing = self._collected.begin()
             try:
-                await self._send(flushing)
+                await self._send(flushing, replication)
             except BaseException:  # cancelled, for one: what was confirmed must not be sent again
                 with suppress(FlushError):
                     self._collected.settle(flushing)
@@ -161,19 +169,19 @@ class EventFlusher:
             self._links[index] = link
         piece.push(link)
 
-    async def _send(self, flushing: Sequence[PoolFlush]) -> None:
+    async def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
         work = [
-            self._send_to_pool(index, flush)
+            self._send_to_pool(index, flush, replication)
             for index, flush in enumerate(flushing)
             if flush.buffer.commands or index in self._links
         ]
         await (work[0] if len(work) == 1 else _together(work))
 
-    async def _send_to_pool(self, index: int, flush: PoolFlush) -> None:
+    async def _send_to_pool(self, index: int, flush: PoolFlush, replication: Replication | None) -> None:
         pool = self._pools[index]
         link = self._links.pop(index, None) or pool.take_link()
         try:
-            await Driver(link).drive(flush.flow())
+            await Driver(link).drive(flush.flow(replication))
         finally:
             await pool.return_link(link)
 

@@ -8,8 +8,8 @@ from itertools import chain, islice
 from typing import Any, Literal, NamedTuple
 
 from ..errors import FlushError, RefusedEvent, UnconfirmedEvents
-from ..protocol.interface import Confirmations, ErrorReply
-from .publish import PoolFlush
+from ..protocol.interface import ErrorReply
+from .publish import Answers, PoolFlush
 from .replies import error_of
 
 __all__ = ["FlushAccount", "FlushResult", "Order"]
@@ -43,36 +43,48 @@ class _Part(NamedTuple):
         return range(self.place, self.place + self.size)
 
 
-def _parts(order: Order, replies: Sequence[Confirmations]) -> Iterator[_Part]:
+def _parts(order: Order, answers: Sequence[Answers]) -> Iterator[_Part]:
     """Few of them, however many events there are: as many as runs and refusals, and one where a connection broke."""
     position = 0
-    places = [0] * len(replies)
-    refusals = [iter(reply.errors) for reply in replies]
+    places = [0] * len(answers)
+    confirmed_up_to = [one.confirmed_up_to for one in answers]
+    refusals = [iter(one.replies.errors) for one in answers]
     refused = [next(one, (-1, ""))[0] for one in refusals]
     for index, count in order:
         end = places[index] + count
         while (place := places[index]) < end:
-            received = replies[index].received
-            if place == refused[index]:
+            next_refused = refused[index] if refused[index] >= 0 else end
+            if place == next_refused:
                 part = _Part(position, index, place, 1, "refused")
                 refused[index] = next(refusals[index], (-1, ""))[0]
-            elif place < received:
-                next_refused = refused[index] if refused[index] >= 0 else end
-                part = _Part(position, index, place, min(end, received, next_refused) - place, "confirmed")
+            elif place < (border := confirmed_up_to[index]):
+                part = _Part(position, index, place, min(end, border, next_refused) - place, "confirmed")
             else:
-                part = _Part(position, index, place, end - place, "unconfirmed")
+                part = _Part(position, index, place, min(end, next_refused) - place, "unconfirmed")
             yield part
             places[index] += part.size
             position += part.size
 
 
+class Kept(NamedTuple):
+    """What stays for the next flush.
+
+    Attributes:
+        order: of it.
+        refused: the places in each pool's buffer of what the server refused.
+    """
+
+    order: list[tuple[int, int]]
+    refused: list[list[int]]
+
+
 class FlushResult(Sequence[str]):
     """The IDs of the events that a flush confirmed, in the order of publishing. They are decoded when first used."""
 
-    def __init__(self, order: Order, replies: Sequence[Confirmations]) -> None:
+    def __init__(self, order: Order, answers: Sequence[Answers]) -> None:
         self._order = order
-        self._replies = replies
-        self._count = sum(reply.received - len(reply.errors) for reply in replies)
+        self._answers = answers
+        self._count = sum(one.confirmed for one in answers)
 
     def __len__(self) -> int:
         return self._count
@@ -80,11 +92,11 @@ class FlushResult(Sequence[str]):
     @cached_property
     def ids(self) -> list[str]:
         """The ID of every confirmed event."""
-        if len(self._replies) == 1:
-            return list(self._replies[0].ids())  # type: ignore[arg-type]
-        confirmed = [iter(reply.ids()) for reply in self._replies]
+        if len(self._answers) == 1 and self._count:
+            return list(self._answers[0].replies.ids())  # type: ignore[arg-type]
+        confirmed = [iter(one.replies.ids()) for one in self._answers]
         found: list[Any] = []
-        for part in _parts(self._order, self._replies):
+        for part in _parts(self._order, self._answers):
             if part.fate == "confirmed":
                 found += islice(confirmed[part.pool], part.size)
         return found
@@ -107,7 +119,8 @@ class FlushAccount:
     def __init__(self, order: Order, flushes: Sequence[PoolFlush]) -> None:
         self._order = order
         self._flushes = flushes
-        self.result = FlushResult(order, [flush.replies for flush in flushes])
+        self._answers = [flush.answers for flush in flushes]
+        self.result = FlushResult(order, self._answers)
 
     @property
     def complete(self) -> bool:
@@ -116,20 +129,24 @@ class FlushAccount:
 
     @cached_property
     def _unsettled(self) -> list[_Part]:
-        parts = _parts(self._order, [flush.replies for flush in self._flushes])
-        return [part for part in parts if part.fate != "confirmed"]
+        return [part for part in _parts(self._order, self._answers) if part.fate != "confirmed"]
 
-    def keep_unsettled(self) -> list[tuple[int, int]]:
-        """Keep in the buffers what was not confirmed. Returns the order of that."""
+    def keep_unsettled(self) -> Kept:
+        """Keep in the buffers what was not confirmed."""
         places: list[list[range]] = [[] for _ in self._flushes]
+        refused: list[list[int]] = [[] for _ in self._flushes]
+        sizes = [0] * len(self._flushes)
         runs: list[tuple[int, int]] = []
         for part in self._unsettled:
             places[part.pool].append(part.places)
+            if part.fate == "refused":
+                refused[part.pool].append(sizes[part.pool])
+            sizes[part.pool] += part.size
             before = runs.pop()[1] if runs and runs[-1][0] == part.pool else 0
             runs.append((part.pool, before + part.size))
         for flush, kept in zip(self._flushes, places, strict=True):
             flush.buffer.keep(_joined(kept))
-        return runs
+        return Kept(runs, refused)
 
     def error(self) -> FlushError:
         """The fate of every event, as an exception."""

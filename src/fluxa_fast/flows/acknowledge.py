@@ -17,7 +17,7 @@ from ..protocol.interface import CommandBuffer
 from ..scripts import ACKNOWLEDGE, TRIM_DELIVERED, Script
 from .kept import Id
 from .membership import GROUP, Membership
-from .recovery import Recovery, checked, recovered
+from .recovery import Recovery, checked
 from .scripting import ScriptRefusedError
 from .steps import Breathe, Flow, Receive, Send, any_reply, ask
 
@@ -159,7 +159,7 @@ def acknowledge(
             waiting = yield from acknowledgements.receive()
 
     if events:
-        yield from recovered(recovery or member.recovery, attempt)
+        yield from member.recovered(attempt, recovery)
 
 
 def forget_deleted(member: Membership, ids: Sequence[str]) -> Flow[None]:
@@ -172,5 +172,5 @@ def forget_deleted(member: Membership, ids: Sequence[str]) -> Flow[None]:
             commands.xack(member.stream, GROUP, page)
             checked((yield from ask(commands)))
 
-        yield from recovered(member.recovery, attempt)
+        yield from member.recovered(attempt)
     member.deleted += len(ids)

@@ -10,7 +10,7 @@ from ..scripts import LEAVE_GROUP
 from .acknowledge import forget_deleted
 from .consume import handle
 from .membership import GROUP, Membership
-from .recovery import checked, recovered
+from .recovery import checked
 from .scripting import ScriptRefusedError
 from .steps import Flow, Receive, Send, ask
 
@@ -71,7 +71,7 @@ def cleanup(member: Membership) -> Flow[int]:
                 continue
         return (yield from _pending(member))
 
-    pending: int = (yield from recovered(member.recovery, attempt)) or 0
+    pending: int = (yield from member.recovered(attempt)) or 0
     member.replaying = True  # should the consumer be used again
     return pending
 

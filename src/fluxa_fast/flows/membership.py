@@ -99,7 +99,17 @@ class Membership:
                 self.group_made = False
             return checked(reply)
 
-        return (yield from recovered(self.recovery, with_group, self.stopping.is_set))
+        return (yield from self.recovered(with_group, stopped=self.stopping.is_set))
+
+    def recovered(
+        self,
+        attempt: Callable[[], Flow[T]],
+        recovery: Recovery | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Flow[T | None]:
+        """The result of `attempt`, once no outage meets it. None if `stopped` during one."""
+        who = f"consumer {self.name} of {self.stream}"
+        return recovered(recovery or self.recovery, who, attempt, stopped)
 
     def _make_group(self) -> Flow[None]:
         """``XGROUP CREATE stream consumer_group 0 MKSTREAM``; one that is there already is as good."""

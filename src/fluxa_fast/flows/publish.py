@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import ConnectionError, RedisError
 
-from ..errors import SerializationError
+from ..errors import NotReplicatedError, SerializationError
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorReply
 from .replies import error_of
-from .steps import Flow, Pipeline
+from .steps import Flow, Pipeline, Receive, Send, any_reply
 
-__all__ = ["PoolFlush", "id_of", "write_event"]
+__all__ = ["Answers", "PoolFlush", "Replication", "id_of", "write_event"]
 
 # One event is published in two halves, with a question to the server between them: a flow would take longer than both.
 
@@ -46,6 +46,41 @@ class Pushing(Protocol):
     def push(self, commands: CommandBuffer, replies: Confirmations) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """What a flush asks for beyond the master's replies.
+
+    Attributes:
+        replicas: that must have the events.
+        timeout: seconds to wait for them.
+    """
+
+    replicas: int
+    timeout: float
+
+
+class Answers(NamedTuple):
+    """What the server of one pool has said.
+
+    Attributes:
+        replies: to the XADDs, as far as they came.
+        withheld: whether they confirm nothing, because too few replicas have the events.
+    """
+
+    replies: Confirmations
+    withheld: bool
+
+    @property
+    def confirmed_up_to(self) -> int:
+        """Events from the beginning of the buffer that are confirmed, unless they were refused."""
+        return 0 if self.withheld else self.replies.received
+
+    @property
+    def confirmed(self) -> int:
+        """Events that are where they were to be."""
+        return 0 if self.withheld else self.replies.received - len(self.replies.errors)
+
+
 @dataclass(slots=True)
 class PoolFlush:
     """What became of one pool's buffer.
@@ -54,13 +89,15 @@ class PoolFlush:
         pool: the name of the pool.
         buffer: its XADDs; after the flush, those that were not confirmed.
         replies: the replies that came.
-        error: why the others did not come, if they didn't.
+        error: why the others did not come, if they didn't; or why those that did confirm nothing.
+        withheld: as in `Answers`.
     """
 
     pool: str
     buffer: CommandBuffer
     replies: Confirmations
     error: Exception | None = None
+    withheld: bool = False
 
     def push(self, link: Pushing) -> None:
         """Begin to send what is in the buffer so far. After an error nothing more is sent until `flow` has told it."""
@@ -69,25 +106,46 @@ class PoolFlush:
             with self._kept():
                 link.push(self.buffer, self.replies)
 
-    def flow(self) -> Flow[None]:
+    def flow(self, replication: Replication | None = None) -> Flow[None]:
         """Send the buffer and count the replies. An error of the network ends it, and is kept."""
         self.replies.expected = self.buffer.commands
         if self.error is not None or not self.buffer.commands:
+            self.withheld = replication is not None
             return
         with self._kept():
+            self.withheld = replication is not None
             yield Pipeline(self.buffer, self.replies)
+            if replication is not None and self.replies.received > len(self.replies.errors):
+                yield from self._replicated(replication)
+            self.withheld = False
+
+    def _replicated(self, replication: Replication) -> Flow[None]:
+        """``WAIT replicas milliseconds``: on the same connection, because it is about what that one has written."""
+        wanted, timeout = replication.replicas, replication.timeout
+        commands = type(self.buffer)()
+        commands.command("WAIT", wanted, max(1, round(timeout * 1000)))  # 0 would wait for ever
+        yield Send(commands, behind=True)
+        reply = yield Receive(any_reply, timeout)
+        if isinstance(reply, ErrorReply):
+            raise error_of(reply)
+        if reply < wanted:
+            raise NotReplicatedError(self.pool, reply, wanted, timeout)
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
         try:
             yield
-        except RedisError as error:
+        except (RedisError, NotReplicatedError) as error:
             self.error = error
         except BaseException as interruption:  # Ctrl-C, for one: the account is kept all the same
             self.error = ConnectionError(f"interrupted by {type(interruption).__name__}")
             raise
 
     @property
+    def answers(self) -> Answers:
+        return Answers(self.replies, self.withheld)
+
+    @property
     def complete(self) -> bool:
         """Whether every event was confirmed. A flush that never began is not complete either."""
-        return self.replies.received == self.buffer.commands and not self.replies.errors
+        return self.answers.confirmed == self.buffer.commands

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from redis.backoff import EqualJitterBackoff
+from redis.backoff import AbstractBackoff, EqualJitterBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
 
 from ..protocol.interface import ErrorReply
@@ -22,7 +22,19 @@ log = logging.getLogger("fluxa_fast")
 T = TypeVar("T")
 
 # What a server says that will serve again, or whose place another one takes.
-_NOT_READY = frozenset({"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"})
+_NOT_READY = frozenset(
+    {
+        "BUSY",  # it runs somebody's slow script
+        "CLUSTERDOWN",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",  # it can't write to its disk, which is full
+        "NOREPLICAS",  # fewer of them are connected than min-replicas-to-write
+        "OOM",
+        "READONLY",
+        "TRYAGAIN",
+    }
+)
 # redis-py counts these as errors of the connection; waiting does not cure them.
 _FINAL = (AuthenticationError, AuthorizationError)
 
@@ -32,14 +44,24 @@ class Recovery:
     """How a consumer goes on after a lost connection, or with a server that is not ready.
 
     Attributes:
-        deadline: seconds after which an outage is raised to the caller.
+        deadline: seconds after which an outage is raised to the caller; ``math.inf``: never.
         base: seconds; the delay before the second try, about. Each following one is twice as long.
         cap: seconds; the longest delay.
+        backoff: one of redis-py's back-off classes, instead of ``EqualJitterBackoff(cap, base)``.
     """
 
     deadline: float = 30.0
     base: float = 0.05
     cap: float = 2.0
+    backoff: AbstractBackoff | None = None
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after so many failures."""
+        backoff = self.backoff or EqualJitterBackoff(self.cap, self.base)
+        if failures == 1:
+            backoff.reset()  # type: ignore[no-untyped-call]
+        # redis-py raises 2 to this power, and multiplies it with a float: there is a largest one.
+        return backoff.compute(min(failures - 1, _LARGEST_POWER))
 
 
 class ServerNotReadyError(Exception):
@@ -49,6 +71,8 @@ class ServerNotReadyError(Exception):
         super().__init__(str(error))
         self.error = error
 
+
+_LARGEST_POWER = 64
 
 OUTAGES = (ConnectionError, TimeoutError, ServerNotReadyError)
 """What `recovered` waits for to pass."""
@@ -68,15 +92,14 @@ def checked(reply: Any) -> Any:
 
 
 def recovered(
-    recovery: Recovery, attempt: Callable[[], Flow[T]], stopped: Callable[[], bool] = lambda: False
+    recovery: Recovery, who: str, attempt: Callable[[], Flow[T]], stopped: Callable[[], bool] = lambda: False
 ) -> Flow[T | None]:
     """The result of `attempt`, tried again until it isn't met by an outage. None if `stopped` during one.
 
-    What is attempted must be safe to repeat.
+    What is attempted must be safe to repeat. `who` is for the log, which is told when an outage begins and ends.
     """
     failures = 0
     began = 0.0
-    backoff = EqualJitterBackoff(recovery.cap, recovery.base)
     while True:
         try:
             result = yield from attempt()
@@ -86,9 +109,9 @@ def recovered(
             error = failure.error if isinstance(failure, ServerNotReadyError) else failure
             if not failures:
                 began = time.monotonic()
-                log.warning("Redis can't be reached, trying again for %g s: %s", recovery.deadline, error)
-            delay = backoff.compute(failures)
+                log.warning("%s is cut off, trying again for %g s: %s", who, recovery.deadline, error)
             failures += 1
+            delay = recovery.delay(failures)
             if time.monotonic() + delay > began + recovery.deadline:
                 raise error from None
             yield Disconnect()
@@ -97,5 +120,5 @@ def recovered(
             yield Pause(delay)
         else:
             if failures:
-                log.warning("Redis is back after %.1f s and %d tries", time.monotonic() - began, failures)
+                log.warning("%s is back after %.1f s and %d tries", who, time.monotonic() - began, failures)
             return result

@@ -1,0 +1,137 @@
+"""`flush(replicas=...)`, and failovers by Sentinels."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from fluxa_fast import Engine, FlushError, NotReplicatedError, Recovery
+from tests.fix_servers import PROGRAMS
+from tests.integration.test_faults import Consuming, Producing
+from tests.sentinels import Replicated, replicated_servers
+
+MakeEngine = Callable[..., Engine]
+
+
+@pytest.fixture(scope="module", params=sorted(PROGRAMS))
+def own_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]:
+    with replicated_servers(PROGRAMS[request.param], tmp_path_factory.mktemp("sentinels")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def servers(own_server: Replicated) -> Replicated:
+    own_server.await_replicas()
+    with own_server.admin() as admin:
+        admin.flushall()
+    return own_server
+
+
+def test_events_count_as_confirmed_when_replicas_have_them(make_engine: MakeEngine, servers: Replicated) -> None:
+    flusher = make_engine(**servers.pool).new_context().get_event_broker().new_flusher()
+    flusher.publish_many("orders", range(1000))
+    assert len(flusher.flush(replicas=2, timeout=10.0)) == 1000
+    for replica in servers.replicas:
+        with replica.client() as client:
+            assert client.xlen("orders") == 1000
+    assert len(flusher.flush(replicas=2)) == 0  # nothing to wait for
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_what_too_few_replicas_have_stays_in_order(make_engine: MakeEngine, servers: Replicated, eager: bool) -> None:
+    flusher = make_engine(**servers.pool).new_context().get_event_broker().new_flusher(eager=eager)
+    with servers.admin() as admin:
+        admin.set("users", "no stream")
+        for number in range(4):
+            flusher.publish("users" if number == 1 else "orders", number)
+        began = time.monotonic()
+        with pytest.raises(FlushError) as caught:
+            flusher.flush(replicas=3, timeout=0.3)
+        assert time.monotonic() - began >= 0.3
+        error = caught.value
+        assert len(error.confirmed) == 0
+        assert list(error.confirmed) == []
+        assert [one.position for one in error.refused] == [1]
+        [lost] = error.unconfirmed
+        assert list(lost.positions) == [0, 2, 3]
+        assert isinstance(lost.error, NotReplicatedError)
+        assert (lost.error.replicas, lost.error.wanted, lost.error.timeout) == (2, 3, 0.3)
+        assert "2 of 3 replicas" in str(error)
+        assert len(flusher) == 4
+        assert flusher.discard_refused() == 1
+        assert len(flusher.flush(replicas=2, timeout=10.0)) == 3
+        assert [fields[b"s"] for _, fields in admin.xrange("orders")] == [b"\x00", b"\x02", b"\x03"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"replicas": -1}, ValueError),
+        ({"replicas": True}, TypeError),
+        ({"replicas": "1"}, TypeError),
+        ({"replicas": 1, "timeout": -1}, ValueError),
+        ({"replicas": 1, "timeout": None}, TypeError),
+    ],
+)
+def test_bad_arguments_are_refused(
+    make_engine: MakeEngine, servers: Replicated, options: Any, error: type[Exception]
+) -> None:
+    flusher = make_engine(**servers.pool).new_context().get_event_broker().new_flusher()
+    flusher.publish("orders", 1)
+    with pytest.raises(error):
+        flusher.flush(**options)
+    assert len(flusher) == 1
+
+
+class _Replicating(Producing):
+    options = MappingProxyType({"replicas": 1, "timeout": 0.5})
+
+
+def test_a_failover_under_load_loses_nothing_that_was_confirmed(make_engine: MakeEngine, servers: Replicated) -> None:
+    broker = make_engine(**servers.pool, socket_timeout=1.0).new_context().get_event_broker()
+    consumer = broker.consumer_single("orders", recovery=Recovery(deadline=30.0, base=0.01, cap=0.2))
+    producing, consuming = _Replicating(broker), Consuming(consumer)
+    producing.start()
+    consuming.start()
+    try:
+        time.sleep(0.3)
+        with servers.failed_over():
+            pass
+        before = set(producing.confirmed)
+        time.sleep(0.3)
+    finally:
+        producing.stopping.set()
+        producing.join()
+    assert producing.confirmed - before, "the producer did not go on"
+    with servers.admin() as admin:
+        end = time.monotonic() + 20.0
+        while not producing.confirmed <= consuming.handled and time.monotonic() < end:
+            time.sleep(0.02)
+        consuming.stop()
+        assert not producing.confirmed - consuming.handled
+        assert not consuming.failures
+        # What was handled, and whose acknowledgement did not reach the new master, comes again.
+        while broker.consumer_single("orders").consume(1000, None, consuming.handle):
+            pass
+        assert admin.xlen("orders") == 0
+        assert admin.xpending("orders", "consumer_group")["pending"] == 0
+
+
+def test_waiting_for_replicas_never_reconnects_in_between(make_engine: MakeEngine, servers: Replicated) -> None:
+    """WAIT is about what its own connection has written: on another one it would confirm anything."""
+    broker = make_engine(**servers.pool).new_context().get_event_broker()
+    flusher = broker.new_flusher()
+    with servers.admin() as admin:
+        flusher.publish("orders", 1)
+        kill = threading.Timer(0.3, lambda: admin.client_kill_filter(_type="normal", skipme=True))
+        kill.start()
+        with pytest.raises(FlushError) as caught:
+            flusher.flush(replicas=3, timeout=5.0)
+        kill.join()
+    assert len(caught.value.confirmed) == 0
+    assert len(flusher) == 1
