@@ -6,13 +6,16 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import redis
 
 from fluxa_fast.embedded import EmbeddedServer
+from tests.ledger.faults import Fault
+from tests.ledger.run import Plan, Result, run
 
-__all__ = ["Replicated", "replicated_servers"]
+__all__ = ["FAILOVERS", "Replicated", "replicated_servers", "with_sentinels"]
 
 _NAME = "mymaster"
 _CONFIG = {"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
@@ -125,3 +128,14 @@ def _until(what: str, true: Callable[[], bool]) -> None:
                 return
         time.sleep(0.05)
     raise TimeoutError(f"{_PATIENCE:g} s were not enough for {what}")
+
+
+FAILOVERS = {"failed over": Fault(Replicated.failed_over, repeats=True)}
+"""For the ledger."""
+
+
+def with_sentinels(plan: Plan, program: str, folder: Path) -> Result:
+    """The ledger's plan with these servers: what a replica has too must outlive the master."""
+    plan = replace(plan, faults=FAILOVERS, replicas=1, forgets=True)
+    with replicated_servers(program, folder) as servers:
+        return run(plan, servers, {**servers.pool, "socket_timeout": 1.0}, folder)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from fluxa_fast.embedded import find_server
 from tests.ledger.audit import report
-from tests.ledger.faults import Site, persistent_server
-from tests.ledger.run import Plan, run
-from tests.proxy import Proxy
+from tests.ledger.faults import FAULTS
+from tests.ledger.run import Plan, with_one_server
+from tests.sentinels import with_sentinels
 
 
 def main() -> int:
@@ -25,8 +25,9 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--producers", type=int, default=4)
     parser.add_argument("--consumers", type=int, default=4)
-    parser.add_argument("--fault", action="append", help="only this one; may be given several times")
+    parser.add_argument("--fault", action="append", choices=FAULTS, help="only this one; may be given several times")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--sentinels", action="store_true", help="a master with two replicas, failed over at random")
     parser.add_argument("--program", default=find_server(), help="of the server")
     parser.add_argument("--books", type=Path, help="a folder to keep them in")
     given = parser.parse_args()
@@ -42,13 +43,12 @@ def main() -> int:
         seed=given.seed,
     )
     if given.fault:
-        plan.faults = given.fault
+        plan.faults = {name: FAULTS[name] for name in given.fault}
     print(f"seed {plan.seed}, books in {folder}", flush=True)
-    with persistent_server(given.program, folder) as server:
-        proxy = Proxy(server.port, recording=False)
-        pool = {"address": f"127.0.0.1:{proxy.port}", "socket_timeout": 1.0}
-        result = run(plan, Site(server, proxy), pool, folder)
-        proxy.close()
+    if given.sentinels:
+        result = with_sentinels(plan, given.program, folder)
+    else:
+        result = with_one_server(plan, given.program, folder)
     print(json.dumps(report(result.balance, seconds=round(result.seconds), faults=result.faults), indent=2))
     for problem in result.balance.problems:
         print(problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,12 @@ class _Consumed:
     kinds: list[str]
 
 
-def audit(folder: Path, *, added: int | None = None, repeated_at: list[float] | None = None) -> Balance:
+def audit(folder: Path, *, added: int | None = None, repeating: Sequence[tuple[float, float]] = ()) -> Balance:
     """Compare the books in a folder.
 
     Args:
         added: entries that the server says were ever added to the stream; None if that can't be known.
-        repeated_at: when faults made the server deliver again.
+        repeating: from when to when faults made the server deliver again what was acknowledged.
     """
     balance = Balance()
     producers = [_producer(path, balance) for path in _by_number(folder, "producer")]
@@ -92,7 +93,7 @@ def audit(folder: Path, *, added: int | None = None, repeated_at: list[float] | 
                 entries[int(producer)][int(event)] += 1
             else:
                 balance.delivered_again += 1
-                why = _explained(before, (time, number), consumers, repeated_at or [])
+                why = _explained(before, (time, number), consumers, repeating)
                 if why:
                     balance.explanations[why] += 1
                 else:
@@ -138,7 +139,10 @@ def _producer(path: Path, balance: Balance) -> _Produced:
 
 
 def _explained(
-    before: tuple[float, int], again: tuple[float, int], consumers: list[_Consumed], repeated_at: list[float]
+    before: tuple[float, int],
+    again: tuple[float, int],
+    consumers: list[_Consumed],
+    repeating: Sequence[tuple[float, float]],
 ) -> str | None:
     """What makes it right that an entry handled `before` was handled `again`."""
     for number in {before[1], again[1]}:
@@ -146,8 +150,8 @@ def _explained(
         place = bisect_left(book.times, before[0])
         if place < len(book.times) and book.times[place] <= again[0]:
             return book.kinds[place]
-    if any(before[0] - 1.0 <= time <= again[0] for time in repeated_at):
-        return "the group was made again"
+    if any(begin - 1.0 <= again[0] and before[0] <= end + 1.0 for begin, end in repeating):
+        return "the server forgot"
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import signal
 import sys
@@ -180,7 +181,7 @@ def consume(broker: Any, job: Job, stop: threading.Event) -> None:
             else:
                 _in_one_way(way, consumer, job, book, handle, chance)
         except HandlerError:
-            continue
+            book.write("failed")  # by now, those beside it have been cancelled
         except (RedisError, TimeoutError) as error:
             book.write("error", type(error).__name__, error)
             time.sleep(0.05)
@@ -214,11 +215,18 @@ def _in_one_way(way: str, consumer: Any, job: Job, book: Book, handle: Any, chan
 # ---- the process ----------------------------------------------------------------------------------------
 
 
+def _end_with_driver() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
 def main() -> None:
     job = Job(**json.loads(sys.argv[1]))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which stops us
+    threading.Thread(target=_end_with_driver, daemon=True).start()
     loop = Loop() if job.face == "asyncio" else None
     registry = Faces(loop).Registry() if loop else fluxa_fast.Registry()
     registry.register_redis(**job.pool)

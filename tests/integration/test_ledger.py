@@ -1,0 +1,85 @@
+"""The ledger for a minute: see `tests.ledger`. By hand it runs for longer, with more events."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("faults of POSIX processes", allow_module_level=True)
+
+from tests.fix_servers import PROGRAMS
+from tests.ledger.audit import audit, report
+from tests.ledger.books import Book, spans, unspan
+from tests.ledger.run import Plan, Result, with_one_server
+from tests.sentinels import with_sentinels
+
+_ASKED_FOR = os.environ.get("FLUXA_FAST_IMPL")
+_SEED = int.from_bytes(os.urandom(2))
+
+
+def _plan(seconds: float) -> Plan:
+    plan = Plan(seconds=seconds, seed=_SEED, rate=500.0)
+    if _ASKED_FOR:
+        plan.implementations = (_ASKED_FOR,)
+    return plan
+
+
+def _check(result: Result) -> None:
+    told = report(result.balance, seed=_SEED, faults=result.faults)
+    assert not result.balance.problem_count, "\n".join([str(told), *result.balance.problems])
+    assert result.balance.confirmed > 1000, told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("program", sorted(PROGRAMS))
+def test_promises_3_4_and_6_the_ledger_balances(program: str, tmp_path: Path) -> None:
+    _check(with_one_server(_plan(60.0), PROGRAMS[program], tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("program", sorted(PROGRAMS)[:1])
+def test_the_ledger_balances_through_failovers(program: str, tmp_path: Path) -> None:
+    _check(with_sentinels(_plan(30.0), PROGRAMS[program], tmp_path))
+
+
+# ---- the audit itself -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("doctored", "problem"),
+    [
+        ([], ""),
+        (["producer: confirmed 3-3"], "0:3 was confirmed and never handled"),
+        (["producer: confirmed 1-1"], "event 1 was confirmed twice"),
+        (["consumer: handled 5-0:0:1"], "0:1 is there 2 times, for 0 retries"),
+        (["producer: unconfirmed 1-1", "consumer: handled 5-0:0:1"], ""),
+        (["consumer: handled 1-0:0:0"], "was handled at"),
+        (["consumer: failed", "consumer: handled 1-0:0:0"], ""),
+        (["consumer: handled 6-0:0:3"], "entries were added"),
+    ],
+)
+def test_the_audit_finds_what_does_not_balance(tmp_path: Path, doctored: list[str], problem: str) -> None:
+    books = {role: Book(tmp_path / f"{role}-0.book") for role in ("producer", "consumer")}
+    books["producer"].write("begun", "0-4")
+    books["producer"].write("confirmed", *spans([0, 1, 2]))
+    for number in range(3):
+        books["consumer"].write("handled", f"{number + 1}-0:0:{number}")
+    for line in doctored:
+        role, _, words = line.partition(": ")
+        books[role].write(*words.split())
+    balance = audit(tmp_path, added=4 if "5-0" in str(doctored) else 3)
+    assert balance.problem_count == bool(problem), balance.problems
+    if problem:
+        assert problem in balance.problems[0]
+
+
+def test_spans_are_read_back() -> None:
+    numbers = [0, 1, 2, 5, 7, 8]
+    assert list(spans(numbers)) == ["0-2", "5-5", "7-8"]
+    assert list(unspan(spans(numbers))) == numbers
