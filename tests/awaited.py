@@ -65,6 +65,10 @@ class Faces:
     def Registry(self, **options: Any) -> Any:  # noqa: N802 (it is the name of a class)
         return _Blocking(fluxa_fast.asyncio.Registry(**options), self._loop)
 
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function returns in the event loop, awaited."""
+        return self._loop.run(function, *arguments)
+
 
 class _Blocking:
     """An object of `fluxa_fast.asyncio`."""

@@ -33,7 +33,26 @@ def faces(request: pytest.FixtureRequest, implementation: Implementation) -> Ite
 
 
 @pytest.fixture
-def make_engine(faces: Any) -> Iterator[MakeEngine]:
+def make_client(faces: Any) -> Iterator[Callable[..., Any]]:
+    """Makes clients of redis-py, as a user has one; closes them after the engines."""
+    awaited = isinstance(faces, Faces)
+    clients = []
+
+    def make(**options: Any) -> Any:
+        client = (redis.asyncio.Redis if awaited else redis.Redis)(**options)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        if awaited:
+            faces.call(getattr(client, "aclose", client.close))  # redis-py 5.0.0 has one name for both
+        else:
+            client.close()
+
+
+@pytest.fixture
+def make_engine(faces: Any, make_client: Callable[..., Any]) -> Iterator[MakeEngine]:
     """Makes engines of one pool (address or options) with the streams `orders` and `users`; closes them in the end."""
     engines = []
 

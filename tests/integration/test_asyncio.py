@@ -709,3 +709,32 @@ def test_a_worker_of_threads_may_stop_a_consumer(async_engine: Engine, run: Run)
         await running
 
     run(work())
+
+
+def test_promise_3_a_write_that_fails_keeps_the_account(
+    implementation: Implementation, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket's own error comes out of the middle of a write, and its frames must not hold on to the buffer."""
+    from fluxa_fast.transport.conversation import Conversation
+
+    async def flush(server: EmbeddedServer) -> None:
+        async with new_engine(server.url) as engine:
+            flusher = broker_of(engine).new_flusher()
+            await flusher.publish_many("orders", [bytes(1000)] * 1000)
+
+            async def killed(conversation: Conversation) -> None:
+                server.kill()
+
+            monkeypatch.setattr(Conversation, "writable", killed)
+            errors = []
+            for _ in range(2):  # the errors are kept, as a program might
+                with pytest.raises(FlushError) as caught:
+                    await flusher.flush()
+                errors.append(caught.value)
+                assert len(flusher) == 1000
+            monkeypatch.undo()
+            server.start()
+            assert len(await flusher.flush()) == 1000
+
+    with EmbeddedServer(unix_socket=True) as server:
+        run(flush(server))

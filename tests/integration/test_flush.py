@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -187,51 +189,80 @@ def confirm_all(flusher: EventFlusher) -> Iterator[str]:
     raise AssertionError("the flush was never confirmed")
 
 
+@pytest.mark.parametrize("eager", [False, True], ids=["collected", "eager"])
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_promise_3_whatever_the_connection_is_cut_at(
-    make_engine: MakeEngine, proxy: Proxy, own_server: EmbeddedServer, direction: str
+def test_promise_3_cut_at_every_byte(
+    make_engine: MakeEngine, proxy: Proxy, own_server: EmbeddedServer, direction: str, eager: bool
 ) -> None:
-    """Cut at every byte of a flush of 3 events: what is reported confirmed is there, what is not is kept."""
+    """Of a flush of 4 events, one of them refused: what is reported, what is kept and what the server has, all agree."""
     broker = make_engine(f"redis://127.0.0.1:{proxy.port}?protocol=2").new_context().get_event_broker()
     with own_server.client() as client:
-        handshake, total = _bytes_of_a_flush(broker, proxy)
-        limit = handshake + total + 1 if direction == "up" else 400
-        for at in range(handshake + 1 if direction == "up" else 1, limit, 3):
-            client.flushall()
+        client.set("users", "no stream")
+        handshake, ends = _bytes_of_a_flush(broker, proxy)
+        limit = handshake + ends[-1] + 2 if direction == "up" else 400
+        complete = 0
+        for at in range(handshake + 1 if direction == "up" else 1, limit):
+            client.delete("orders")
             proxy.cut()
+            proxy.forwarded.clear()
             setattr(proxy, f"cut_{direction}", at)
-            flusher = broker.new_flusher()
-            for number in range(3):
-                flusher.publish("orders", number)
+            flusher = broker.new_flusher(eager=eager)
+            for position in range(4):
+                _publish(flusher, position)
+            refused: list[int] = []
+            unconfirmed: list[int] = []
             confirmed: list[str] = []
             try:
-                confirmed += flusher.flush().ids
+                flusher.flush()
             except FlushError as error:
-                confirmed += error.confirmed.ids
-                assert len(flusher) == 3 - len(confirmed)
-                assert sum(map(len, error.unconfirmed)) == 3 - len(confirmed)
-                assert isinstance(error.unconfirmed[0].error, (redis.ConnectionError, redis.TimeoutError))
-            else:
-                assert len(flusher) == 0
-            present = ids_of(client, "orders")
-            assert set(confirmed) <= set(present)
-            setattr(proxy, f"cut_{direction}", None)
+                confirmed = error.confirmed.ids
+                refused = [one.position for one in error.refused]
+                unconfirmed = [position for lost in error.unconfirmed for position in lost.positions]
+                assert all(isinstance(one.error, redis.ResponseError) for one in error.refused)
+                assert all(isinstance(one.error, NETWORK) for one in error.unconfirmed)
+            assert refused in ([], [1])
+            assert unconfirmed == list(range(4 - len(unconfirmed), 4))  # replies come in order
+            assert len(confirmed) + len(refused) + len(unconfirmed) == 4
+            assert len(flusher) == len(refused) + len(unconfirmed)
+            if direction == "up":
+                arrived = [end <= at - handshake for end in ends]
+                wanted = [sum(arrived) - arrived[1]]
+            else:  # all of them, or none if it was cut before
+                wanted = [3] if len(unconfirmed) < 4 else [0, 3]
+            end = time.monotonic() + 5.0
+            while len(present := ids_of(client, "orders")) not in wanted and time.monotonic() < end:
+                pass  # the server reads what was sent after we have seen the cut
+            assert len(present) in wanted
+            assert confirmed == present[: len(confirmed)]
+            complete += not unconfirmed
+            proxy.heal()
             proxy.cut()
-            confirmed += confirm_all(flusher)
+            assert flusher.discard_refused() == len(refused)
+            with contextlib.suppress(FlushError):  # the refused one, if it was not yet
+                flusher.flush()
             bodies = [fields[b"s"] for _, fields in client.xrange("orders")]
-            assert set(bodies) == {b"\x00", b"\x01", b"\x02"}
-            if len(bodies) == 3:
-                assert bodies == [b"\x00", b"\x01", b"\x02"]
+            kept = [b"%c" % position for position in unconfirmed if position != 1]
+            assert bodies in [[b"\x00", b"\x02", b"\x03"][:count] + kept for count in wanted]
+        assert complete, "no cut was behind the flush"
 
 
-def _bytes_of_a_flush(broker: EventBroker, proxy: Proxy) -> tuple[int, int]:
-    """How many bytes go up before a flush of 3 events, and how many are its own."""
+NETWORK = (redis.ConnectionError, redis.TimeoutError)
+
+
+def _publish(flusher: EventFlusher, position: int) -> None:
+    flusher.publish("users" if position == 1 else "orders", position)
+
+
+def _bytes_of_a_flush(broker: EventBroker, proxy: Proxy) -> tuple[int, list[int]]:
+    """How many bytes go up before a flush of four events, and how many of it up to the end of each event."""
     flusher = broker.new_flusher()
-    for number in range(3):
-        flusher.publish("orders", number)
-    size = flusher.size
-    flusher.flush()
-    return len(proxy.forwarded) - size, size
+    ends = []
+    for position in range(4):
+        _publish(flusher, position)
+        ends.append(flusher.size)
+    with pytest.raises(FlushError):
+        flusher.flush()
+    return len(proxy.forwarded) - ends[-1], ends
 
 
 def test_promise_3_a_server_killed_in_mid_flush(make_engine: MakeEngine, own_server: EmbeddedServer) -> None:

@@ -141,7 +141,7 @@ class Link:
         self._owed += commands.commands
         async with _Failing(self, "writing to"):
             with commands.view() as view:
-                conversation.write(view)
+                conversation.write(bytes(view))
             commands.clear()
             if conversation.paused:
                 await conversation.writable()
@@ -172,7 +172,7 @@ class Link:
             conversation.listen(lambda: replies.take(self.reader) and INCOMPLETE)
         with commands.view() as view:
             while self._pushed < len(view) and not conversation.paused:
-                conversation.write(view[self._pushed : self._pushed + WINDOW])
+                conversation.write(bytes(view[self._pushed : self._pushed + WINDOW]))
                 self._pushed = min(len(view), self._pushed + WINDOW)
 
     async def pipeline(self, commands: CommandBuffer, replies: Confirmations) -> None:
@@ -184,7 +184,7 @@ class Link:
             conversation.listen(lambda: replies.take(self.reader) or INCOMPLETE)
             with commands.view() as view:
                 while sent < len(view):
-                    conversation.write(view[sent : sent + WINDOW])
+                    conversation.write(bytes(view[sent : sent + WINDOW]))
                     sent += WINDOW
                     if sent < len(view):
                         await conversation.writable()

@@ -61,9 +61,13 @@ class Conversation(asyncio.BufferedProtocol):
 
     # ---- sending and waiting ----
 
-    def write(self, commands: memoryview) -> None:
-        """Send a copy of the commands; the transport may keep it for later."""
-        self._transport.write(bytes(commands))
+    def write(self, commands: bytes) -> None:
+        """Send the commands.
+
+        A copy of them, because the transport may keep it for later; and because an error of the socket keeps the frames
+        of all who called, and with them a view of the buffer, which then could not be written to any more.
+        """
+        self._transport.write(commands)
 
     async def writable(self) -> None:
         """Let others run, until the transport wants more."""

@@ -85,7 +85,7 @@ class SharedPipeline:
         self._sent += self._unsent
         self._unsent = []
         with commands.view() as view:
-            conversation.write(view)
+            conversation.write(bytes(view))
         commands.clear()
         if idle:
             conversation.expect()

@@ -229,8 +229,8 @@ class _Failing:
         if error is None:
             return
         self._link.drop()
+        traceback.clear_frames(frames)  # they hold views of the buffer, which is used again (TLS is written in Python)
         if isinstance(error, OSError):
-            traceback.clear_frames(frames)  # they hold views of the buffer, which is used again
             raise network_error(error, self._doing, self._link.pool.name) from error
 
 
