@@ -114,6 +114,44 @@ def test_promise_7_nothing_is_allocated_for_what_is_merely_announced(
     assert reader.capacity < 1_000_000
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b"*99999999\r\n", b"%99999999\r\n", b"*1\r\n*2\r\n$1\r\nk\r\n*99999999\r\n", b"*1\r\n" * 7 + b"*9999999\r\n"],
+)
+def test_promise_7_nothing_is_allocated_for_entries_that_are_merely_announced(
+    implementation: Implementation, text: bytes
+) -> None:
+    for cut in range(len(text)):
+        for method, arguments in (("read_streams", ()), ("read_claimed", ("k",)), ("read_range", ("k",))):
+            reader = implementation.ReplyReader()
+            tracemalloc.start()
+            try:
+                reader.feed(text[:cut])
+                assert getattr(reader, method)(*arguments) is INCOMPLETE
+                reader.feed(text[cut:])
+                assert getattr(reader, method)(*arguments) is INCOMPLETE
+                assert tracemalloc.get_traced_memory()[1] < 1_000_000
+            finally:
+                tracemalloc.stop()
+
+
+@pytest.mark.parametrize("id", [b"+1-1\r\n", b"$5\r\n1-1-1\r\n", b"$22\r\n18446744073709551616-0\r\n", b"$3\r\nx-y\r\n", b"$0\r\n\r\n"])  # fmt: skip
+def test_promise_7_what_is_no_id_confirms_nothing(implementation: Implementation, id: bytes) -> None:
+    reader = implementation.ReplyReader()
+    confirmations = implementation.Confirmations(3)
+    reader.feed(b"$3\r\n1-1\r\n" + id + b"$3\r\n1-2\r\n")
+    with pytest.raises(ProtocolError):
+        confirmations.take(reader)
+    assert confirmations.received <= 1
+
+
+def test_a_stream_that_a_map_names_twice_keeps_all_its_entries(implementation: Implementation) -> None:
+    reader = implementation.ReplyReader()
+    reader.feed(b"%2\r\n" + (b"$1\r\nk\r\n*1\r\n" + ENTRY) * 2)
+    batch: Any = reader.read_streams()
+    assert len(batch.events) == 2
+
+
 @given(st.binary(max_size=100) | st.lists(st.sampled_from([text for text, _ in REPLIES])).map(b"".join), st.data())
 @settings(max_examples=500, deadline=None)
 def test_both_implementations_read_random_bytes_alike(text: bytes, data: st.DataObject) -> None:

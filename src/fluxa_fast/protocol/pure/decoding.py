@@ -11,6 +11,9 @@ from .events import new_event
 from .scanning import NULL_LENGTH, STREAMED_LENGTH, length_of
 
 _ID = re.compile(rb"(\d{1,20})-(\d{1,20})")
+_NUMBER = rb"(?:0|[1-9]\d{0,18})"
+# IDs as every server writes them, a line each: two numbers of at most 19 digits that don't begin with a 0.
+ORDINARY_IDS = re.compile(rb"%b-%b(?:\n%b-%b)*+" % ((_NUMBER,) * 4))
 _LARGEST = 2**64 - 1
 
 

@@ -82,7 +82,7 @@ class Event:
     @property
     def idle(self) -> float | None:
         idle = self._waited[0]
-        return None if idle is None else idle / 1000
+        return None if idle is None or idle < 0 else idle / 1000
 
     @property
     def delivery_count(self) -> int | None:

@@ -11,7 +11,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from ..interface import INCOMPLETE, Acknowledge, EventBatch, Incomplete
-from .decoding import checked_id
+from .decoding import ORDINARY_IDS, checked_id
 from .events import new_event
 
 try:
@@ -19,8 +19,10 @@ try:
 except ImportError:  # it is an extra
     hiredis = None
 
-# Types that hiredis turns into the same Python values as others, and lengths that need a closer look.
-_ODD = re.compile(rb"\r\n(?:[+=(~,#|!>.;]|[$*%](?:\d{9,}|\?))")
+# Types that hiredis turns into the same Python values as others, and lengths that need a closer look: it makes a list
+# for as many elements as are announced, before they come.
+_ODD = re.compile(rb"\r\n(?:[+=(~,#|!>.;]|\$(?:\d{9,}|\?)|[*%](?:\d{6,}|\?))")
+_ODD_AT_FIRST = re.compile(rb"[*%](?:\d{6,}|\?)")
 _ODD_LENGTH = 16  # bytes that one match can span at most
 
 
@@ -44,8 +46,13 @@ class Shortcut:
 
     @staticmethod
     def possible(buffer: bytearray, begin: int, end: int) -> bool:
-        """Whether the reply at `begin` is of a kind that hiredis may read."""
-        return hiredis is not None and begin < end and buffer[begin] in b"*%_$"
+        """Whether the reply at `begin` is of a kind that hiredis may read.
+
+        Of maps those with one key: it makes dicts of them, and a key that comes twice would lose its first entries.
+        """
+        if hiredis is None or begin == end:
+            return False
+        return buffer[begin] in b"*_$" or buffer.startswith(b"%1\r\n", begin, end)
 
     def moved(self, distance: int) -> None:
         """The buffer dropped that many bytes at its beginning."""
@@ -58,7 +65,8 @@ class Shortcut:
             NotForHiredisError: if the reply is none of the ordinary ones, or if more than one is there.
         """
         if self._fed < end:
-            if _ODD.search(buffer, max(begin, self._fed - _ODD_LENGTH), end):
+            looked = max(begin, self._fed - _ODD_LENGTH)
+            if _ODD.search(buffer, looked, end) or (looked == begin and _ODD_AT_FIRST.match(buffer, begin, end)):
                 raise NotForHiredisError
             with memoryview(buffer) as view:
                 self._reader.feed(view[self._fed : end].tobytes())
@@ -113,22 +121,18 @@ def _entries(batch: EventBatch, stream: str, listed: Any, acknowledge: Acknowled
                 _entry(batch, _list(entry), origin)
 
 
-# IDs as every server writes them: two numbers of at most 19 digits that don't begin with a 0.
-_IDS = re.compile(rb"(?:(?:0|[1-9]\d{0,18})-(?:0|[1-9]\d{0,18}) )*+")
-
-
 def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Acknowledge | None]) -> bool:
     """The ordinary case, checked as a whole: every entry has an ID, and fields that are names and values."""
     try:
         ids, fields = zip(*listed, strict=True)
-        joined = b" ".join(ids) + b" "
+        joined = b"\n".join(ids)
         if set(map(type, chain.from_iterable(fields))) - {bytes} or set(map(type, fields)) - {list}:
             return False
     except (TypeError, ValueError):  # none at all, entries of other lengths, null for an entry or for its fields
         return False
-    if not _IDS.fullmatch(joined) or any(map((1).__and__, map(len, fields))):
+    if not ORDINARY_IDS.fullmatch(joined) or any(map((1).__and__, map(len, fields))):
         return False
-    batch.events += map(new_event, joined.decode().split(" "), fields, repeat(origin))
+    batch.events += map(new_event, joined.decode().split("\n"), fields, repeat(origin))
     return True
 
 

@@ -11,7 +11,7 @@ from .. import refused_bytes
 from ..interface import INCOMPLETE, Acknowledge, ErrorReply, EventBatch, Incomplete
 from ..limits import KEEP_BUFFER
 from . import hiredis_entries
-from .decoding import Decoder
+from .decoding import ORDINARY_IDS, Decoder, checked_id
 from .hiredis_entries import NotForHiredisError, Shortcut
 from .scanning import Scanner
 
@@ -213,9 +213,10 @@ class Confirmations:
         headers, ids = lines[: 2 * count : 2], lines[1 : 2 * count : 2]
         if not count or [b"$%d" % len(id) for id in ids] != headers:
             return False
-        if b"" in ids or received.count(b"\n") != len(lines) - 1:
+        joined = b"\n".join(ids)
+        if not ORDINARY_IDS.fullmatch(joined) or received.count(b"\n") != len(lines) - 1:
             return False
-        self._ids.append(b"\n".join(ids))
+        self._ids.append(joined)
         self.received += count
         reader._finish(reader._begin + sum(map(len, headers)) + sum(map(len, ids)) + 4 * count)
         return True
@@ -223,14 +224,13 @@ class Confirmations:
     def _take_one(self, reader: ReplyReader) -> bool:
         if not reader._ready():
             return False
+        bulk = reader._buffer[reader._begin] == 0x24 and reader._buffer[reader._begin + 1] != 0x3F  # $, not $?
         try:
             reply = reader._decode(Decoder.value)
             if isinstance(reply, ErrorReply):
                 self.errors.append((self.received, reply.message))
-            elif type(reply) is bytes:
-                if not 3 <= len(reply) <= 41 or b"\n" in reply:
-                    raise refused_bytes.not_an_id(reply)
-                self._ids.append(reply)
+            elif type(reply) is bytes and bulk:
+                self._ids.append(checked_id(reply).encode())
             elif reply is None:
                 self._ids.append(b"")
             else:
