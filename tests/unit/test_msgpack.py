@@ -298,3 +298,12 @@ def test_both_implementations_refuse_with_the_same_words(value: Any) -> None:
         except SerializationError as error:
             outcomes.add(re.sub(r"0x[0-9a-f]+", "0x", str(error)).encode("utf-8", "surrogatepass"))
     assert len(outcomes) == 1
+
+
+def test_promise_7_a_key_nested_as_deep_as_may_be(implementation: Implementation) -> None:
+    [key] = implementation.unpack(b"\x81" + b"\x91" * 510 + b"\x05\xc0")
+    for _ in range(510):
+        [key] = key
+    assert key == 5
+    with pytest.raises(SerializationError):
+        implementation.unpack(b"\x81" + b"\x91" * 512 + b"\x05\xc0")

@@ -147,9 +147,19 @@ def _extension(data: bytes, begin: int, at: int, size: int) -> tuple[object, int
 
 
 def _hashable(key: object, begin: int) -> object:
-    """An array as a key becomes a tuple; a map can't be one."""
-    if type(key) is list:
-        return tuple(_hashable(item, begin) for item in key)
-    if type(key) is dict:
-        raise refused_bytes.unhashable_key(begin, key)
-    return key
+    """An array as a key becomes a tuple; a map can't be one. Without recursion: Python's limit is lower than ours."""
+    if type(key) is not list:
+        if type(key) is dict:
+            raise refused_bytes.unhashable_key(begin, key)
+        return key
+    arrays: list[list[Any]] = [key]
+    for array in arrays:
+        for item in array:
+            if type(item) is list:
+                arrays.append(item)
+            elif type(item) is dict:
+                raise refused_bytes.unhashable_key(begin, item)
+    tuples: dict[int, tuple[Any, ...]] = {}
+    for array in reversed(arrays):
+        tuples[id(array)] = tuple([tuples[id(item)] if type(item) is list else item for item in array])
+    return tuples[id(key)]
