@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,7 +117,13 @@ def test_promise_7_nothing_is_allocated_for_what_is_merely_announced(
 
 @pytest.mark.parametrize(
     "text",
-    [b"*99999999\r\n", b"%99999999\r\n", b"*1\r\n*2\r\n$1\r\nk\r\n*99999999\r\n", b"*1\r\n" * 7 + b"*9999999\r\n"],
+    [
+        b"*99999999\r\n",
+        b"%99999999\r\n",
+        b"*1\r\n*2\r\n$1\r\nk\r\n*99999999\r\n",
+        b"*1\r\n" * 7 + b"*9999999\r\n",
+        b"*2\r\n$1\r\nk\x0c\n*2147483646\r\n",
+    ],
 )
 def test_promise_7_nothing_is_allocated_for_entries_that_are_merely_announced(
     implementation: Implementation, text: bytes
@@ -126,10 +133,10 @@ def test_promise_7_nothing_is_allocated_for_entries_that_are_merely_announced(
             reader = implementation.ReplyReader()
             tracemalloc.start()
             try:
-                reader.feed(text[:cut])
-                assert getattr(reader, method)(*arguments) is INCOMPLETE
-                reader.feed(text[cut:])
-                assert getattr(reader, method)(*arguments) is INCOMPLETE
+                for piece in (text[:cut], text[cut:]):
+                    reader.feed(piece)
+                    with suppress(ProtocolError):
+                        assert getattr(reader, method)(*arguments) is INCOMPLETE
                 assert tracemalloc.get_traced_memory()[1] < 1_000_000
             finally:
                 tracemalloc.stop()

@@ -86,7 +86,8 @@ class Event:
 
     @property
     def delivery_count(self) -> int | None:
-        return self._waited[1]
+        deliveries = self._waited[1]
+        return None if deliveries is None or deliveries < 0 else deliveries
 
     def tag(self, name: str, default: str = "") -> str:
         return self.tags.get(name, default)

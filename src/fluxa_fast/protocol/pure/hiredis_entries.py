@@ -20,9 +20,9 @@ except ImportError:  # it is an extra
     hiredis = None
 
 # Types that hiredis turns into the same Python values as others, and lengths that need a closer look: it makes a list
-# for as many elements as are announced, before they come.
-_ODD = re.compile(rb"\r\n(?:[+=(~,#|!>.;]|\$(?:\d{9,}|\?)|[*%](?:\d{6,}|\?))")
-_ODD_AT_FIRST = re.compile(rb"[*%](?:\d{6,}|\?)")
+# for as many elements as are announced, before they come. (Those are looked for everywhere, because hiredis does not
+# mind which two bytes stand before them. What is found in a body by chance only takes the slower way.)
+_ODD = re.compile(rb"[*%~>|]\d{6,}|\r\n(?:[+=(~,#|!>.;]|\$(?:\d{9,}|\?)|[*%]\?)")
 _ODD_LENGTH = 16  # bytes that one match can span at most
 
 
@@ -66,7 +66,7 @@ class Shortcut:
         """
         if self._fed < end:
             looked = max(begin, self._fed - _ODD_LENGTH)
-            if _ODD.search(buffer, looked, end) or (looked == begin and _ODD_AT_FIRST.match(buffer, begin, end)):
+            if _ODD.search(buffer, looked, end) or buffer.startswith((b"*?", b"$?"), begin, end):
                 raise NotForHiredisError
             with memoryview(buffer) as view:
                 self._reader.feed(view[self._fed : end].tobytes())
