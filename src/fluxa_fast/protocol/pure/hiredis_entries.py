@@ -22,7 +22,7 @@ except ImportError:  # it is an extra
 # Types that hiredis turns into the same Python values as others, and lengths that need a closer look: it makes a list
 # for as many elements as are announced, before they come. (Those are looked for everywhere, because hiredis does not
 # mind which two bytes stand before them. What is found in a body by chance only takes the slower way.)
-_ODD = re.compile(rb"[*%~>|]\d{6,}|\r\n(?:[+=(~,#|!>.;]|\$(?:\d{9,}|\?)|[*%]\?)")
+_ODD = re.compile(rb"[*%~>|]\d{6,}|\r\n(?:[+=(~,#|!>.;]|\$(?:\d{9,}|\?)|\*\?|%[?-])")
 _ODD_LENGTH = 16  # bytes that one match can span at most
 
 
