@@ -221,6 +221,8 @@ class Pool(PoolBase[Link]):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._parents: list[Any] = []  # what belongs to the process that forked this one
         self._publishing = SharedPipeline(Link(self))
 
     def is_in(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -232,6 +234,9 @@ class Pool(PoolBase[Link]):
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             before, self._loop = self._loop, loop
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._parents += redis_py.after_fork_awaited(self.connections)
             if before is not None:
                 self._idle.clear()
                 self._publishing = SharedPipeline(Link(self))

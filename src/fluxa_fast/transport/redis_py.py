@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +29,8 @@ __all__ = [
     "BLOCKING",
     "Flavour",
     "PoolSpec",
+    "after_fork",
+    "after_fork_awaited",
     "borrow",
     "borrow_awaited",
     "close",
@@ -187,6 +191,13 @@ def _pools_of_sentinels(pool: Any) -> list[Any]:
     return [sentinel.connection_pool for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())]
 
 
+def after_fork(pool: Any) -> None:
+    """Give a pool that was made before a fork new locks: a thread that is not in the child may have held the others."""
+    for name in ("_lock", "_fork_lock"):
+        if hasattr(pool, name):
+            setattr(pool, name, threading.RLock())
+
+
 def raw_socket(connection: Any) -> socket.socket:
     """The socket of a connected connection, plain or TLS."""
     sock: socket.socket = connection._sock
@@ -217,6 +228,23 @@ async def close_awaited(pool: Any) -> None:
     """As `close`."""
     for one in (pool, *_pools_of_sentinels(pool)):
         await one.disconnect()
+
+
+def after_fork_awaited(pool: Any) -> list[Any]:
+    """Leave the connections of a pool to the parent process. Returns what must not be collected.
+
+    Both processes have the same epoll: to close a transport here would be to stop the parent's loop from listening to
+    it, and that is what redis-py's connections and asyncio's writers do when they are collected.
+    """
+    writers = []
+    for name in ("_available_connections", "_in_use_connections"):
+        for connection in getattr(pool, name, ()):
+            if connection._writer is not None:
+                writers.append(connection._writer)
+                with suppress(AttributeError):  # uvloop's
+                    connection._writer.transport._closing = True
+            connection._reader = connection._writer = None
+    return writers
 
 
 def raw_transport(connection: Any) -> asyncio.Transport:

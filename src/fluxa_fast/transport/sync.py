@@ -62,6 +62,7 @@ class Link:
             # What can be read now, nobody asked for; or the server has closed the connection.
             if self._pid == os.getpid() and not self._owed and not self.arrived():
                 return self._sock
+            self.pool.reclaim()
             self.drop()
         self._pid = os.getpid()
         self.reader.reset()
@@ -255,9 +256,22 @@ class Pool(PoolBase[Link]):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def _locked(self) -> threading.Lock:
+        self._enter_process()
+        return self._lock
+
+    def _enter_process(self) -> None:
+        """In a forked child, leave the locks behind: a thread that is not there may have held them."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            redis_py.after_fork(self.connections)
 
     def reclaim(self) -> None:
         """Close the connections of links that were forgotten."""
+        self._enter_process()
         while self.abandoned:
             with suppress(IndexError):  # another thread was faster
                 redis_py.give_back(self.connections, self.abandoned.popleft(), reusable=False)
@@ -270,7 +284,7 @@ class Pool(PoolBase[Link]):
             return Link(self)
 
     def return_link(self, link: Link) -> None:
-        with self._lock:
+        with self._locked():
             if not self._closed and len(self._idle) < IDLE_LINKS:
                 self._idle.append(link)
                 return
@@ -291,7 +305,7 @@ class Pool(PoolBase[Link]):
 
     def close(self) -> None:
         """Return or close all connections. Closes redis-py's pool as well, unless the user handed it in."""
-        with self._lock:
+        with self._locked():
             self._closed = True
             idle, self._idle = self._idle, []
         for link in idle:
