@@ -19,6 +19,7 @@ from ..embedded import EmbeddedServer
 from ..errors import FluxaError
 from ..protocol.interface import Event
 from ..registry import Registry
+from ..transport.addresses import shown
 from .sample import STREAMS, number_of, sample
 
 __all__ = ["run_demo"]
@@ -90,7 +91,7 @@ def _on_server(console: Console, events: int, batch: int, url: str) -> bool:
         taken = [stream for stream in STREAMS if client.exists(stream)]
         if taken:
             raise FluxaError(
-                f"the demo wants streams of its own, and {', '.join(taken)} exist on {url}: delete them first"
+                f"the demo wants streams of its own, and {', '.join(taken)} exist on {shown(url)}: delete them first"
             )
         broker = engine.new_context().get_event_broker()
         account = Account(bytearray(events))

@@ -9,6 +9,7 @@ from rich.table import Table
 from ..errors import RegistryError
 from ..registry import Registry
 from ..statistics import RedisStreamStatistics
+from ..transport.addresses import checked_url, shown
 
 _COLUMNS = ("length", "lag", "pending", "oldest pending", "last delivered", "consumers with pending")
 
@@ -27,7 +28,7 @@ def show_statistics(console: Console, url: str, streams: tuple[str, ...]) -> Non
     with registry.validate() as engine:
         statistics = engine.new_context().get_event_broker().get_streams_statistics()
     if not statistics:
-        console.print(f"no streams on {url}")
+        console.print(f"no streams on {shown(url)}")
         return
     table = Table("stream", *_COLUMNS)
     for one in statistics:
@@ -38,9 +39,10 @@ def show_statistics(console: Console, url: str, streams: tuple[str, ...]) -> Non
 def _all_streams(url: str) -> list[str]:
     """``SCAN ... TYPE stream``"""
     try:
+        checked_url(url)
         client = redis.Redis.from_url(url)
     except ValueError as error:
-        raise RegistryError([f"{url!r}: {error}"]) from error
+        raise RegistryError([f"{shown(url)}: {error}"]) from None
     with client:
         return sorted(key.decode("utf-8", "surrogateescape") for key in client.scan_iter(count=1000, _type="stream"))
 

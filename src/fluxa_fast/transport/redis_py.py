@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -23,6 +22,8 @@ import redis.asyncio.sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from .addresses import checked_url, shown
 
 __all__ = [
     "ASYNCIO",
@@ -75,11 +76,12 @@ class PoolSpec:
         options: whatever else `redis.Redis` takes.
     """
 
-    address: str | None
+    # Not in the repr: whatever may hold a password.
+    address: str | None = field(repr=False)
     db: int = 0
-    client: Any = None
-    sentinels: Sequence[str | tuple[str, int]] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    client: Any = field(default=None, repr=False)
+    sentinels: Sequence[str | tuple[str, int]] | None = field(default=None, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def connection_pool(spec: PoolSpec, flavour: Flavour) -> Any:
@@ -98,7 +100,7 @@ def connection_pool(spec: PoolSpec, flavour: Flavour) -> Any:
 
 def _new_pool(spec: PoolSpec, flavour: Flavour) -> Any:
     if not isinstance(spec.address, str) or not spec.address:
-        raise ValueError(f"an address is 'host:port', a socket's path or a URL, not {spec.address!r}")
+        raise ValueError(f"an address is 'host:port', a socket's path or a URL, not {shown(spec.address)}")
     if type(spec.db) is not int or spec.db < 0:
         raise ValueError(f"a database is a number from 0, not {spec.db!r}")
     # No retries inside of redis-py: an outage is waited for by us, in one place.
@@ -114,7 +116,7 @@ def _new_pool(spec: PoolSpec, flavour: Flavour) -> Any:
 
 
 def _url_pool(url: str, db: int, flavour: Flavour, options: dict[str, Any]) -> Any:
-    scheme = urlsplit(url).scheme
+    scheme = checked_url(url)
     if scheme not in _SCHEMES:
         raise ValueError(f"a URL begins with redis://, rediss:// or unix://, not {scheme}://")
     pool = flavour.client.from_url(url, **options).connection_pool
@@ -140,7 +142,7 @@ def _host_and_port(address: str, default_port: int = 6379) -> tuple[str, int]:
     if not colon or address.endswith("]"):
         host, port = address, str(default_port)
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{address!r} is no 'host:port', socket path or URL")
+        raise ValueError(f"{shown(address)} is no 'host:port', socket path or URL")
     return host.strip("[]"), int(port)
 
 

@@ -1,0 +1,204 @@
+"""SECURITY.md: the smallest rights are enough and none is too many, and passwords are nowhere to be seen."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from fluxa_fast import Engine, FlushError, Recovery
+from fluxa_fast.embedded import EmbeddedServer
+
+MakeEngine = Callable[..., Engine]
+
+_RULES = dict(re.findall(r"^ACL SETUSER (\w+) on >secret (.+)$", Path("SECURITY.md").read_text(), re.MULTILINE))
+_RECOVERY = Recovery(deadline=0)
+
+
+class NotAllowedError(Exception):
+    """The user could not do what its role is for."""
+
+
+def publisher(broker: Any, admin: redis.Redis) -> None:
+    broker.publish("orders", 1)
+    with broker.new_flusher() as flusher:
+        flusher.publish("orders", 2)
+    assert admin.xlen("orders") == 2
+
+
+def consumer(broker: Any, admin: redis.Redis) -> None:
+    _fill(admin)
+    consumer = broker.consumer_many("orders", recovery=_RECOVERY)
+    handled: list[str] = []
+
+    def handle(events: Any) -> None:
+        handled.extend(event.id for event in events)
+
+    while consumer.consume(60, None, handle):
+        pass
+    admin.xadd("orders", {"s": b"\x01"})
+    admin.xreadgroup("consumer_group", "other", {"orders": ">"})
+    assert consumer.auto_claim(10, 0, handle) == 1
+    assert len(set(handled)) == 101
+    assert admin.xlen("orders") == 0
+    assert consumer.cleanup() == 0
+
+
+def scripted(broker: Any, admin: redis.Redis) -> None:
+    admin.script_flush()
+    admin.acl_log_reset()
+    _fill(admin)
+    own = broker.consumer_many("orders", recovery=_RECOVERY)
+    own.consume(1, None, lambda events: admin.xreadgroup("consumer_group", "other", {"orders": ">"}, 50))
+    own.consume(49, None, lambda events: None)  # trimmed, up to what is pending for the other one
+    admin.xgroup_delconsumer("orders", "consumer_group", "other")
+    assert own.cleanup() == 0
+    admin.flushall()
+    consumer(broker, admin)
+    admin.xgroup_create("orders", "another", "0")
+    admin.xadd("orders", {"s": b"\x01"})
+    assert broker.consumer_single("orders", recovery=_RECOVERY).consume(10, None, print) == 1
+    if admin.xlen("orders") != 1:
+        raise NotAllowedError("what the other group needs is gone")
+    names = [one["name"] for one in admin.xinfo_consumers("orders", "consumer_group")]
+    if any(name.startswith(b"consumer-2") for name in names):
+        raise NotAllowedError("it could not leave its group")
+    if refused := admin.acl_log():
+        raise NotAllowedError(refused)
+
+
+def monitor(broker: Any, admin: redis.Redis) -> None:
+    _fill(admin)
+    admin.xgroup_create("orders", "consumer_group", "0")
+    assert broker.get_stream_statistics("orders").len == 100
+
+
+def _fill(admin: redis.Redis) -> None:
+    with admin.pipeline() as pipe:
+        for _ in range(100):
+            pipe.xadd("orders", {"s": b"\x01"})
+        pipe.execute()
+
+
+@pytest.mark.parametrize("role", [publisher, consumer, scripted, monitor])
+def test_the_smallest_rights(make_engine: MakeEngine, own_server: EmbeddedServer, role: Callable[..., None]) -> None:
+    keys, *commands = _RULES[role.__name__].split()
+    with own_server.client() as admin:
+        for left_out in (None, *commands):
+            admin.flushall()
+            user = "user" if left_out is None else re.sub(r"\W", "_", left_out)
+            rights = [command for command in commands if command != left_out]
+            admin.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", keys, *rights)
+            engine = make_engine(f"127.0.0.1:{own_server.port}", username=user, password="secret")
+            broker = engine.new_context().get_event_broker()
+            if left_out is None:
+                role(broker, admin)
+                continue
+            with pytest.raises((redis.RedisError, FlushError, NotAllowedError)):
+                role(broker, admin)
+
+
+# ---- secrets --------------------------------------------------------------------------------------------
+
+SECRET = "pa55/w#rd@x"
+
+
+def _told(call: Callable[[], Any]) -> str:
+    """All that a call says when it fails."""
+    try:
+        result = call()
+    except Exception as error:
+        return "".join(traceback.format_exception(error)) + repr(error)
+    raise AssertionError(f"it did not fail: {result!r}")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"redis://user:{SECRET}@127.0.0.1:6379", f"redis://:{SECRET}@127.0.0.1", f"user:{SECRET}@127.0.0.1:6379", f"{SECRET}@127.0.0.1:port",
+        f"http://user:{SECRET}@127.0.0.1", f"redis://127.0.0.1:x?password={SECRET}", f"redis://127.0.0.1?db=x&password={SECRET}",
+    ],
+)  # fmt: skip
+def test_no_password_in_what_a_registry_says(faces: Any, address: str) -> None:
+    registry = faces.Registry()
+    registry.register_redis(address, password=SECRET, nonsense=SECRET)
+    registry.register_redis_stream("orders")
+    told = _told(registry.validate)
+    assert "RegistryError" in told
+    for part in (SECRET, "pa55", "w#rd"):
+        assert part not in told
+
+
+def test_no_password_in_a_repr_a_log_or_an_error(
+    make_engine: MakeEngine, own_server: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with own_server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "alice", "on", f">{SECRET}", "~*", "+@all")
+        engine = make_engine(f"127.0.0.1:{own_server.port}", username="alice", password=SECRET)
+        broker = engine.new_context().get_event_broker()
+        flusher = broker.new_flusher()
+        consumer = broker.consumer_single("orders", recovery=Recovery(deadline=0.2))
+        broker.publish("orders", 1)
+        assert consumer.consume(10, None, print) == 1
+        shown = [_everything(thing) for thing in (engine, broker, flusher, consumer)]
+        admin.execute_command("ACL", "SETUSER", "alice", "resetpass", ">another")
+        admin.client_kill_filter(_type="normal", skipme=True)
+        flusher.publish("orders", 1)
+        shown += [
+            _told(call)
+            for call in (lambda: broker.publish("orders", 1), flusher.flush, lambda: consumer.consume(1, None, print))
+        ]
+    own_server.kill()
+    shown += [
+        _told(call)
+        for call in (lambda: broker.publish("orders", 1), flusher.flush, lambda: consumer.consume(1, None, print))
+    ]
+    for text in (*shown, caplog.text):
+        assert SECRET not in text
+        assert "pa55" not in text
+
+
+def _everything(thing: Any, depth: int = 4) -> str:
+    """The repr of an object, and of what it is made of."""
+    parts = [repr(thing)]
+    thing = getattr(thing, "_target", thing)
+    inner = {
+        **getattr(thing, "__dict__", {}),
+        **{name: getattr(thing, name, None) for name in getattr(type(thing), "__slots__", ())},
+    }
+    if depth and type(thing).__module__.startswith("fluxa_fast"):
+        for value in inner.values():
+            for one in value.values() if isinstance(value, dict) else [value]:
+                parts.append(_everything(one, depth - 1))
+    return "\n".join(parts)
+
+
+@pytest.mark.blocking
+@pytest.mark.parametrize("arguments", [("stats",), ("stats", "orders"), ("demo", "--events", "10")])
+def test_no_password_in_what_the_command_says(arguments: tuple[str, ...]) -> None:
+    for url in (
+        f"redis://:{SECRET}@127.0.0.1:1",
+        "redis://:s3cr3t@127.0.0.1:1",
+        "redis://127.0.0.1:1?password=s3cr3t",
+        "s3cr3t@x:y",
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "fluxa_fast.cli", *arguments, "--url", url],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode != 0
+        said = done.stdout + done.stderr
+        assert said
+        for part in ("pa55", "w#rd", "s3cr3t"):
+            assert part not in said, said
