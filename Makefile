@@ -1,12 +1,13 @@
 # Everything that a person does with this project. Each target does its own set-up.
 
 VENV ?= .venv
+JOBS ?= 4# tests at a time: they wait for servers more than they work
 BIN = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILT_FROM = pyproject.toml setup.py src/fluxa_fast/_version.py \
 	$(wildcard src/fluxa_fast/protocol/compiled/*.pyx src/fluxa_fast/protocol/compiled/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pure bench micro lint types check clean
+.PHONY: help demo test test-pure ledger fuzz bench micro lint types check clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -14,11 +15,17 @@ help: ## Show the targets
 demo: $(VENV)/.installed-embedded ## Publish and consume a million events on an embedded server
 	$(BIN)/fluxa-fast demo
 
-test: $(VENV)/.installed-test ## Run all tests, on every implementation that is there
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-test ## Run all tests, on every implementation that is there; JOBS=1: one after the other
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 test-pure: $(VENV)/.installed-test ## Run all tests on the pure-Python implementation only
-	FLUXA_FAST_IMPL=python $(BIN)/python -m pytest $(ARGS)
+	FLUXA_FAST_IMPL=python $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+ledger: $(VENV)/.installed-test ## Producers, consumers and faults in the large; ARGS="--seconds 1800 --events 10000000"
+	$(BIN)/python -m tests.ledger $(ARGS)
+
+fuzz: $(VENV)/.installed-fuzz ## Made-up replies and bodies under sanitizers; ARGS="guided replies 3600" (needs gcc, or clang)
+	PYTHON=$(BIN)/python tools/fuzz $(or $(ARGS),60000)
 
 bench: $(VENV)/.installed-peers ## Compare with peers and ceilings; ARGS=--quick for a minute's worth
 	$(BIN)/python -m benchmarks compare $(ARGS)

@@ -654,6 +654,7 @@ import asyncio, sys
 from fluxa_fast.asyncio import Registry
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60  # a slow machine is not what this is about
     registry = Registry()
     registry.register_redis(sys.argv[1])
     registry.register_redis_stream("orders")
@@ -664,7 +665,8 @@ async def main():
             await flusher.publish_many("orders", range(10_000))
         async with broker.consumer_single("orders") as consumer:
             running = asyncio.create_task(consumer.run(lambda events: None))
-            await asyncio.sleep(0.3)
+            while (await broker.get_stream_statistics("orders")).len:
+                await asyncio.sleep(0.05)
             running.cancel()
             await asyncio.wait([running])
         forgotten = broker.consumer_many("orders")
