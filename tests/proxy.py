@@ -17,6 +17,7 @@ class Proxy:
         port: where it listens.
         cut_up: cut a connection after that many bytes from client to server; None: never.
         cut_down: the same, from server to client.
+        corrupt_down: spoil that byte of what a connection brings from the server, counted from 0; None: none.
         split: forward that many bytes at a time at most.
         delay: seconds by which whatever comes from the server is late.
         refusing: close new connections at once.
@@ -27,6 +28,7 @@ class Proxy:
     def __init__(self, port: int, *, recording: bool = True) -> None:
         self.cut_up: int | None = None
         self.cut_down: int | None = None
+        self.corrupt_down: int | None = None
         self.split = 65536
         self.delay = 0.0
         self.refusing = False
@@ -65,7 +67,7 @@ class Proxy:
 
     def heal(self) -> None:
         """End all faults."""
-        self.cut_up = self.cut_down = None
+        self.cut_up = self.cut_down = self.corrupt_down = None
         self.split, self.delay, self.refusing = 65536, 0.0, False
         self.flow()
 
@@ -102,6 +104,8 @@ class Proxy:
                 self._flowing.wait()
                 if not up and self.delay:
                     time.sleep(self.delay)
+                if not up:
+                    received = self._corrupted(received, passed)
                 limit = self.cut_up if up else self.cut_down
                 over = limit is not None and passed + len(received) >= limit
                 if limit is not None and over:
@@ -114,6 +118,11 @@ class Proxy:
                     break
         for one in (source, sink):
             _shut(one, socket.SHUT_RDWR)
+
+    def _corrupted(self, received: bytes, passed: int) -> bytes:
+        if self.corrupt_down is None or not 0 <= (at := self.corrupt_down - passed) < len(received):
+            return received
+        return received[:at] + bytes([received[at] ^ 0x15]) + received[at + 1 :]
 
 
 def _shut(one: socket.socket, how: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from fluxa_fast import Engine, Event, EventBroker, EventConsumer, FlushError, Recovery
+from fluxa_fast import Engine, Event, EventBroker, EventConsumer, FlushError, FluxaError, Recovery
 from tests.proxy import Proxy
 
 if sys.platform == "win32":
@@ -101,6 +102,44 @@ class Consuming(threading.Thread):
         self._stopping.set()
         self._consumer.stop()
         self.join()
+
+
+@pytest.mark.parametrize("how", ["consume", "run"])
+def test_promise_7_a_byte_that_is_not_what_the_server_sent(make_engine: MakeEngine, site: Site, how: str) -> None:
+    """Whichever it is: an error or none, and in the end every event was handled, and none is left.
+
+    (That a letter in a body is another one, nobody can tell but TCP.)
+    """
+    direct = make_engine(site.server.url).new_context().get_event_broker()
+    bodies = ["one", ["two", 2], {"three": 3}]
+    with site.admin() as admin:
+        for at in range(0, 420, 3):
+            for body in bodies:
+                direct.publish("orders", body)
+            address = f"redis://127.0.0.1:{site.proxy.port}?protocol=2"
+            engine = make_engine(address, socket_timeout=0.1)
+            consumer = (
+                engine.new_context().get_event_broker().consumer_single("orders", recovery=Recovery(deadline=0.0))
+            )
+            seen: list[object] = []
+
+            def handle(
+                events: Sequence[Event[object]], seen: list[object] = seen, consumer: EventConsumer[object] = consumer
+            ) -> None:
+                consumer.stop()
+                seen.extend(event.body for event in events)
+
+            site.proxy.corrupt_down = at
+            with contextlib.suppress(RedisError, FluxaError, ValueError, UnicodeError):
+                consumer.consume(3, 0.01, handle) if how == "consume" else consumer.run(handle, 3)
+            site.proxy.heal()
+            site.proxy.cut()
+            while consumer.consume(3, None, handle):
+                pass
+            engine.close()
+            assert len(seen) >= 3, (at, seen)
+            assert admin.xlen("orders") == 0, at
+            assert admin.xpending("orders", "consumer_group")["pending"] == 0
 
 
 # What a consumer tells its caller instead of waiting, because waiting does not cure it.

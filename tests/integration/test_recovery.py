@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import redis
@@ -14,6 +15,7 @@ import redis
 from fluxa_fast import Engine, Event, EventBroker, FlushError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.scripts import ACKNOWLEDGE
+from tests.awaited import Faces
 from tests.fix_broker import QUICK
 from tests.proxy import Proxy
 
@@ -269,3 +271,33 @@ def test_an_outage_that_is_stopped_does_not_stop_the_next_call(
     own_server.start()
     later(0.3, broker.publish, "orders", 1)
     assert consumer.consume(1, 10.0, print) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"concurrency": 4}], ids=["one", "four"])
+def test_an_outage_is_logged_once_however_many_conversations_meet_it(
+    faces: Any,
+    make_engine: MakeEngine,
+    own_server: EmbeddedServer,
+    later: Later,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, int],
+) -> None:
+    if options and not isinstance(faces, Faces):
+        pytest.skip("handlers at the same time are for asyncio")
+    broker = make_engine(own_server.url).new_context().get_event_broker()
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    for number in range(4):
+        broker.publish("orders", number)
+    first = threading.Lock()
+
+    def handle(events: Sequence[Event]) -> None:
+        if first.acquire(blocking=False):
+            own_server.kill()
+            later(1.0, own_server.start)
+            later(1.5, consumer.stop)
+
+    with caplog.at_level(logging.INFO, "fluxa_fast"):
+        consumer.run(handle, 1, **options)
+    messages = [record.message for record in caplog.records]
+    assert sum("is cut off" in message for message in messages) == 1, messages
+    assert sum("is back" in message for message in messages) == 1, messages

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..protocol.entries import TypedOrigin
 from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
 from .kept import Kept
-from .recovery import Recovery, checked, recovered
+from .recovery import Outage, Recovery, checked, recovered
 from .scripting import Scripting
 from .steps import Flow, ask
 
@@ -46,6 +46,7 @@ class Membership:
         scripting: what is known of the server and scripts.
         alone_until: until then (monotonic seconds) it is believed that no other group is on the stream.
         kept: what is acknowledged and was left in the stream for other groups.
+        outage: that its conversations have met.
     """
 
     implementation: Implementation
@@ -64,6 +65,10 @@ class Membership:
     scripting: Scripting = field(default_factory=Scripting)
     alone_until: float = -math.inf
     kept: Kept = field(default_factory=Kept)
+    outage: Outage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outage = Outage(f"consumer {self.name} of {self.stream}")
 
     def acknowledged_by(self, acknowledge: Callable[[Any], Any]) -> None:
         """Say what `Event.ack` calls."""
@@ -108,8 +113,7 @@ class Membership:
         stopped: Callable[[], bool] = lambda: False,
     ) -> Flow[T | None]:
         """The result of `attempt`, once no outage meets it. None if `stopped` during one."""
-        who = f"consumer {self.name} of {self.stream}"
-        return recovered(recovery or self.recovery, who, attempt, stopped)
+        return recovered(recovery or self.recovery, self.outage, attempt, stopped)
 
     def _make_group(self) -> Flow[None]:
         """``XGROUP CREATE stream consumer_group 0 MKSTREAM``; one that is there already is as good."""

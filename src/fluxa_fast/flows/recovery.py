@@ -15,7 +15,7 @@ from ..protocol.interface import ErrorReply
 from .replies import error_of
 from .steps import Disconnect, Flow, Pause
 
-__all__ = ["OUTAGES", "Recovery", "checked", "recovered"]
+__all__ = ["OUTAGES", "Outage", "Recovery", "checked", "recovered"]
 
 log = logging.getLogger("fluxa_fast")
 
@@ -91,34 +91,74 @@ def checked(reply: Any) -> Any:
     return reply
 
 
+class Outage:
+    """What befalls one consumer: its conversations may meet the same outage, and the log is told once.
+
+    Args:
+        who: is cut off.
+    """
+
+    __slots__ = ("_began", "_met", "_tries", "_who")
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._met = 0  # conversations that wait for it to pass
+        self._began = 0.0
+        self._tries = 0
+
+    def met(self, error: Exception, recovery: Recovery) -> None:
+        """A conversation waits from now on."""
+        if not self._met:
+            self._began = time.monotonic()
+            self._tries = 0
+            log.warning("%s is cut off, trying again for %g s: %s", self._who, recovery.deadline, error)
+        self._met += 1
+
+    def tried(self) -> None:
+        """It is about to try again."""
+        self._tries += 1
+
+    def left(self, *, over: bool) -> None:
+        """It waits no longer, perhaps because the outage is over."""
+        self._met -= 1
+        if over and not self._met:
+            seconds = time.monotonic() - self._began
+            log.warning("%s is back after %.1f s and %d tries", self._who, seconds, self._tries)
+
+
 def recovered(
-    recovery: Recovery, who: str, attempt: Callable[[], Flow[T]], stopped: Callable[[], bool] = lambda: False
+    recovery: Recovery, outage: Outage, attempt: Callable[[], Flow[T]], stopped: Callable[[], bool] = lambda: False
 ) -> Flow[T | None]:
     """The result of `attempt`, tried again until it isn't met by an outage. None if `stopped` during one.
 
-    What is attempted must be safe to repeat. `who` is for the log, which is told when an outage begins and ends.
+    What is attempted must be safe to repeat.
     """
     failures = 0
     began = 0.0
-    while True:
-        try:
-            result = yield from attempt()
-        except _FINAL:
-            raise
-        except OUTAGES as failure:
-            error = failure.error if isinstance(failure, ServerNotReadyError) else failure
-            if not failures:
-                began = time.monotonic()
-                log.warning("%s is cut off, trying again for %g s: %s", who, recovery.deadline, error)
-            failures += 1
-            delay = recovery.delay(failures)
-            if time.monotonic() + delay > began + recovery.deadline:
-                raise error from None
-            yield Disconnect()
-            if stopped():
-                return None
-            yield Pause(delay)
-        else:
-            if failures:
-                log.warning("%s is back after %.1f s and %d tries", who, time.monotonic() - began, failures)
-            return result
+    over = False
+    try:
+        while True:
+            try:
+                result = yield from attempt()
+            except _FINAL:
+                raise
+            except OUTAGES as failure:
+                error = failure.error if isinstance(failure, ServerNotReadyError) else failure
+                began = began or time.monotonic()
+                delay = recovery.delay(failures + 1)
+                if time.monotonic() + delay > began + recovery.deadline:
+                    raise error from None
+                if not failures:
+                    outage.met(error, recovery)
+                failures += 1
+                yield Disconnect()
+                if stopped():
+                    return None
+                yield Pause(delay)
+                outage.tried()
+            else:
+                over = True
+                return result
+    finally:
+        if failures:
+            outage.left(over=over)
