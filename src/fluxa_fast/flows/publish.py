@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from redis.exceptions import ConnectionError, RedisError
 
 from ..errors import NotReplicatedError, SerializationError
+from ..protocol import refused_bytes
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorReply
 from .replies import error_of
 from .steps import Flow, Pipeline, Receive, Send, any_reply
@@ -109,11 +110,10 @@ class PoolFlush:
     def flow(self, replication: Replication | None = None) -> Flow[None]:
         """Send the buffer and count the replies. An error of the network ends it, and is kept."""
         self.replies.expected = self.buffer.commands
+        self.withheld = replication is not None
         if self.error is not None or not self.buffer.commands:
-            self.withheld = replication is not None
             return
         with self._kept():
-            self.withheld = replication is not None
             yield Pipeline(self.buffer, self.replies)
             if replication is not None and self.replies.received > len(self.replies.errors):
                 yield from self._replicated(replication)
@@ -128,6 +128,8 @@ class PoolFlush:
         reply = yield Receive(any_reply, timeout)
         if isinstance(reply, ErrorReply):
             raise error_of(reply)
+        if type(reply) is not int:
+            raise refused_bytes.unexpected_reply("the number of replicas", reply)
         if reply < wanted:
             raise NotReplicatedError(self.pool, reply, wanted, timeout)
 

@@ -44,7 +44,7 @@ class Recovery:
     """How a consumer goes on after a lost connection, or with a server that is not ready.
 
     Attributes:
-        deadline: seconds after which an outage is raised to the caller; ``math.inf``: never.
+        deadline: seconds, from when an outage is noticed, after which it is raised to the caller; ``math.inf``: never.
         base: seconds; the delay before the second try, about. Each following one is twice as long.
         cap: seconds; the longest delay.
         backoff: one of redis-py's back-off classes, instead of ``EqualJitterBackoff(cap, base)``.
