@@ -1,7 +1,8 @@
 # Everything that a person does with this project. Each target does its own set-up.
 
 VENV ?= .venv
-JOBS ?= 4# tests at a time: they wait for servers more than they work
+# Tests at a time: they wait for servers more than they work. A server of yours is for one test after the other.
+JOBS ?= $(if $(FLUXA_FAST_TEST_URL),1,4)
 BIN = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILT_FROM = pyproject.toml setup.py src/fluxa_fast/_version.py \
 	$(wildcard src/fluxa_fast/protocol/compiled/*.pyx src/fluxa_fast/protocol/compiled/*.pxd)

@@ -26,6 +26,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"the compiled protocol was to be tested, and is not there: {protocol.missing_modules()}"
         )
+    if os.environ.get("FLUXA_FAST_TEST_URL") and int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+        raise pytest.UsageError("FLUXA_FAST_TEST_URL names one server, which tests flush: use -n 1 with it")
 
 
 def pytest_report_header() -> str:

@@ -1,4 +1,7 @@
-"""``python -m tests.isolated.leaks SCENARIO ROUNDS [URL]``: prints by how many bytes the process grew in so many rounds."""
+"""``python -m tests.isolated.leaks SCENARIO ROUNDS [URL]``: prints by how many bytes the process grew in so many rounds.
+
+On a debug build of Python also: by how many references.
+"""
 
 from __future__ import annotations
 
@@ -298,15 +301,21 @@ def _resident() -> int:
     return int(told.stdout) * 1024
 
 
+def _references() -> int:
+    """All that there are; 0 if this Python does not count them."""
+    count: int = getattr(sys, "gettotalrefcount", int)()
+    return count
+
+
 def main() -> None:
     name, rounds = sys.argv[1], int(sys.argv[2])
     once = ALONE[name]() if name in ALONE else WITH_SERVER[name](sys.argv[3])
     for _ in range(rounds // 5):  # until every cache and free list is full
         once()
-    before = _resident()
+    before = _resident(), _references()
     for _ in range(rounds):
         once()
-    print(_resident() - before)
+    print(_resident() - before[0], _references() - before[1])
 
 
 if __name__ == "__main__":
