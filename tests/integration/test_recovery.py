@@ -23,6 +23,11 @@ MakeEngine = Callable[..., Engine]
 Later = Callable[..., None]
 
 
+def promote(server: EmbeddedServer) -> None:
+    with server.client() as client:
+        client.replicaof("NO", "ONE")
+
+
 def test_promise_6_a_lost_group_is_made_again(broker: EventBroker, client: redis.Redis) -> None:
     consumer = broker.consumer_single("orders")
     seen: list[Event] = []
@@ -119,7 +124,7 @@ def test_promise_6_a_replica_is_waited_for_until_it_is_promoted(
         client.replicaof("127.0.0.1", "1")
         with pytest.raises(redis.exceptions.ReadOnlyError):
             broker.publish("orders", 2)
-        later(0.5, lambda: client.replicaof("NO", "ONE"))
+        later(0.5, promote, own_server)
         assert consumer.consume(1, None, print) == 1
 
 
@@ -248,7 +253,7 @@ def test_promise_6_a_server_demoted_while_a_read_is_ahead(
             calls += 1
             if calls == 1:
                 client.replicaof("127.0.0.1", "1")  # the read ahead, with an acknowledgement, meets a replica
-                later(0.3, lambda: client.replicaof("NO", "ONE"))
+                later(0.3, promote, own_server)
             if calls == 2:
                 raise ZeroDivisionError
 
