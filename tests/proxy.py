@@ -18,6 +18,7 @@ class Proxy:
         cut_up: cut a connection after that many bytes from client to server; None: never.
         cut_down: the same, from server to client.
         corrupt_down: spoil that byte of what a connection brings from the server, counted from 0; None: none.
+        instead_down: what a connection brings next from the server is replaced by this; None: by nothing.
         split: forward that many bytes at a time at most.
         delay: seconds by which whatever comes from the server is late.
         refusing: close new connections at once.
@@ -29,6 +30,7 @@ class Proxy:
         self.cut_up: int | None = None
         self.cut_down: int | None = None
         self.corrupt_down: int | None = None
+        self.instead_down: bytes | None = None
         self.split = 65536
         self.delay = 0.0
         self.refusing = False
@@ -67,7 +69,7 @@ class Proxy:
 
     def heal(self) -> None:
         """End all faults."""
-        self.cut_up = self.cut_down = self.corrupt_down = None
+        self.cut_up = self.cut_down = self.corrupt_down = self.instead_down = None
         self.split, self.delay, self.refusing = 65536, 0.0, False
         self.flow()
 
@@ -105,6 +107,8 @@ class Proxy:
                 if not up and self.delay:
                     time.sleep(self.delay)
                 if not up:
+                    if self.instead_down is not None:
+                        received, self.instead_down = self.instead_down, None
                     received = self._corrupted(received, passed)
                 limit = self.cut_up if up else self.cut_down
                 over = limit is not None and passed + len(received) >= limit

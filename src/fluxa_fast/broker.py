@@ -9,10 +9,11 @@ from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from .collected import AnyPool
 from .consumer import EventConsumer
-from .errors import UnregisteredStreamError
+from .errors import ProtocolError, UnregisteredStreamError
 from .flows.membership import Membership
-from .flows.publish import id_of, write_event
+from .flows.publish import write_event
 from .flows.recovery import Recovery
+from .flows.replies import id_of
 from .flows.statistics import statistics
 from .flows.steps import any_reply
 from .flusher import EventFlusher
@@ -147,6 +148,9 @@ class EventBroker(BrokerBase[Pool]):
         try:
             write_event(link.commands, head, body, tags)
             return id_of(link.ask(link.commands, any_reply))
+        except ProtocolError:
+            link.drop()
+            raise
         finally:
             link.commands.clear()
             pool.return_link(link)

@@ -18,6 +18,7 @@ from ..scripts import ACKNOWLEDGE, TRIM_DELIVERED, Script
 from .kept import Id
 from .membership import GROUP, Membership
 from .recovery import Recovery, checked
+from .replies import expected, id_of
 from .scripting import ScriptRefusedError
 from .steps import Breathe, Flow, Receive, Send, any_reply, ask
 
@@ -123,18 +124,22 @@ class Acknowledgements:
     def _settle(self, page: _Page, reply: Any) -> None:
         member = self._member
         if page.script is None:
-            checked(reply)
+            expected(checked(reply), int, "a number of entries")
             return
         answer = member.scripting.answered(page.script, reply)
-        if page.script is ACKNOWLEDGE:
-            groups, *still = answer
-            member.alone_until = time.monotonic() + _ALONE if groups <= 1 else -math.inf
-            if still or page.kept:
-                member.kept.tried(page.kept, map(_numbers, still))
+        if page.script is not ACKNOWLEDGE:
+            expected(answer, int, "a number of entries")
+            return
+        groups, *still = expected(answer, list, "groups and IDs") or [None]
+        alone = expected(groups, int, "a number of groups") <= 1
+        ids = [_numbers(id_of(id)) for id in still]
+        member.alone_until = time.monotonic() + _ALONE if alone else -math.inf
+        if ids or page.kept:
+            member.kept.tried(page.kept, ids)
 
 
-def _numbers(id: bytes) -> Id:
-    milliseconds, _, sequence = id.partition(b"-")
+def _numbers(id: str) -> Id:
+    milliseconds, _, sequence = id.partition("-")
     return int(milliseconds), int(sequence)
 
 
@@ -170,7 +175,7 @@ def forget_deleted(member: Membership, ids: Sequence[str]) -> Flow[None]:
         def attempt(page: Sequence[str] = page) -> Flow[None]:
             commands = member.commands()
             commands.xack(member.stream, GROUP, page)
-            checked((yield from ask(commands)))
+            expected(checked((yield from ask(commands))), int, "a number of entries")
 
         yield from member.recovered(attempt)
     member.deleted += len(ids)

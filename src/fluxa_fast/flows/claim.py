@@ -11,6 +11,7 @@ from .acknowledge import forget_deleted
 from .consume import handle
 from .membership import GROUP, Membership
 from .recovery import checked
+from .replies import expected, id_of
 from .scripting import ScriptRefusedError
 from .steps import Flow, Receive, Send, ask
 
@@ -66,7 +67,7 @@ def cleanup(member: Membership) -> Flow[int]:
             commands.command(*scripting.call(LEAVE_GROUP), 1, member.stream, GROUP, member.name)
             reply = yield from ask(commands)
             try:
-                return int(scripting.answered(LEAVE_GROUP, reply))
+                return expected(scripting.answered(LEAVE_GROUP, reply), int, "a number of pending entries")
             except ScriptRefusedError:
                 continue
         return (yield from _pending(member))
@@ -86,8 +87,9 @@ def _pending(member: Membership) -> Flow[int]:
         reply = yield from ask(commands)
         if isinstance(reply, ErrorReply) and reply.code == "NOGROUP":
             return total
-        entries = checked(reply)
+        entries = expected(checked(reply), list, "pending entries")
         total += len(entries)
         if len(entries) < 1000:
             return total
-        after = "(" + entries[-1][0].decode()
+        id, *_ = expected(entries[-1], list, "a pending entry") or [None]
+        after = "(" + id_of(id)

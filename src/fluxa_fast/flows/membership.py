@@ -12,6 +12,7 @@ from ..protocol.entries import TypedOrigin
 from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
 from .kept import Kept
 from .recovery import Outage, Recovery, checked, recovered
+from .replies import expected
 from .scripting import Scripting
 from .steps import Flow, ask
 
@@ -121,5 +122,5 @@ class Membership:
         commands.xgroup_create(self.stream, GROUP, "0")
         reply = yield from ask(commands)
         if not (isinstance(reply, ErrorReply) and reply.code == "BUSYGROUP"):
-            checked(reply)
+            expected(checked(reply), bytes, "OK")
         self.group_made = True

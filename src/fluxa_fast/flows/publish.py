@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from redis.exceptions import ConnectionError, RedisError
 
-from ..errors import NotReplicatedError, SerializationError
-from ..protocol import refused_bytes
+from ..errors import NotReplicatedError, ProtocolError, SerializationError
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorReply
-from .replies import error_of
-from .steps import Flow, Pipeline, Receive, Send, any_reply
+from .replies import error_of, expected
+from .steps import Disconnect, Flow, Pipeline, Receive, Send, any_reply
 
-__all__ = ["Answers", "PoolFlush", "Replication", "id_of", "write_event"]
+__all__ = ["Answers", "PoolFlush", "Replication", "write_event"]
 
 # One event is published in two halves, with a question to the server between them: a flow would take longer than both.
+# The second half is `replies.id_of`.
 
 
 def write_event(commands: CommandBuffer, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> None:
@@ -28,17 +28,6 @@ def write_event(commands: CommandBuffer, head: EntryHead, body: object, tags: Ma
     except SerializationError as error:
         error.stream = head.stream
         raise
-
-
-def id_of(reply: Any) -> str:
-    """The second half: the event's ID out of the server's reply.
-
-    Raises:
-        redis.ResponseError: if the server refused the event.
-    """
-    if isinstance(reply, ErrorReply):
-        raise error_of(reply)
-    return str(reply, "ascii")
 
 
 class Pushing(Protocol):
@@ -128,10 +117,13 @@ class PoolFlush:
         reply = yield Receive(any_reply, timeout)
         if isinstance(reply, ErrorReply):
             raise error_of(reply)
-        if type(reply) is not int:
-            raise refused_bytes.unexpected_reply("the number of replicas", reply)
-        if reply < wanted:
-            raise NotReplicatedError(self.pool, reply, wanted, timeout)
+        try:
+            replicas = expected(reply, int, "the number of replicas")
+        except ProtocolError:
+            yield Disconnect()
+            raise
+        if replicas < wanted:
+            raise NotReplicatedError(self.pool, replicas, wanted, timeout)
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from redis.backoff import AbstractBackoff, EqualJitterBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
 
+from ..errors import ProtocolError
 from ..protocol.interface import ErrorReply
 from .replies import error_of
 from .steps import Disconnect, Flow, Pause
@@ -141,6 +142,9 @@ def recovered(
             try:
                 result = yield from attempt()
             except _FINAL:
+                raise
+            except ProtocolError:  # what comes next on this connection may be the reply to something else
+                yield Disconnect()
                 raise
             except OUTAGES as failure:
                 error = failure.error if isinstance(failure, ServerNotReadyError) else failure

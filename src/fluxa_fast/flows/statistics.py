@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from ..protocol import refused_bytes
 from ..protocol.interface import CommandBuffer, ErrorReply
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 from .membership import GROUP
 from .recovery import ServerNotReadyError, checked
-from .steps import Flow, ask_all
+from .steps import Disconnect, Flow, ask_all
 
 __all__ = ["statistics"]
 
@@ -32,6 +33,9 @@ def statistics(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Fl
         ]
     except ServerNotReadyError as error:
         raise error.error from None
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
+        yield Disconnect()
+        raise refused_bytes.unexpected_reply("the state of streams", replies) from None
 
 
 def _stream(stream: str, pool: str, now: int, length: Any, groups: Any, pending: Any) -> RedisStreamStatistics:

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..errors import FluxaError
-from ..flows.publish import id_of, write_event
+from ..errors import FluxaError, ProtocolError
+from ..flows.publish import write_event
+from ..flows.replies import id_of
 from ..protocol.interface import INCOMPLETE, EntryHead, Incomplete
 from .failing import network_error, told_again
 
@@ -102,6 +103,9 @@ class SharedPipeline:
             if not published.done():
                 try:
                     published.set_result(id_of(reply))
+                except ProtocolError as error:  # the replies behind it may be those of others
+                    published.set_exception(error)
+                    self._fail(error)
                 except Exception as error:
                     published.set_exception(error)
         if (conversation := self._link.conversation) is not None:
