@@ -21,7 +21,7 @@ _NAME = "mymaster"
 _CONFIG = {"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
 _SENTINEL = """\
 sentinel monitor {name} 127.0.0.1 {port} 2
-sentinel down-after-milliseconds {name} 400
+sentinel down-after-milliseconds {name} 1500
 sentinel failover-timeout {name} 2000
 sentinel parallel-syncs {name} 2
 """
@@ -71,10 +71,16 @@ class Replicated:
         killed.kill()
         yield
         _until("another master", lambda: self.master is not killed and _role(self.master) == "master")
-        killed.start()
-        with killed.client() as client:  # Sentinels do it too, ten seconds later
-            client.replicaof("127.0.0.1", str(self.master.port))
+        self._start_as_replica(killed)
         self.await_replicas()
+
+    def _start_as_replica(self, server: EmbeddedServer) -> None:
+        """It has lost its data, and must never be a master like that: those that still follow it would empty themselves."""
+        settings = server.folder / "replica.conf"
+        settings.write_text(f"replicaof 127.0.0.1 {self.master.port}\n")
+        server.config["include"] = str(settings)
+        server.start()
+        del server.config["include"]
 
     def await_replicas(self) -> None:
         """Wait until both replicas follow the master."""
@@ -134,8 +140,8 @@ FAILOVERS = {"failed over": Fault(Replicated.failed_over, repeats=True)}
 """For the ledger."""
 
 
-def with_sentinels(plan: Plan, program: str, folder: Path) -> Result:
-    """The ledger's plan with these servers: what a replica has too must outlive the master."""
-    plan = replace(plan, faults=FAILOVERS, replicas=1, forgets=True)
+def with_sentinels(plan: Plan, program: str, folder: Path, replicas: int = 2) -> Result:
+    """The ledger's plan with these servers: what the replicas have too must outlive the master."""
+    plan = replace(plan, faults=FAILOVERS, replicas=replicas, forgets=True)
     with replicated_servers(program, folder) as servers:
         return run(plan, servers, {**servers.pool, "socket_timeout": 1.0}, folder)

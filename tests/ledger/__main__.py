@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--fault", action="append", choices=FAULTS, help="only this one; may be given several times")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--sentinels", action="store_true", help="a master with two replicas, failed over at random")
+    parser.add_argument("--replicas", type=int, default=2, help="with --sentinels: that must have an event")
     parser.add_argument("--program", default=find_server(), help="of the server")
     parser.add_argument("--books", type=Path, help="a folder to keep them in")
     given = parser.parse_args()
@@ -46,7 +47,7 @@ def main() -> int:
         plan.faults = {name: FAULTS[name] for name in given.fault}
     print(f"seed {plan.seed}, books in {folder}", flush=True)
     if given.sentinels:
-        result = with_sentinels(plan, given.program, folder)
+        result = with_sentinels(plan, given.program, folder, given.replicas)
     else:
         result = with_one_server(plan, given.program, folder)
     print(json.dumps(report(result.balance, seconds=round(result.seconds), faults=result.faults), indent=2))
