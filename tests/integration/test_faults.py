@@ -27,7 +27,7 @@ MakeEngine = Callable[..., Engine]
 
 pytestmark = pytest.mark.slow
 
-_BEFORE, _DURING, _AFTER = 0.15, 0.5, 0.15  # seconds
+_BEFORE, _DURING, _AFTER = 0.1, 0.45, 0.1  # seconds
 
 
 @pytest.fixture(params=sorted(PROGRAMS))
@@ -113,7 +113,7 @@ def test_promise_7_a_byte_that_is_not_what_the_server_sent(make_engine: MakeEngi
     direct = make_engine(site.server.url).new_context().get_event_broker()
     bodies = ["one", ["two", 2], {"three": 3}]
     with site.admin() as admin:
-        for at in range(0, 420, 3):
+        for at in range(0, 420, 5):
             for body in bodies:
                 direct.publish("orders", body)
             address = f"redis://127.0.0.1:{site.proxy.port}?protocol=2"
