@@ -195,9 +195,10 @@ def _pools_of_sentinels(pool: Any) -> list[Any]:
 
 def after_fork(pool: Any) -> None:
     """Give a pool that was made before a fork new locks: a thread that is not in the child may have held the others."""
-    for name in ("_lock", "_fork_lock"):
-        if hasattr(pool, name):
-            setattr(pool, name, threading.RLock())
+    for one in (pool, *_pools_of_sentinels(pool)):
+        for name in ("_lock", "_fork_lock"):
+            if hasattr(one, name):
+                setattr(one, name, threading.RLock())
 
 
 def raw_socket(connection: Any) -> socket.socket:
