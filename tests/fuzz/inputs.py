@@ -20,6 +20,9 @@ IDS = (
 )  # fmt: skip
 
 
+_LARGEST = 64 * 1024  # bytes: what is shown of an input must stay below what an allocation may be
+
+
 def make(chance: random.Random, target: str) -> bytes:
     """An input for a target. Most of it is right: else nothing behind the first byte would ever be tried."""
     if target == "bodies":
@@ -29,7 +32,7 @@ def make(chance: random.Random, target: str) -> bytes:
         shape = _SHAPES.get(target, _any)
         text = cut + b"".join(shape(chance) for _ in range(chance.choice((1, 1, 1, 2, 3))))
     for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
-        text = _spoiled(chance, text)
+        text = _spoiled(chance, text)[:_LARGEST]
     return text
 
 
