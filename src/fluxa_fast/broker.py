@@ -9,13 +9,12 @@ from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from .collected import AnyPool
 from .consumer import EventConsumer
-from .errors import ProtocolError, UnregisteredStreamError
+from .errors import UnregisteredStreamError
 from .flows.membership import Membership
 from .flows.publish import write_event
 from .flows.recovery import Recovery
-from .flows.replies import id_of
+from .flows.replies import ENTRY_ID, id_of
 from .flows.statistics import statistics
-from .flows.steps import any_reply
 from .flusher import EventFlusher
 from .protocol.commands import EntryHead, entry_head
 from .protocol.generic import BodyT
@@ -147,10 +146,7 @@ class EventBroker(BrokerBase[Pool]):
         link = pool.take_link()
         try:
             write_event(link.commands, head, body, tags)
-            return id_of(link.ask(link.commands, any_reply))
-        except ProtocolError:
-            link.drop()
-            raise
+            return id_of(link.ask(link.commands, ENTRY_ID))
         finally:
             link.commands.clear()
             pool.return_link(link)

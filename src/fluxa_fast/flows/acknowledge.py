@@ -18,9 +18,9 @@ from ..scripts import ACKNOWLEDGE, TRIM_DELIVERED, Script
 from .kept import Id
 from .membership import GROUP, Membership
 from .recovery import Recovery, checked
-from .replies import expected, id_of
+from .replies import ACKNOWLEDGEMENT, NUMBER
 from .scripting import ScriptRefusedError
-from .steps import Breathe, Flow, Receive, Send, any_reply, ask
+from .steps import Breathe, Flow, Receive, Send, ask
 
 __all__ = ["Acknowledgements", "acknowledge", "forget_deleted"]
 
@@ -102,9 +102,10 @@ class Acknowledgements:
         """Take the replies: only then are events acknowledged. Returns those that must be written once more."""
         received = []
         for page in self._pages:
+            take = ACKNOWLEDGEMENT if page.script is ACKNOWLEDGE else NUMBER
             replies = []
             for _ in range(page.replies):
-                replies.append((yield Receive(any_reply)))
+                replies.append((yield Receive(take)))
             received.append((page, replies))
         self._pages = []
         again: list[Any] = []
@@ -124,22 +125,18 @@ class Acknowledgements:
     def _settle(self, page: _Page, reply: Any) -> None:
         member = self._member
         if page.script is None:
-            expected(checked(reply), int, "a number of entries")
+            checked(reply)
             return
         answer = member.scripting.answered(page.script, reply)
-        if page.script is not ACKNOWLEDGE:
-            expected(answer, int, "a number of entries")
-            return
-        groups, *still = expected(answer, list, "groups and IDs") or [None]
-        alone = expected(groups, int, "a number of groups") <= 1
-        ids = [_numbers(id_of(id)) for id in still]
-        member.alone_until = time.monotonic() + _ALONE if alone else -math.inf
-        if ids or page.kept:
-            member.kept.tried(page.kept, ids)
+        if page.script is ACKNOWLEDGE:
+            groups, *still = answer
+            member.alone_until = time.monotonic() + _ALONE if groups <= 1 else -math.inf
+            if still or page.kept:
+                member.kept.tried(page.kept, map(_numbers, still))
 
 
-def _numbers(id: str) -> Id:
-    milliseconds, _, sequence = id.partition("-")
+def _numbers(id: bytes) -> Id:
+    milliseconds, _, sequence = id.partition(b"-")
     return int(milliseconds), int(sequence)
 
 
@@ -175,7 +172,7 @@ def forget_deleted(member: Membership, ids: Sequence[str]) -> Flow[None]:
         def attempt(page: Sequence[str] = page) -> Flow[None]:
             commands = member.commands()
             commands.xack(member.stream, GROUP, page)
-            expected(checked((yield from ask(commands))), int, "a number of entries")
+            checked((yield from ask(commands, NUMBER)))
 
         yield from member.recovered(attempt)
     member.deleted += len(ids)

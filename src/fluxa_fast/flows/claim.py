@@ -11,7 +11,7 @@ from .acknowledge import forget_deleted
 from .consume import handle
 from .membership import GROUP, Membership
 from .recovery import checked
-from .replies import expected, id_of
+from .replies import NUMBER, PENDING_ENTRIES
 from .scripting import ScriptRefusedError
 from .steps import Flow, Receive, Send, ask
 
@@ -65,9 +65,9 @@ def cleanup(member: Membership) -> Flow[int]:
         while scripting.allowed:
             commands = member.commands()
             commands.command(*scripting.call(LEAVE_GROUP), 1, member.stream, GROUP, member.name)
-            reply = yield from ask(commands)
+            reply = yield from ask(commands, NUMBER)
             try:
-                return expected(scripting.answered(LEAVE_GROUP, reply), int, "a number of pending entries")
+                return int(scripting.answered(LEAVE_GROUP, reply))
             except ScriptRefusedError:
                 continue
         return (yield from _pending(member))
@@ -84,12 +84,11 @@ def _pending(member: Membership) -> Flow[int]:
     while True:
         commands = member.commands()
         commands.xpending_range(member.stream, GROUP, after, "+", 1000, consumer=member.name)
-        reply = yield from ask(commands)
+        reply = yield from ask(commands, PENDING_ENTRIES)
         if isinstance(reply, ErrorReply) and reply.code == "NOGROUP":
             return total
-        entries = expected(checked(reply), list, "pending entries")
+        entries = checked(reply)
         total += len(entries)
         if len(entries) < 1000:
             return total
-        id, *_ = expected(entries[-1], list, "a pending entry") or [None]
-        after = "(" + id_of(id)
+        after = "(" + entries[-1][0].decode()

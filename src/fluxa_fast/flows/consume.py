@@ -15,12 +15,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from ..errors import ProtocolError
 from ..protocol.interface import CommandBuffer, ErrorReply, EventBatch, ReplyReader
 from .acknowledge import Acknowledgements, acknowledge, forget_deleted
 from .membership import GROUP, Membership
 from .recovery import OUTAGES, Recovery
-from .steps import Arrived, Ask, Deliver, Disconnect, Flow, Receive, Send, Take
+from .steps import Arrived, Ask, Deliver, Flow, Receive, Send, Take
 
 __all__ = ["consume", "handle", "next_batch", "pump"]
 
@@ -307,8 +306,6 @@ class _Pump:
                 yield from self.receive_acknowledgement()
         except BaseException as error:
             self.lost()
-            if isinstance(error, ProtocolError):
-                yield Disconnect()
             if not isinstance(error, OUTAGES):
                 raise
         yield from acknowledge(self.member, self.handled, recovery, pending=not self.member.at_most_once)

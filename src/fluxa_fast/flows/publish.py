@@ -9,10 +9,10 @@ from typing import NamedTuple, Protocol
 
 from redis.exceptions import ConnectionError, RedisError
 
-from ..errors import NotReplicatedError, ProtocolError, SerializationError
+from ..errors import NotReplicatedError, SerializationError
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorReply
-from .replies import error_of, expected
-from .steps import Disconnect, Flow, Pipeline, Receive, Send, any_reply
+from .replies import NUMBER, error_of
+from .steps import Flow, Pipeline, Receive, Send
 
 __all__ = ["Answers", "PoolFlush", "Replication", "write_event"]
 
@@ -114,16 +114,11 @@ class PoolFlush:
         commands = type(self.buffer)()
         commands.command("WAIT", wanted, max(1, round(timeout * 1000)))  # 0 would wait for ever
         yield Send(commands, behind=True)
-        reply = yield Receive(any_reply, timeout)
+        reply = yield Receive(NUMBER, timeout)
         if isinstance(reply, ErrorReply):
             raise error_of(reply)
-        try:
-            replicas = expected(reply, int, "the number of replicas")
-        except ProtocolError:
-            yield Disconnect()
-            raise
-        if replicas < wanted:
-            raise NotReplicatedError(self.pool, replicas, wanted, timeout)
+        if reply < wanted:
+            raise NotReplicatedError(self.pool, reply, wanted, timeout)
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from redis._parsers.base import BaseParser
 from redis.exceptions import ResponseError
 
 from ..protocol import refused_bytes
-from ..protocol.interface import ErrorReply
+from ..protocol.interface import INCOMPLETE, ErrorReply, ReplyReader
+from .steps import Take
 
-__all__ = ["error_of", "expected", "id_of"]
-
-T = TypeVar("T")
+__all__ = ["ACKNOWLEDGEMENT", "ENTRY_ID", "NUMBER", "OK", "PENDING_ENTRIES", "error_of", "id_of"]
 
 _ID = re.compile(rb"\d{1,20}-\d{1,20}")
 
@@ -26,26 +26,54 @@ def error_of(reply: ErrorReply) -> Exception:
     return ResponseError(reply.message.strip() or "the server sent an error without a word")
 
 
-def expected(reply: Any, kind: type[T], what: str) -> T:
-    """The reply, if it is of that type.
-
-    Raises:
-        ProtocolError: if not. What follows on that connection may belong to other commands: it is to be dropped.
-    """
-    if type(reply) is not kind:
-        raise refused_bytes.unexpected_reply(what, reply)
-    return reply
-
-
 def id_of(reply: Any) -> str:
-    """An event's ID, out of the server's reply to its XADD.
+    """An event's ID, out of the reply to its XADD (see `ENTRY_ID`).
 
     Raises:
         redis.ResponseError: if the server refused the event.
-        ProtocolError: as `expected`.
     """
-    if type(reply) is bytes and _ID.fullmatch(reply):
-        return reply.decode("ascii")
     if isinstance(reply, ErrorReply):
         raise error_of(reply)
-    raise refused_bytes.unexpected_reply("the ID of an entry", reply)
+    return str(reply, "ascii")
+
+
+# ---- how to read them -----------------------------------------------------------------------------------
+
+
+def _reply_that(fits: Callable[[Any], bool], what: str) -> Take:
+    """`Take`: one reply that fits, or the server's error.
+
+    Anything else is refused where it is read: the connection is dropped then, as for bytes that are not RESP. What
+    comes next on it may be the reply to another command.
+    """
+
+    def take(reader: ReplyReader) -> Any:
+        reply = reader.read()
+        if reply is INCOMPLETE or fits(reply) or isinstance(reply, ErrorReply):
+            return reply
+        raise refused_bytes.unexpected_reply(what, reply)
+
+    return take
+
+
+def _is_number(reply: Any) -> bool:
+    return type(reply) is int
+
+
+def _is_id(reply: Any) -> bool:
+    return type(reply) is bytes and _ID.fullmatch(reply) is not None
+
+
+def _is_acknowledgement(reply: Any) -> bool:
+    return type(reply) is list and bool(reply) and _is_number(reply[0]) and all(map(_is_id, reply[1:]))
+
+
+def _are_pending(reply: Any) -> bool:
+    return type(reply) is list and all(type(entry) is list and entry and _is_id(entry[0]) for entry in reply)
+
+
+NUMBER = _reply_that(_is_number, "a number")
+OK = _reply_that(lambda reply: type(reply) is bytes, "OK")
+ENTRY_ID = _reply_that(_is_id, "the ID of an entry")
+ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of groups, and IDs")  # of acknowledge.lua
+PENDING_ENTRIES = _reply_that(_are_pending, "pending entries")  # of XPENDING with a range

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..errors import FluxaError, ProtocolError
+from ..errors import FluxaError
 from ..flows.publish import write_event
-from ..flows.replies import id_of
+from ..flows.replies import ENTRY_ID, id_of
 from ..protocol.interface import INCOMPLETE, EntryHead, Incomplete
 from .failing import network_error, told_again
 
@@ -96,16 +96,13 @@ class SharedPipeline:
         """Tell those whose replies have come. True when everybody knows."""
         reader = self._link.reader
         while self._sent:
-            reply = reader.read()
+            reply: object = ENTRY_ID(reader)
             if reply is INCOMPLETE:
                 return INCOMPLETE
             published = self._sent.popleft()
             if not published.done():
                 try:
                     published.set_result(id_of(reply))
-                except ProtocolError as error:  # the replies behind it may be those of others
-                    published.set_exception(error)
-                    self._fail(error)
                 except Exception as error:
                     published.set_exception(error)
         if (conversation := self._link.conversation) is not None:
