@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from redis.backoff import AbstractBackoff, EqualJitterBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
 
-from ..errors import ProtocolError
 from ..protocol.interface import ErrorReply
 from .replies import error_of
 from .steps import Disconnect, Flow, Pause
@@ -57,12 +56,12 @@ class Recovery:
     backoff: AbstractBackoff | None = None
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after so many failures."""
+        """Seconds to wait after a failure that so many others went before."""
         backoff = self.backoff or EqualJitterBackoff(self.cap, self.base)
-        if failures == 1:
+        if not failures:
             backoff.reset()  # type: ignore[no-untyped-call]
         # redis-py raises 2 to this power, and multiplies it with a float: there is a largest one.
-        return backoff.compute(min(failures - 1, _LARGEST_POWER))
+        return backoff.compute(min(failures, _LARGEST_POWER))
 
 
 class ServerNotReadyError(Exception):
@@ -99,32 +98,26 @@ class Outage:
         who: is cut off.
     """
 
-    __slots__ = ("_began", "_met", "_tries", "_who")
+    __slots__ = ("_began", "_met", "_who")
 
     def __init__(self, who: str) -> None:
         self._who = who
         self._met = 0  # conversations that wait for it to pass
         self._began = 0.0
-        self._tries = 0
 
     def met(self, error: Exception, recovery: Recovery) -> None:
         """A conversation waits from now on."""
         if not self._met:
             self._began = time.monotonic()
-            self._tries = 0
             log.warning("%s is cut off, trying again for %g s: %s", self._who, recovery.deadline, error)
         self._met += 1
 
-    def tried(self) -> None:
-        """It is about to try again."""
-        self._tries += 1
-
-    def left(self, *, over: bool) -> None:
+    def left(self, tries: int, *, over: bool) -> None:
         """It waits no longer, perhaps because the outage is over."""
         self._met -= 1
         if over and not self._met:
             seconds = time.monotonic() - self._began
-            log.warning("%s is back after %.1f s and %d tries", self._who, seconds, self._tries)
+            log.warning("%s is back after %.1f s and %d tries", self._who, seconds, tries)
 
 
 def recovered(
@@ -143,13 +136,10 @@ def recovered(
                 result = yield from attempt()
             except _FINAL:
                 raise
-            except ProtocolError:  # what comes next on this connection may be the reply to something else
-                yield Disconnect()
-                raise
             except OUTAGES as failure:
                 error = failure.error if isinstance(failure, ServerNotReadyError) else failure
                 began = began or time.monotonic()
-                delay = recovery.delay(failures + 1)
+                delay = recovery.delay(failures)
                 if time.monotonic() + delay > began + recovery.deadline:
                     raise error from None
                 if not failures:
@@ -159,10 +149,9 @@ def recovered(
                 if stopped():
                     return None
                 yield Pause(delay)
-                outage.tried()
             else:
                 over = True
                 return result
     finally:
         if failures:
-            outage.left(over=over)
+            outage.left(failures, over=over)

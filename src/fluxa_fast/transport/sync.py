@@ -58,16 +58,13 @@ class Link:
 
     def _connect(self) -> Any:
         """The socket, ready for a new command."""
-        if self._connection is not None:
-            # What can be read now, nobody asked for; or the server has closed the connection.
-            if self._pid == os.getpid() and not self._owed and not self.arrived():
-                return self._sock
-            self.pool.reclaim()
-            self.drop()
+        # What can be read now, nobody asked for; or the server has closed the connection.
+        if self._connection is not None and self._pid == os.getpid() and not self._owed and not self.arrived():
+            return self._sock
+        self.pool.reclaim()
+        self.drop()
         self._pid = os.getpid()
         self.reader.reset()
-        self._owed = 0
-        self.pool.reclaim()
         connection = redis_py.borrow(self.pool.connections)
         self._connection = connection
         self._sock = redis_py.raw_socket(connection)
