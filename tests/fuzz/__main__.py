@@ -10,10 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.fuzz.inputs import make
+from tests.fuzz.inputs import LARGEST, make
 from tests.fuzz.targets import BOTH, TARGETS
-
-_LARGEST = 1 << 20  # bytes of an input that are kept
 
 
 class _Last:
@@ -22,14 +20,14 @@ class _Last:
     def __init__(self, path: Path | None) -> None:
         self._memory = None
         if path is not None:
-            path.write_bytes(bytes(_LARGEST))
+            path.write_bytes(bytes(4 + LARGEST))
             with path.open("r+b") as file:
-                self._memory = mmap.mmap(file.fileno(), _LARGEST)
+                self._memory = mmap.mmap(file.fileno(), 4 + LARGEST)
 
     def keep(self, text: bytes) -> None:
         if self._memory is not None:
-            kept = len(text).to_bytes(4) + text
-            self._memory[: len(kept[:_LARGEST])] = kept[:_LARGEST]
+            kept = text[:LARGEST]
+            self._memory[: 4 + len(kept)] = len(kept).to_bytes(4) + kept
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import random
 import struct
 from collections.abc import Callable
 
-__all__ = ["make"]
+__all__ = ["LARGEST", "make"]
 
 LENGTHS = (
     b"-1", b"-2", b"0", b"1", b"2", b"7", b"128", b"65536", b"2147483646", b"2147483647", b"2147483648", b"4294967295",
@@ -20,7 +20,7 @@ IDS = (
 )  # fmt: skip
 
 
-_LARGEST = 64 * 1024  # bytes: what is shown of an input must stay below what an allocation may be
+LARGEST = 64 * 1024  # bytes: what is shown of an input must stay below what an allocation may be
 
 
 def make(chance: random.Random, target: str) -> bytes:
@@ -32,7 +32,7 @@ def make(chance: random.Random, target: str) -> bytes:
         shape = _SHAPES.get(target, _any)
         text = cut + b"".join(shape(chance) for _ in range(chance.choice((1, 1, 1, 2, 3))))
     for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
-        text = _spoiled(chance, text)[:_LARGEST]
+        text = _spoiled(chance, text)[:LARGEST]
     return text
 
 

@@ -22,6 +22,7 @@ if sys.platform == "win32":
 
 from tests.fix_servers import PROGRAMS
 from tests.ledger.faults import FAULTS, Site, persistent_server
+from tests.ledger.worker import left_after
 
 MakeEngine = Callable[..., Engine]
 
@@ -69,10 +70,10 @@ class Producing(threading.Thread):
         try:
             self._flusher.flush(**self.options)
         except FlushError as error:
-            places = {one.position for one in error.refused}.union(*(lost.positions for lost in error.unconfirmed))
-            self.confirmed.update(one for place, one in enumerate(waiting) if place not in places)
+            left = left_after(error, waiting)
+            self.confirmed.update(set(waiting) - set(left))
             time.sleep(0.05)
-            return [waiting[place] for place in sorted(places)]
+            return left
         self.confirmed.update(waiting)
         return []
 

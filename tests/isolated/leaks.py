@@ -138,9 +138,8 @@ def body_of_no_msgpack() -> Round:
     return once
 
 
-def no_resp() -> Round:
+def _refused_reply(text: bytes) -> Round:
     replies = implementation.ReplyReader()
-    text = BATCH[:-5] + b"\xff" * 20
 
     def once() -> None:
         replies.feed(text)
@@ -151,16 +150,12 @@ def no_resp() -> Round:
     return once
 
 
+def no_resp() -> Round:
+    return _refused_reply(BATCH[:-5] + b"\xff" * 20)
+
+
 def another_reply() -> Round:
-    replies = implementation.ReplyReader()
-
-    def once() -> None:
-        replies.feed(b"*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\ns\r\n:5\r\n")
-        with suppress(ProtocolError):
-            replies.read_streams()
-        replies.reset()
-
-    return once
+    return _refused_reply(b"*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\ns\r\n:5\r\n")
 
 
 def confirmed_and_refused() -> Round:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,8 @@ def _stalled(site: Site) -> Iterator[None]:
 
 
 @contextmanager
-def _half_closed_up(site: Site) -> Iterator[None]:
-    site.proxy.half_close(up=True)
-    yield
-
-
-@contextmanager
-def _half_closed_down(site: Site) -> Iterator[None]:
-    site.proxy.half_close(up=False)
+def _half_closed(site: Site, *, up: bool) -> Iterator[None]:
+    site.proxy.half_close(up=up)
     yield
 
 
@@ -136,18 +131,16 @@ def _killed(site: Site) -> Iterator[None]:
     try:
         yield
     finally:
-        _start(site)
+        site.server.start()
+        _await_ready(site)
 
 
 @contextmanager
 def _killed_and_emptied(site: Site) -> Iterator[None]:
-    site.server.kill()
-    for file in (site.server.folder / "appendonlydir").iterdir():
-        file.unlink()
-    try:
+    with _killed(site):
+        for file in (site.server.folder / "appendonlydir").iterdir():
+            file.unlink()
         yield
-    finally:
-        _start(site)
 
 
 @contextmanager
@@ -190,11 +183,6 @@ def _disk_full(site: Site) -> Iterator[None]:
         with site.admin() as admin:
             while admin.info("persistence")["aof_last_write_status"] != "ok":
                 time.sleep(0.02)
-
-
-def _start(site: Site) -> None:
-    site.server.start()
-    _await_ready(site)
 
 
 def _await_ready(site: Site) -> None:
@@ -319,8 +307,8 @@ FAULTS = {
     "delayed": Fault(_delayed),
     "refused": Fault(_refused),
     "stalled": Fault(_stalled),
-    "half closed up": Fault(_half_closed_up),
-    "half closed down": Fault(_half_closed_down),
+    "half closed up": Fault(partial(_half_closed, up=True)),
+    "half closed down": Fault(partial(_half_closed, up=False)),
     "killed": Fault(_killed),
     "killed and emptied": Fault(_killed_and_emptied, keeps_data=False),
     "loading": Fault(_loading),

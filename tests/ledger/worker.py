@@ -23,7 +23,7 @@ from fluxa_fast import FlushError, Recovery
 from tests.awaited import Faces, Loop
 from tests.ledger.books import Book, read, spans
 
-__all__ = ["Job", "consume", "produce"]
+__all__ = ["Job", "consume", "left_after", "produce"]
 
 STREAM = "orders"
 
@@ -114,9 +114,8 @@ def _flush(flusher: Any, job: Job, book: Book, waiting: list[int]) -> list[int]:
     try:
         confirmed = len(flusher.flush(**options))
     except FlushError as error:
-        refused = {one.position for one in error.refused}
         unconfirmed = {position for lost in error.unconfirmed for position in lost.positions}
-        left = [waiting[position] for position in sorted(refused | unconfirmed)]
+        left = left_after(error, waiting)
         if len(left) != len(flusher) or len(error.confirmed) + len(left) != len(waiting):
             book.write("error", f"the account of a flush does not add up: {error}, {len(flusher)} wait")
         gone = set(left)
@@ -127,6 +126,12 @@ def _flush(flusher: Any, job: Job, book: Book, waiting: list[int]) -> list[int]:
         book.write("error", f"a flush of {len(waiting)} events confirmed {confirmed}")
     book.write("confirmed", *spans(waiting))
     return []
+
+
+def left_after(error: FlushError, waiting: list[int]) -> list[int]:
+    """Which of the numbers that were flushed wait again, in their order."""
+    positions = {one.position for one in error.refused}.union(*(lost.positions for lost in error.unconfirmed))
+    return [waiting[position] for position in sorted(positions)]
 
 
 # ---- consuming ------------------------------------------------------------------------------------------
@@ -231,12 +236,13 @@ def main() -> None:
     registry = Faces(loop).Registry() if loop else fluxa_fast.Registry()
     registry.register_redis(**job.pool)
     registry.register_redis_stream(STREAM)
-    engine = registry.validate()
-    broker = engine.new_context().get_event_broker()
-    (produce if job.role == "producer" else consume)(broker, job, stop)
-    engine.close()
-    if loop:
-        loop.close()
+    try:
+        with registry.validate() as engine:
+            broker = engine.new_context().get_event_broker()
+            (produce if job.role == "producer" else consume)(broker, job, stop)
+    finally:
+        if loop:
+            loop.close()  # its thread would keep a process that has failed
 
 
 if __name__ == "__main__":
