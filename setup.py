@@ -4,17 +4,22 @@ FLUXA_FAST_NO_EXTENSIONS=1       build the pure package
 FLUXA_FAST_REQUIRE_EXTENSIONS=1  a failed compile is an error (all our CI and wheel builds)
 FLUXA_FAST_BUILD=debug|asan|coverage  choose the flags; unset is a release build
 
-Without the first two: compiled where a C compiler works, pure where none does.
+Without the first two: compiled where a C compiler works, pure where none does. SOURCE_DATE_EPOCH (seconds) is
+the time that sdist and wheel bear, so that the same source gives the same bytes.
 """
 
+import gzip
 import os
 import runpy
 import sys
+import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 COMPILED = "src/fluxa_fast/protocol/compiled"
 VERSION = runpy.run_path("src/fluxa_fast/_version.py")["__version__"]
@@ -28,7 +33,10 @@ GCC_FLAGS = {
     "asan": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"],
     "coverage": ["-O0", "-g"],
 }
-LINK_FLAGS = {"asan": ["-fsanitize=address,undefined"]}
+LINK_FLAGS = {
+    "release": ["-Wl,-s"] if sys.platform == "linux" else [],
+    "asan": ["-fsanitize=address,undefined"],
+}
 
 
 class BuildExt(build_ext):
@@ -36,6 +44,10 @@ class BuildExt(build_ext):
 
     def build_extensions(self):
         unix = self.compiler.compiler_type != "msvc"
+        if unix and BUILD == "release":
+            # Some Pythons (pyenv's) have modules look for libpython where it lies on the machine that builds.
+            linker = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
+            self.compiler.set_executables(linker_so=linker)
         for extension in self.extensions:
             if unix:
                 extension.extra_compile_args += GCC_FLAGS[BUILD]
@@ -45,6 +57,31 @@ class BuildExt(build_ext):
             else:
                 extension.extra_compile_args += ["/O2"]
         super().build_extensions()
+
+
+class Sdist(sdist):
+    """Writes the same archive of the same files: in order, of nobody, and of the time of SOURCE_DATE_EPOCH."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+        if format != "gztar":
+            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+        moment = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+
+        def settled(member):
+            member.mtime = moment
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            return member
+
+        target = f"{base_name}.tar.gz"
+        with (
+            open(target, "wb") as raw,
+            gzip.GzipFile("", "wb", fileobj=raw, mtime=moment) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            archive.add(base_dir, filter=settled)  # `add` goes through folders in order
+        return target
 
 
 def compiler_works():
@@ -100,9 +137,10 @@ def extensions():
             "cdivision": True,
             "embedsignature": True,
             "embedsignature.format": "python",
+            "freethreading_compatible": True,  # what that rests on: docs/internals.md
             "linetrace": BUILD == "coverage",
         },
     )
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt, "sdist": Sdist})

@@ -17,6 +17,7 @@ from .flows.steps import Deliver, Flow
 from .protocol.generic import BodyT
 from .protocol.interface import Event
 from .transport.sync import Pool, drive, perform
+from .turn import ThreadTurn
 
 __all__ = ["ConsumerBase", "EventConsumer", "Handler", "LeftEarly"]
 
@@ -70,6 +71,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     def __init__(self, pool: Pool, member: Membership) -> None:
         self._link = pool.new_link()
         self._member = member
+        self._turn = ThreadTurn("consumer")
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
         member.acknowledged_by(partial(_acknowledge, pool, member))
 
@@ -137,7 +139,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
                         yield step.events
                         outcome = None
                     else:
-                        outcome = perform(step, self._link, None)
+                        with self._turn():
+                            outcome = perform(step, self._link, None)
                 except GeneratorExit:
                     self._leave(flow)
                     raise
@@ -151,7 +154,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     def _leave(self, flow: Flow[None]) -> None:
         """The loop was left: let the flow settle what is under way."""
         try:
-            drive(flow, self._link, thrown=LeftEarly())
+            with self._turn():
+                drive(flow, self._link, thrown=LeftEarly())
         except LeftEarly:
             return
 
@@ -200,7 +204,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     # ---- driving ----
 
     def _run(self, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
-        return drive(flow, self._link, handler)
+        with self._turn():
+            return drive(flow, self._link, handler)
 
 
 def _acknowledge(pool: Pool, member: Membership, event: Any) -> None:

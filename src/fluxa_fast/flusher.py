@@ -14,6 +14,7 @@ from .flows.account import FlushResult
 from .flows.publish import PoolFlush, Replication
 from .protocol.commands import EntryHead
 from .transport.sync import Link, Pool, drive
+from .turn import ThreadTurn
 
 __all__ = ["EventFlusher"]
 
@@ -44,6 +45,7 @@ class EventFlusher:
     ) -> None:
         self._pools = pools_in_use(pools, heads)
         self._collected = Collected(self._pools, heads, _pusher(self) if eager else None)
+        self._turn = ThreadTurn("flusher")
         self._links: dict[int, Link] = {}  # of the pools where an eager flusher has begun
         # The same calls as the methods below, without their frames: this is the hot path.
         self.publish = self._collected.writer.publish  # type: ignore[method-assign]
@@ -110,24 +112,23 @@ class EventFlusher:
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
         """
         replication = replication_to(replicas, timeout)
-        flushing = self._collected.begin()
-        try:
-            self._send(flushing, replication)
-        except BaseException:  # Ctrl-C, for one: what was confirmed must not be sent again
-            with suppress(FlushError):
-                self._settle(flushing)
-            raise
-        return self._settle(flushing)
+        with self._turn():
+            flushing = self._collected.begin()
+            try:
+                self._send(flushing, replication)
+            except BaseException:  # Ctrl-C, for one: what was confirmed must not be sent again
+                with suppress(FlushError):
+                    self._settle(flushing)
+                raise
+            return self._settle(flushing)
 
     def _push(self, index: int) -> None:
         """An eager flusher has collected enough: send what the socket takes."""
-        piece = self._collected.next_piece(index)
-        try:
+        with suppress(FluxaError), self._turn():  # a closed engine, another thread: `flush` says so
+            piece = self._collected.next_piece(index)
             link = self._links.pop(index, None) or self._pools[index].take_link()
-        except FluxaError:  # the engine is closed: `flush` says so, the event is collected all the same
-            return
-        self._links[index] = link
-        piece.push(link)
+            self._links[index] = link
+            piece.push(link)
 
     def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
         for index, (pool, flush) in enumerate(zip(self._pools, flushing, strict=True)):
@@ -155,12 +156,14 @@ class EventFlusher:
         Returns:
             How many events were dropped.
         """
-        return self._collected.discard_refused()
+        with self._turn():
+            return self._collected.discard_refused()
 
     def clear(self) -> int:
         """Drop all collected events. Returns how many there were; an eager flusher may have sent some of them."""
-        self._abandon()
-        return self._collected.clear()
+        with self._turn():
+            self._abandon()
+            return self._collected.clear()
 
     def __enter__(self) -> EventFlusher:
         return self

@@ -54,7 +54,16 @@ def load(name: str) -> Implementation:
             "Install a prebuilt wheel, or a C compiler and then fluxa_fast from source "
             "with FLUXA_FAST_REQUIRE_EXTENSIONS=1"
         )
-    return cast(Implementation, importlib.import_module(_PACKAGES[name]))
+    try:
+        return cast(Implementation, importlib.import_module(_PACKAGES[name]))
+    except ImportError as error:
+        # Python's words, or Cython's: "... does not support loading in subinterpreters", "Interpreter change detected ..."
+        if "interpreter" in str(error).lower():
+            raise ImportError(
+                "the compiled protocol can't be loaded in a subinterpreter: set FLUXA_FAST_IMPL=python in the "
+                "environment for the pure one, which can, or use threads or processes"
+            ) from error
+        raise
 
 
 def _choose() -> Implementation:

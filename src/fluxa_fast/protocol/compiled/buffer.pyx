@@ -1,5 +1,6 @@
 """A growing byte buffer, the ground of everything that is written."""
 
+cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 
 from .limits cimport KEEP_BUFFER
@@ -78,14 +79,17 @@ cdef class ByteBuffer:
     def __len__(self):
         return self.length
 
+    @cython.critical_section
     def __bytes__(self):
         return self.start[:self.length] if self.length else b""
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        if self.start is NULL:
-            self.grow(1)
-        PyBuffer_FillInfo(view, self, self.start, self.length, 1, flags)
-        self.views += 1
+        with cython.critical_section(self):
+            if self.start is NULL:
+                self.grow(1)
+            PyBuffer_FillInfo(view, self, self.start, self.length, 1, flags)
+            self.views += 1
 
     def __releasebuffer__(self, Py_buffer *view):
-        self.views -= 1
+        with cython.critical_section(self):
+            self.views -= 1

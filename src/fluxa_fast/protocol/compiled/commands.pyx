@@ -1,4 +1,8 @@
-"""RESP commands, appended to one buffer. The body of an XADD is packed straight into it."""
+"""RESP commands, appended to one buffer. The body of an XADD is packed straight into it.
+
+Critical sections are for Pythons without a lock of their own (GIL), and nothing elsewhere. While one runs Python code
+others may get in; then `busy` refuses them.
+"""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -33,10 +37,12 @@ cdef class CommandCore(Packer):
         self.length_digits = 2
         self.full_at = PY_SSIZE_T_MAX
 
+    @cython.critical_section
     def view(self):
         self.check_idle()
         return PyMemoryView_FromObject(self)
 
+    @cython.critical_section
     def command(self, *arguments):
         cdef Py_ssize_t before = self.length
         cdef bytes argument
@@ -62,9 +68,10 @@ cdef class CommandCore(Packer):
         cdef Py_ssize_t written = 0
         cdef PyObject *name_pointer
         cdef PyObject *value_pointer
-        while PyDict_Next(tags, &position, &name_pointer, &value_pointer):
-            self.write_tag(<object>name_pointer, <object>value_pointer)
-            written += 1
+        with cython.critical_section(tags):
+            while PyDict_Next(tags, &position, &name_pointer, &value_pointer):
+                self.write_tag(<object>name_pointer, <object>value_pointer)
+                written += 1
         if written != size:
             raise plain.changed()
         return 0
@@ -87,6 +94,7 @@ cdef class CommandCore(Packer):
             raise plain.refused_tag(tag, value, error) from None
         return 0
 
+    @cython.critical_section
     def with_ids(self, arguments, events):
         cdef list waiting = [event for event in events if not (<Event?>event).is_acknowledged]
         cdef Py_ssize_t before = self.length
@@ -125,6 +133,7 @@ cdef class CommandCore(Packer):
             count -= 1
         return at
 
+    @cython.critical_section
     def keys(self, positions):
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t current = 0
@@ -143,6 +152,7 @@ cdef class CommandCore(Packer):
             found.append(key[:size].decode("utf-8", "surrogateescape"))
         return found
 
+    @cython.critical_section
     def keep(self, positions):
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t kept = 0
@@ -150,6 +160,7 @@ cdef class CommandCore(Packer):
         cdef Py_ssize_t count = 0
         cdef Py_ssize_t following
         cdef Py_ssize_t wanted
+        self.check_idle()
         self.check_unseen()
         if type(positions) is range and positions.step == 1 and len(positions):
             self.keep_range(positions.start, positions.stop)
@@ -187,6 +198,7 @@ cdef class CommandCore(Packer):
             raise plain.in_use()
         return 0
 
+    @cython.critical_section
     def truncate(self, commands, size):
         cdef Py_ssize_t kept = commands
         cdef Py_ssize_t length = size
@@ -198,25 +210,29 @@ cdef class CommandCore(Packer):
         self.commands = kept
 
     def swap(self, CommandCore other not None):
-        self.check_idle()
-        other.check_idle()
-        self.exchange(other)
-        self.commands, other.commands = other.commands, self.commands
+        with cython.critical_section(self, other):
+            self.check_idle()
+            other.check_idle()
+            self.exchange(other)
+            self.commands, other.commands = other.commands, self.commands
 
     def extend(self, CommandCore other not None):
-        self.check_idle()
-        other.check_idle()
-        if other.length:
-            self.room(other.length)  # so that `other` may be the same buffer
-            self.write(other.start, other.length)
-            self.commands += other.commands
+        with cython.critical_section(self, other):
+            self.check_idle()
+            other.check_idle()
+            if other.length:
+                self.room(other.length)  # so that `other` may be the same buffer
+                self.write(other.start, other.length)
+                self.commands += other.commands
 
+    @cython.critical_section
     def give_back(self, most):
         self.check_idle()
         cdef bint done = self.shrink(most)
         self.commands = 0
         return done
 
+    @cython.critical_section
     def clear(self):
         self.check_idle()
         self.empty()
@@ -237,21 +253,26 @@ cdef int write_entry(
     CommandCore out, bytes prefix, Py_ssize_t arguments, bytes before_body, object body, object tags
 ) except -1:
     # An XADD. On an exception the buffer is as it was.
-    cdef Py_ssize_t before = out.length
-    if out.busy:
-        raise plain.in_use()
+    cdef Py_ssize_t before
+    cdef int failed
     if tags is not None:
         if type(tags) is not dict:
             tags = plain.tags_as_dict(tags)
         if PyDict_Size(tags) == 0:
             tags = None
-    out.busy = True
-    cdef int failed = (<attempt_content>write_content)(out, prefix, arguments, before_body, body, <dict>tags)
-    out.busy = False
+    with cython.critical_section(out):
+        if out.busy:
+            raise plain.in_use()
+        out.busy = True
+        before = out.length
+        failed = (<attempt_content>write_content)(out, prefix, arguments, before_body, body, <dict>tags)
+        if failed:
+            out.length = before
+        else:
+            out.commands += 1
+        out.busy = False
     if failed:
-        out.length = before
         pending_exception()
-    out.commands += 1
     return 0
 
 
@@ -353,7 +374,9 @@ cdef class EventWriter:
         self.restart(())
 
     def publish(self, stream, body=None, tags=None):
-        cdef Route route = self.route_of(stream)
+        cdef Route route
+        with cython.critical_section(self):
+            route = self.route_of(stream)
         if route.check_body is not None:
             check(route, stream, body)
         if (<attempt_entry>write_entry)(
@@ -363,8 +386,10 @@ cdef class EventWriter:
         self.written(route, 1)
 
     def publish_many(self, stream, bodies, tags=None, first=0):
-        cdef Route route = self.route_of(stream)
+        cdef Route route
         cdef Py_ssize_t count
+        with cython.critical_section(self):
+            route = self.route_of(stream)
         try:
             count = write_entries(route, bodies, tags, first)
         except SerializationError as error:
@@ -374,10 +399,11 @@ cdef class EventWriter:
         return count
 
     cdef inline int written(self, Route route, Py_ssize_t count) except -1:
-        if route.index != self.run_index:
-            self.close_run()
-            self.run_index = route.index
-        self.run_length += count
+        with cython.critical_section(self):
+            if route.index != self.run_index:
+                self.close_run()
+                self.run_index = route.index
+            self.run_length += count
         if route.buffer.length >= route.buffer.full_at and self.on_full is not None:
             self.on_full(route.index)
         return 0
@@ -399,11 +425,13 @@ cdef class EventWriter:
         return 0
 
     @property
+    @cython.critical_section
     def order(self):
         self.close_run()
         self.run_index = -1
         return list(self.runs)
 
+    @cython.critical_section
     def restart(self, order):
         self.runs = list(order)
         self.run_index = -1
@@ -433,13 +461,15 @@ cdef int entry_failed(stream) except -1:
 cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object first) except -1:
     # One entry for each body; none if one can't be written.
     cdef CommandCore out = route.buffer
-    cdef Py_ssize_t before = out.length
+    cdef Py_ssize_t before
     cdef Py_ssize_t count = 0
-    if out.busy:
-        raise plain.in_use()
     if tags is not None:
         tags = plain.tags_as_dict(tags) or None
-    out.busy = True
+    with cython.critical_section(out):
+        if out.busy:
+            raise plain.in_use()
+        out.busy = True
+        before = out.length
     try:
         for body in bodies:
             if route.check_body is not None and type(body) is not route.exact:
@@ -451,7 +481,9 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object fi
         if isinstance(error, SerializationError):
             plain.locate_in_many(error, first + count)
         raise
+    else:
+        out.commands += count
     finally:
-        out.busy = False
-    out.commands += count
+        with cython.critical_section(out):
+            out.busy = False
     return count

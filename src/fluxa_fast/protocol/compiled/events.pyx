@@ -56,6 +56,7 @@ cdef class Event:
         return entries.timestamp(self.milliseconds)
 
     @property
+    @cython.critical_section
     def body(self):
         if not self.has_decoded:
             if type(self.acknowledge) is TypedOrigin:
@@ -74,6 +75,7 @@ cdef class Event:
         return PyBytes_FromStringAndSize(<const char *>body, size)
 
     @property
+    @cython.critical_section
     def tags(self):
         cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(self.fields)
         cdef const unsigned char *end = at + PyBytes_GET_SIZE(self.fields)

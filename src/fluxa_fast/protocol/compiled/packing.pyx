@@ -7,6 +7,7 @@ Errors: a call through `attempt` below does not look whether there was one. The 
 where it happened; a try statement would cost every value a few nanoseconds, and this costs only those that fail.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_Release, PyBuffer_ToContiguous, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_CheckExact, PyDict_GetItem, PyDict_Next
@@ -167,7 +168,7 @@ cdef int pack_other(Packer out, object value, int depth) except -1:
     if fields is not None:
         fields = written_fields(fields)
         if len(known_fields) < KNOWN_TYPES:
-            known_fields[type(value)] = fields
+            known_fields.setdefault(type(value), fields)  # what is borrowed from here is never replaced
         return pack_fields(out, value, <tuple>fields, depth)
     return pack_value(out, plain.replacement_for(value, out.default), depth)
 
@@ -357,22 +358,23 @@ cdef int pack_dict(Packer out, dict value, int depth) except -1:
     if depth >= MAX_DEPTH:
         raise plain.too_deep()
     map_header(out, size)
-    while PyDict_Next(value, &position, &key_pointer, &item_pointer):
-        if not pack_short(out, key_pointer):
-            key = <object>key_pointer  # the default hook might change the dict
-            item = <object>item_pointer
-            if (<attempt>pack_value)(out, key, depth + 1):
-                return item_failed(value, IN_KEY, key, 0)
-            if (<attempt>pack_value)(out, item, depth + 1):
-                return item_failed(value, AT_KEY, key, 0)
-        elif not pack_short(out, item_pointer):
-            key = <object>key_pointer
-            item = <object>item_pointer
-            if (<attempt>pack_value)(out, item, depth + 1):
-                return item_failed(value, AT_KEY, key, 0)
-        written += 1
-        if PyDict_GET_SIZE(value) != size:
-            break
+    with cython.critical_section(value):
+        while PyDict_Next(value, &position, &key_pointer, &item_pointer):
+            if not pack_short(out, key_pointer):
+                key = <object>key_pointer  # the default hook might change the dict
+                item = <object>item_pointer
+                if (<attempt>pack_value)(out, key, depth + 1):
+                    return item_failed(value, IN_KEY, key, 0)
+                if (<attempt>pack_value)(out, item, depth + 1):
+                    return item_failed(value, AT_KEY, key, 0)
+            elif not pack_short(out, item_pointer):
+                key = <object>key_pointer
+                item = <object>item_pointer
+                if (<attempt>pack_value)(out, item, depth + 1):
+                    return item_failed(value, AT_KEY, key, 0)
+            written += 1
+            if PyDict_GET_SIZE(value) != size:
+                break
     if written != size or PyDict_GET_SIZE(value) != size:
         raise plain.changed()
     return 0
@@ -417,14 +419,17 @@ cdef int pack_list(Packer out, list value, int depth) except -1:
     if depth >= MAX_DEPTH:
         raise plain.too_deep()
     array_header(out, size)
-    while position < size:
-        if not pack_short(out, <PyObject *>PyList_GET_ITEM(value, position)):
-            item = value[position]
-            if (<attempt>pack_value)(out, item, depth + 1):
-                return item_failed(value, AT_PLACE, None, position)
-            if PyList_GET_SIZE(value) != size:
-                raise plain.changed()
-        position += 1
+    with cython.critical_section(value):
+        if PyList_GET_SIZE(value) != size:  # another thread's doing
+            raise plain.changed()
+        while position < size:
+            if not pack_short(out, <PyObject *>PyList_GET_ITEM(value, position)):
+                item = value[position]
+                if (<attempt>pack_value)(out, item, depth + 1):
+                    return item_failed(value, AT_PLACE, None, position)
+                if PyList_GET_SIZE(value) != size:
+                    raise plain.changed()
+            position += 1
     return 0
 
 

@@ -4,6 +4,7 @@ Plain is what is a str, bytes, int or float and no subclass of it. Such a value 
 is looked at, so it may be written at once. Everything else is left to redis-py.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next
 from cpython.float cimport PyFloat_CheckExact
@@ -73,6 +74,7 @@ cdef int write_shown(CommandCore out, object number) except -1:
     return 1
 
 
+@cython.critical_section
 def stage_command(CommandCore out not None, tuple arguments not None, bint utf8):
     """Append a command of plain arguments. False, and nothing is appended, if one of them is not plain."""
     cdef Py_ssize_t before = out.length
@@ -86,6 +88,7 @@ def stage_command(CommandCore out not None, tuple arguments not None, bint utf8)
     return True
 
 
+@cython.critical_section
 def stage_entry(
     CommandCore out not None, name, bytes options not None, Py_ssize_t option_count, id, dict fields not None,
     bint utf8,
@@ -105,12 +108,13 @@ def stage_entry(
         out.write(PyBytes_AS_STRING(options), PyBytes_GET_SIZE(options))
         if write_argument(out, <PyObject *>id, utf8):
             # Nothing in here runs code that could change the dict.
-            while PyDict_Next(fields, &position, &field, &value):
-                if not write_argument(out, field, utf8) or not write_argument(out, value, utf8):
-                    break
-            else:
-                out.commands += 1
-                return True
+            with cython.critical_section(fields):
+                while PyDict_Next(fields, &position, &field, &value):
+                    if not write_argument(out, field, utf8) or not write_argument(out, value, utf8):
+                        break
+                else:
+                    out.commands += 1
+                    return True
     out.length = before
     return False
 
@@ -125,9 +129,10 @@ def same_objects(dict one not None, dict other not None):
     cdef PyObject *other_value
     if PyDict_GET_SIZE(one) != PyDict_GET_SIZE(other):
         return False
-    while PyDict_Next(one, &position, &key, &value):
-        if not PyDict_Next(other, &other_position, &other_key, &other_value):
-            return False
-        if key != other_key or value != other_value:
-            return False
+    with cython.critical_section(one, other):
+        while PyDict_Next(one, &position, &key, &value):
+            if not PyDict_Next(other, &other_position, &other_key, &other_value):
+                return False
+            if key != other_key or value != other_value:
+                return False
     return True

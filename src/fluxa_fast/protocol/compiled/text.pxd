@@ -3,7 +3,7 @@
 # Short keys of maps are each made once and shared by all events: that saves a decode, an allocation and a hash per key.
 #
 # The table has one place for each key's hash; a key that falls on another one's place takes it. It holds at most
-# PLACES keys of LONGEST bytes. On free-threaded Python there is no table: its places could not be read without a lock.
+# KEY_PLACES keys of LONGEST bytes. On free-threaded Python it stays empty: it could not be read without a lock.
 
 from cpython.object cimport PyObject
 
@@ -11,12 +11,10 @@ cdef extern from *:
     """
     #include <string.h>
 
-    #define FLUXA_KEY_PLACES 1024
+    #define FLUXA_KEY_PLACES 1024  /* 2 ** 10: the hash has as many bits */
     #define FLUXA_KEY_LONGEST 32
 
     #ifndef Py_GIL_DISABLED
-    static PyObject *fluxa_keys[FLUXA_KEY_PLACES];
-
     static CYTHON_INLINE size_t fluxa_key_place(const unsigned char *text, Py_ssize_t size) {
         uint64_t head = 0, tail = 0;
         if (size >= 8) {
@@ -35,13 +33,14 @@ cdef extern from *:
     }
     #endif
 
-    static CYTHON_INLINE PyObject *fluxa_key(const unsigned char *text, Py_ssize_t size) {
+    static CYTHON_INLINE PyObject *fluxa_key(PyObject **keys, const unsigned char *text, Py_ssize_t size) {
     #ifdef Py_GIL_DISABLED
+        (void)keys;
         return PyUnicode_DecodeUTF8((const char *)text, size, NULL);
     #else
         PyObject **place, *known, *made;
         if (size == 0 || size > FLUXA_KEY_LONGEST) return PyUnicode_DecodeUTF8((const char *)text, size, NULL);
-        place = &fluxa_keys[fluxa_key_place(text, size)];
+        place = &keys[fluxa_key_place(text, size)];
         known = *place;
         if (known != NULL && PyUnicode_GET_LENGTH(known) == size
             && !memcmp(PyUnicode_DATA(known), text, (size_t)size)) {
@@ -75,6 +74,7 @@ cdef extern from *:
         return made;
     }
     """
-    # Both return a new reference, or NULL with an exception set.
-    PyObject *key_text "fluxa_key"(const unsigned char *, Py_ssize_t) noexcept
+    enum: KEY_PLACES "FLUXA_KEY_PLACES"
+    # Both return a new reference, or NULL with an exception set. The first looks into a table of KEY_PLACES.
+    PyObject *key_text "fluxa_key"(PyObject **keys, const unsigned char *, Py_ssize_t) noexcept
     PyObject *short_text "fluxa_text"(const unsigned char *, Py_ssize_t) noexcept

@@ -4,19 +4,20 @@
 announces more than the bytes left is refused before anything is allocated for it.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_SetItem
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from .buffer cimport FLUXA_FAST_VERSION, owned, pending_exception
 from .endian cimport load16, load32, load64
 from .limits cimport MAX_DEPTH
-from .text cimport key_text, short_text
+from .text cimport KEY_PLACES, key_text, short_text
 
 from .. import plain, refused_bytes
 
@@ -25,6 +26,20 @@ cdef extern from "Python.h":
     object PyFloat_FromDouble(double)
 
 built_for = FLUXA_FAST_VERSION.decode()
+
+
+@cython.final
+@cython.internal
+cdef class KeyTable:
+    # What `key_text` remembers.
+    cdef PyObject *places[KEY_PLACES]
+
+    def __dealloc__(self):
+        for place in range(KEY_PLACES):
+            Py_XDECREF(self.places[place])
+
+
+cdef KeyTable known_keys = KeyTable()
 
 
 cdef struct Source:
@@ -196,7 +211,7 @@ cdef inline object read_key(Source *source, Py_ssize_t owed, int depth):
         size = begin[0] & 0x1F
         if size < source.end - begin:
             source.at = begin + 1 + size
-            text = key_text(begin + 1, size)
+            text = key_text(known_keys.places, begin + 1, size)
             if text is NULL:
                 text_failed(begin - source.start)
             return owned(text)

@@ -115,7 +115,11 @@ def _array(value: list[Any] | tuple[Any, ...], out: bytearray, depth: int) -> It
 
 def _array_children(items: Any, size: int) -> Iterator[Child]:
     for position in range(size):
-        yield items[position], "[{}]".format, position
+        try:
+            item = items[position]
+        except IndexError:  # another thread's doing
+            raise plain.changed() from None
+        yield item, "[{}]".format, position
         if len(items) != size:
             raise plain.changed()
 

@@ -1,0 +1,27 @@
+"""Threads that begin at the same moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+
+def run_together(works: Sequence[Callable[[], object]]) -> None:
+    """Run each in a thread of its own, all at once. The first failure, if there is one, is raised here."""
+    gate = threading.Barrier(len(works))
+    failures: list[BaseException] = []
+
+    def run(work: Callable[[], object]) -> None:
+        gate.wait()
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
