@@ -17,10 +17,10 @@ demo: $(VENV)/.installed-embedded ## Publish and consume a million events on an 
 	$(BIN)/fluxa-fast demo
 
 test: $(VENV)/.installed-test ## Run all tests, on every implementation that is there; JOBS=1: one after the other
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 test-pure: $(VENV)/.installed-test ## Run all tests on the pure-Python implementation only
-	FLUXA_FAST_IMPL=python $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	FLUXA_FAST_IMPL=python $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 ledger: $(VENV)/.installed-test ## Producers, consumers and faults in the large; ARGS="--seconds 1800 --events 10000000"
 	$(BIN)/python -m tests.ledger $(ARGS)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fluxa_fast import protocol
+from tests.threads import WITHOUT_GIL
 
 pytest_plugins = ("tests.fix_servers", "tests.fix_broker", "tests.fix_asyncio", "tests.fix_proxy")
 
@@ -22,6 +23,9 @@ def _implementations() -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if WITHOUT_GIL:  # what another thread has left behind is freed in the middle of a later test
+        config.addinivalue_line("filterwarnings", "ignore:unclosed:ResourceWarning")
+        config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
     if _MUST_BE_COMPILED and protocol.missing_modules():
         raise pytest.UsageError(
             f"the compiled protocol was to be tested, and is not there: {protocol.missing_modules()}"

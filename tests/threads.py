@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sysconfig
 import threading
 from collections.abc import Callable, Sequence
+
+import pytest
+
+WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+needs_gil = pytest.mark.skipif(WITHOUT_GIL, reason="without the GIL, objects of other threads are freed later")
 
 
 def run_together(works: Sequence[Callable[[], object]]) -> None:

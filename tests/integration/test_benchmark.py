@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ FIELDS = {"case", "client", "batch", "body", "events_per_second", "client_cpu_us
 FIELDS |= {"ratio_to_ceiling", "ratio_to_redis_py", "versions"}
 
 
+needs_hiredis = pytest.mark.skipif(find_spec("hiredis") is None, reason="redis-py is compared with hiredis only")
+
+
+@needs_hiredis
 @pytest.mark.slow
 def test_every_case_gives_rows(tmp_path: Path) -> None:
     told: list[str] = []
@@ -88,6 +93,7 @@ def test_charts_follow_the_theme(tmp_path: Path) -> None:
         assert "#123456" not in picture
 
 
+@needs_hiredis
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fluxa_fast.cli.bench.quick_plan", lambda: TINY)
     file = tmp_path / "rows.json"

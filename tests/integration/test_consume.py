@@ -14,6 +14,7 @@ import redis
 
 from fluxa_fast import Engine, Event, EventBroker, EventConsumer, FluxaError, SerializationError
 from fluxa_fast.protocol import Implementation
+from tests.threads import needs_gil
 
 MakeEngine = Callable[..., Engine]
 Later = Callable[..., None]
@@ -414,6 +415,7 @@ def test_ack_outside_of_a_group(implementation: Implementation) -> None:
         batch.events[0].ack()
 
 
+@needs_gil
 def test_consumers_that_were_forgotten_give_their_connections_back(
     make_engine: MakeEngine, server_url: str, client: redis.Redis
 ) -> None:

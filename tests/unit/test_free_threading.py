@@ -7,14 +7,13 @@ import importlib
 import os
 import subprocess
 import sys
-import sysconfig
 
 import pytest
 
 from fluxa_fast import protocol
+from tests.threads import WITHOUT_GIL
 
 COMPILED = not protocol.missing_modules()
-WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 IMPLEMENTATIONS = pytest.mark.parametrize(
     "name", [pytest.param("c", marks=pytest.mark.skipif(not COMPILED, reason="there is no compiled module")), "python"]
 )

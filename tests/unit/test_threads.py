@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sysconfig
 from contextlib import suppress
 from dataclasses import make_dataclass
 from itertools import count
@@ -14,7 +13,7 @@ from fluxa_fast.errors import SerializationError
 from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.commands import entry_head
 from fluxa_fast.protocol.interface import Event
-from tests.threads import run_together
+from tests.threads import WITHOUT_GIL, run_together
 
 THREADS = 4
 ROUNDS = 2000
@@ -93,7 +92,7 @@ def test_a_body_that_another_thread_changes(implementation: Implementation) -> N
 
     msgpack, which the pure implementation writes with, knows no such thing where Python has no lock.
     """
-    unguarded = implementation.name == "python" and bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+    unguarded = implementation.name == "python" and WITHOUT_GIL
     shared: dict[str, Any] = {"list": [1, "two"], "dict": {"a": 1}}
     going_on = [True]
 

@@ -57,7 +57,7 @@ def load(name: str) -> Implementation:
     try:
         return cast(Implementation, importlib.import_module(_PACKAGES[name]))
     except ImportError as error:
-        # Python's words, or Cython's: "... does not support loading in subinterpreters", "Interpreter change detected ..."
+        # Python's words, or Cython's: "... does not support loading in subinterpreters", "Interpreter change ..."
         if "interpreter" in str(error).lower():
             raise ImportError(
                 "the compiled protocol can't be loaded in a subinterpreter: set FLUXA_FAST_IMPL=python in the "
