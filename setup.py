@@ -48,14 +48,16 @@ class BuildExt(build_ext):
             # Some Pythons (pyenv's) have modules look for libpython where it lies on the machine that builds.
             linker = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
             self.compiler.set_executables(linker_so=linker)
+        flags = GCC_FLAGS[BUILD] if unix else ["/O2"]
         for extension in self.extensions:
+            extension.define_macros.append(
+                ("FLUXA_FAST_FLAGS", f'"{" ".join(flags)}"')
+            )  # `fluxa-fast version` shows them
+            extension.extra_compile_args += flags
             if unix:
-                extension.extra_compile_args += GCC_FLAGS[BUILD]
                 extension.extra_link_args += LINK_FLAGS.get(BUILD, [])
                 if REQUIRED:
                     extension.extra_compile_args += ["-Wall", "-Werror", "-Wno-unused-function"]
-            else:
-                extension.extra_compile_args += ["/O2"]
         super().build_extensions()
 
 

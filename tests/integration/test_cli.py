@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -59,6 +60,19 @@ def test_demo_and_stats_on_a_given_server(own_server: EmbeddedServer) -> None:
     assert "me (1)" in shown
     assert "missing" in shown
     assert "order-events" in run("stats", "--url", own_server.url).stdout
+
+
+def test_version_tells_the_server(own_server: EmbeddedServer) -> None:
+    with own_server.client() as client:
+        told = client.info("server")
+    server = json.loads(run("version", "--json", "--url", own_server.url).stdout)["server"]
+    assert server["version"] == told.get("valkey_version", told["redis_version"])
+    assert server["name"] == ("valkey" if "valkey_version" in told else "redis")
+    assert f"server: {server['name']} {server['version']}, standalone" in run("version", "--url", own_server.url).stdout
+    refused = run("version", "--json", "--url", "redis://:secret@localhost:1")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: ")
+    assert "secret" not in refused.stderr
 
 
 # ---- the embedded server -------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import platform
+
 import pytest
 import redis
 
 import fluxa_fast
-from fluxa_fast import FluxaError
+from fluxa_fast import FluxaError, protocol
 from fluxa_fast.embedded import EmbeddedServer
 from tests.command import run
 
@@ -16,6 +19,25 @@ def test_version() -> None:
     assert done.returncode == 0
     assert f"fluxa_fast {fluxa_fast.__version__}" in done.stdout
     assert f"redis {redis.__version__}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_version_for_programs(name: str) -> None:
+    if name == "c" and protocol.missing_modules():
+        pytest.skip("there is no compiled protocol")
+    done = run("version", "--json", FLUXA_FAST_IMPL=name)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["fluxa_fast"] == fluxa_fast.__version__
+    assert told["implementation"] == name
+    assert told["packages"]["redis"] == redis.__version__
+    assert told["packages"]["msgpack"]
+    assert told["server"] is None
+    assert told["python"]["version"] == platform.python_version()
+    if name == "c":
+        assert set(told["build"]) == {"compiler", "flags", "cython"}
+        assert told["build"]["cython"].startswith("3.")
+        assert "O" in told["build"]["flags"]
 
 
 @pytest.mark.parametrize("name", ["click", "rich"])

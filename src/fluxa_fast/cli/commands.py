@@ -67,11 +67,14 @@ def bench(
 
 
 @fluxa_fast.command()
-def version() -> None:
+@click.option("--json", "as_json", is_flag=True, help="For programs and bug reports.")
+@click.option("--url", help="Ask this server for its version as well.")
+def version(as_json: bool, url: str | None) -> None:
     """Show the versions of fluxa_fast and of what it works with."""
     from .version import show_version
 
-    show_version(Console())
+    with _told():
+        show_version(Console(), url, as_json=as_json)
 
 
 class _told:  # noqa: N801 (reads as a verb where it is used)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import redis
 from rich.console import Console
 from rich.table import Table
 
-from ..errors import RegistryError
 from ..registry import Registry
 from ..statistics import RedisStreamStatistics
-from ..transport.addresses import checked_url, shown
+from ..transport.addresses import shown
+from .client import client_of
 
 _COLUMNS = ("length", "lag", "pending", "oldest pending", "last delivered", "consumers with pending")
 
@@ -38,12 +37,7 @@ def show_statistics(console: Console, url: str, streams: tuple[str, ...]) -> Non
 
 def _all_streams(url: str) -> list[str]:
     """``SCAN ... TYPE stream``"""
-    try:
-        checked_url(url)
-        client = redis.Redis.from_url(url)
-    except ValueError as error:
-        raise RegistryError([f"{shown(url)}: {error}"]) from None
-    with client:
+    with client_of(url) as client:
         return sorted(key.decode("utf-8", "surrogateescape") for key in client.scan_iter(count=1000, _type="stream"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..._version import __version__
 from . import buffer, commands, events, packing, plain_replies, replies, staging, unpacking
+from .buffer import built_with
 from .commands import CommandBuffer, EventWriter
 from .events import Event, mark_acknowledged
 from .packing import pack
@@ -17,6 +18,7 @@ __all__ = [
     "Event",
     "EventWriter",
     "ReplyReader",
+    "built_with",
     "mark_acknowledged",
     "name",
     "pack",

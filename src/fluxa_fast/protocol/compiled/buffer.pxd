@@ -18,8 +18,26 @@ cdef extern from *:
     #ifndef FLUXA_FAST_VERSION
       #error "setup.py defines FLUXA_FAST_VERSION"
     #endif
+    #ifndef FLUXA_FAST_FLAGS
+      #define FLUXA_FAST_FLAGS ""
+    #endif
+
+    #define FLUXA_SHOWN(value) FLUXA_QUOTED(value)
+    #define FLUXA_QUOTED(value) #value
+    #if defined(__clang__)
+      #define FLUXA_COMPILER "Clang " __clang_version__
+    #elif defined(__GNUC__)
+      #define FLUXA_COMPILER "GCC " __VERSION__
+    #elif defined(_MSC_FULL_VER)
+      #define FLUXA_COMPILER "MSVC " FLUXA_SHOWN(_MSC_FULL_VER)
+    #else
+      #define FLUXA_COMPILER "unknown"
+    #endif
     """
     const char *FLUXA_FAST_VERSION
+    const char *FLUXA_FAST_FLAGS
+    const char *FLUXA_COMPILER
+    const unsigned long CYTHON_HEX_VERSION  # 0x030201F0: 3.2.1, final
 
 
 cdef class ByteBuffer:

@@ -1,6 +1,7 @@
 from typing import Final
 
 built_for: Final[str]
+built_with: Final[dict[str, str]]
 
 class ByteBuffer:
     @property

@@ -10,6 +10,11 @@ cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
 built_for = FLUXA_FAST_VERSION.decode()
+built_with = {
+    "compiler": FLUXA_COMPILER.decode(),
+    "flags": FLUXA_FAST_FLAGS.decode(),
+    "cython": f"{CYTHON_HEX_VERSION >> 24}.{CYTHON_HEX_VERSION >> 16 & 255}.{CYTHON_HEX_VERSION >> 8 & 255}",
+}
 
 cdef enum:
     FIRST_CAPACITY = 4096
