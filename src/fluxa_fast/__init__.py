@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .flows.account import FlushResult
     from .flows.recovery import Recovery
     from .flusher import EventFlusher
-    from .protocol.interface import Event
+    from .protocol.interface import Event, Pack, Unpack
     from .protocol.naming import wire_names
     from .statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
     from .typed_stream import TypedStream
@@ -77,8 +77,8 @@ __all__ = [
 implementation: str = protocol.default.name
 """``"c"`` or ``"python"``: which protocol implementation is in use."""
 
-pack = protocol.default.pack
-unpack = protocol.default.unpack
+pack: Pack = protocol.default.pack
+unpack: Unpack = protocol.default.unpack
 
 # Where the names are that are imported when they are first used, so that `import fluxa_fast` takes hardly longer than
 # `import redis`, which it needs.

@@ -59,14 +59,14 @@ class Collected:
         self._call: _Call | None = None  # of publish_many, that is under way
         self._indexes = {stream: indexes[pool.name] for stream, (_, pool) in heads.items()}
         routes = {stream: (head, indexes[pool.name]) for stream, (head, pool) in heads.items()}
-        self.writer = protocol.default.EventWriter(routes, self._buffers, on_full)
+        self.writer: EventWriter = protocol.default.EventWriter(routes, self._buffers, on_full)
         self._order: list[tuple[int, int]] = []  # of what the flush that is under way has taken
         self._restart(())
 
     def _restart(self, order: Sequence[tuple[int, int]]) -> None:
         """Prepare the next flush. `order` is that of the events that wait for it."""
         self.writer.restart(order)
-        self.flushes = [
+        self.flushes: list[PoolFlush] = [
             PoolFlush(pool.name, buffer, pool.implementation.Confirmations(0))
             for pool, buffer in zip(self._pools, self._buffers, strict=True)
         ]

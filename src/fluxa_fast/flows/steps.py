@@ -45,8 +45,8 @@ class Send:
     __slots__ = ("behind", "commands")
 
     def __init__(self, commands: CommandBuffer, behind: bool = False) -> None:
-        self.commands = commands
-        self.behind = behind
+        self.commands: CommandBuffer = commands
+        self.behind: bool = behind
 
 
 class Receive:
@@ -60,8 +60,8 @@ class Receive:
     __slots__ = ("take", "wait")
 
     def __init__(self, take: Take, wait: float = 0.0) -> None:
-        self.take = take
-        self.wait = wait
+        self.take: Take = take
+        self.wait: float = wait
 
 
 class Ask:
@@ -70,9 +70,9 @@ class Ask:
     __slots__ = ("commands", "take", "wait")
 
     def __init__(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> None:
-        self.commands = commands
-        self.take = take
-        self.wait = wait
+        self.commands: CommandBuffer = commands
+        self.take: Take = take
+        self.wait: float = wait
 
 
 class Arrived:
@@ -87,8 +87,8 @@ class Pipeline:
     __slots__ = ("commands", "confirmations")
 
     def __init__(self, commands: CommandBuffer, confirmations: Confirmations) -> None:
-        self.commands = commands
-        self.confirmations = confirmations
+        self.commands: CommandBuffer = commands
+        self.confirmations: Confirmations = confirmations
 
 
 class Deliver:
@@ -97,7 +97,7 @@ class Deliver:
     __slots__ = ("events",)
 
     def __init__(self, events: Sequence[Any]) -> None:
-        self.events = events
+        self.events: Sequence[Any] = events
 
 
 class Pause:
@@ -106,7 +106,7 @@ class Pause:
     __slots__ = ("seconds",)
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+        self.seconds: float = seconds
 
 
 class Breathe:

@@ -73,7 +73,7 @@ def _choose() -> Implementation:
     return load("python" if missing_modules() else "c")
 
 
-default = _choose()
+default: Implementation = _choose()
 """The implementation that the process uses."""
 
 

@@ -32,10 +32,10 @@ class EntryHead:
     __slots__ = ("arguments", "before_body", "check", "exact", "prefix", "stream")
 
     def __init__(self, stream: str, prefix: bytes, arguments: int) -> None:
-        self.stream = stream
-        self.prefix = prefix
-        self.arguments = arguments
-        self.before_body = b"*%d\r\n%b$1\r\ns\r\n$" % (arguments + 2, prefix)
+        self.stream: str = stream
+        self.prefix: bytes = prefix
+        self.arguments: int = arguments
+        self.before_body: bytes = b"*%d\r\n%b$1\r\ns\r\n$" % (arguments + 2, prefix)
         self.check: Callable[[Any], None] | None = None
         self.exact: type | None = None
 

@@ -37,8 +37,8 @@ class TypedOrigin:
     __slots__ = ("acknowledge", "reader")
 
     def __init__(self, acknowledge: Acknowledge, reader: Reader) -> None:
-        self.acknowledge = acknowledge
-        self.reader = reader
+        self.acknowledge: Acknowledge = acknowledge
+        self.reader: Reader = reader
 
     def __call__(self, event: Any) -> Any:
         return self.acknowledge(event)

@@ -30,8 +30,10 @@ __all__ = [
     "Implementation",
     "Incomplete",
     "NotPlain",
+    "Pack",
     "PlainReplies",
     "ReplyReader",
+    "Unpack",
 ]
 
 
@@ -178,7 +180,7 @@ class EventBatch:
         self.events: list[Any] = []
         self.deleted: list[str] = []
         self.cursor: str | None = None
-        self.dropped = 0
+        self.dropped: int = 0
 
 
 class CommandBuffer(StreamCommands, Protocol):
@@ -379,6 +381,30 @@ class PlainReplies(Protocol):
 
 
 @runtime_checkable
+class Pack(Protocol):
+    """The msgpack bytes of a value, as they are the body of an event.
+
+    Args:
+        value: what docs/bodies.md lists.
+        default: is asked for a replacement of what msgpack has no type for.
+
+    Raises:
+        SerializationError: with the path to what can't be written.
+    """
+
+    def __call__(self, value: object, default: Default | None = None) -> bytes: ...
+
+
+class Unpack(Protocol):
+    """The one value that msgpack bytes (any contiguous bytes-like) hold.
+
+    Raises:
+        SerializationError: if they are not msgpack, or hold more or less than one value.
+    """
+
+    def __call__(self, data: Any) -> Any: ...
+
+
 class Implementation(Protocol):
     """The module-like set of the names that an implementation has. `name` is ``"c"`` or ``"python"``."""
 
@@ -397,8 +423,10 @@ class Implementation(Protocol):
     @property
     def plain_replies(self) -> PlainReplies | None: ...
 
-    def pack(self, value: object, default: Default | None = None) -> bytes: ...
-    def unpack(self, data: Any) -> Any: ...
+    @property
+    def pack(self) -> Pack: ...
+    @property
+    def unpack(self) -> Unpack: ...
     def mark_acknowledged(self, events: Iterable[Any]) -> None: ...
     def stage_command(self, out: Any, arguments: tuple[Any, ...], utf8: bool, /) -> bool: ...
     def stage_entry(

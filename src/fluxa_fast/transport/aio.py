@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from redis.exceptions import ConnectionError
 
 from ..flows.steps import Arrived, Ask, Breathe, Deliver, Disconnect, Flow, Pause, Pipeline, Receive, Send, Take
-from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead
+from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ReplyReader
 from . import redis_py
 from .conversation import Conversation
 from .failing import network_error
@@ -45,8 +45,8 @@ class Link:
         self._pid = 0
         self._owed = 0  # replies that the server still owes
         self._pushed = 0  # bytes of a pipeline that were sent by `push`
-        self.reader = pool.implementation.ReplyReader()
-        self.commands = pool.implementation.CommandBuffer(pool.default)
+        self.reader: ReplyReader = pool.implementation.ReplyReader()
+        self.commands: CommandBuffer = pool.implementation.CommandBuffer(pool.default)
 
     def __del__(self) -> None:
         # Whoever had it forgot it. This may run in any thread, so it is left to whoever connects next.

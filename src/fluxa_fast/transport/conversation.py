@@ -32,9 +32,9 @@ class Conversation(asyncio.BufferedProtocol):
     """
 
     def __init__(self, transport: asyncio.Transport, reader: ReplyReader, timeout: float | None) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.error: Exception | None = None
-        self.paused = False
+        self.paused: bool = False
         self.on_error: Callable[[Exception], object] | None = None
         self.on_resumed: Callable[[], object] | None = None
         self._transport = transport

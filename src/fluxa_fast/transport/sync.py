@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from redis.exceptions import ConnectionError
 
 from ..flows.steps import Arrived, Ask, Breathe, Deliver, Disconnect, Flow, Pause, Pipeline, Receive, Send, Take
-from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations
+from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, ReplyReader
 from . import redis_py
 from .failing import network_error
 from .pool import IDLE_LINKS, WINDOW, PoolBase
@@ -45,8 +45,8 @@ class Link:
         self._poll: Callable[[], object] = bool  # true if a read would return at once
         self._owed = 0  # replies that the server still owes
         self._pushed = 0  # bytes of a pipeline that were sent by `push`
-        self.reader = pool.implementation.ReplyReader()
-        self.commands = pool.implementation.CommandBuffer(pool.default)
+        self.reader: ReplyReader = pool.implementation.ReplyReader()
+        self.commands: CommandBuffer = pool.implementation.CommandBuffer(pool.default)
 
     def __del__(self) -> None:
         # Whoever had it forgot it: a consumer that was never cleaned up, an eager flusher. This may run at any moment,

@@ -70,7 +70,7 @@ class AsyncClient(ABC):
 
     def __init__(self, url: str, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         self.url = url
-        self.worst_lag = 0.0
+        self.worst_lag: float = 0.0
         self._runner = asyncio.Runner(loop_factory=loop_factory)
         self._runner.run(self.connect())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...broker import EventBroker
+from ...flusher import EventFlusher
 from ...protocol.interface import Event
 from ...registry import Registry
 from . import client
@@ -20,8 +22,8 @@ class Client(client.Client):
         registry = Registry()
         registry.register_redis(url)
         registry.register_redis_stream(STREAM)
-        self.broker = registry.validate().new_context().get_event_broker()
-        self.flusher = self.broker.new_flusher(eager=variant == "eager")
+        self.broker: EventBroker = registry.validate().new_context().get_event_broker()
+        self.flusher: EventFlusher = self.broker.new_flusher(eager=variant == "eager")
         self._delivery: Any = variant if variant == "at-most-once" else "at-least-once"
 
     def publish_batches(self, make: Make, events: int, batch: int) -> None:

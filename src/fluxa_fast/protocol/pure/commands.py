@@ -22,9 +22,9 @@ class CommandBuffer(StreamCommands):
     __slots__ = ("_busy", "_bytes", "_packer", "commands", "default", "full_at")
 
     def __init__(self, default: Default | None = None) -> None:
-        self.default = default
-        self.full_at = sys.maxsize
-        self.commands = 0
+        self.default: Default | None = default
+        self.full_at: int = sys.maxsize
+        self.commands: int = 0
         self._bytes = bytearray()
         self._packer = BodyPacker(default)
         self._busy = False

@@ -191,8 +191,8 @@ class Confirmations:
     __slots__ = ("_ids", "errors", "expected", "received")
 
     def __init__(self, expected: int) -> None:
-        self.expected = expected
-        self.received = 0
+        self.expected: int = expected
+        self.received: int = 0
         self.errors: list[tuple[int, str]] = []
         self._ids: list[bytes] = []  # one or more in one bytes object, a line each; an empty line is null
 

@@ -39,7 +39,7 @@ class Scanner:
     __slots__ = ("_missing", "_searched", "scanned")
 
     def __init__(self, at: int) -> None:
-        self.scanned = at
+        self.scanned: int = at
         self._searched = at
         self._missing: list[tuple[int, bool]] = []  # for each open aggregate: elements it waits for; is it an attribute
 
