@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
-import redis
-import redis.asyncio
+import redis.asyncio.client
+import redis.client
 from redis.exceptions import ResponseError
 
 from .. import protocol
