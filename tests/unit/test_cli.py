@@ -49,6 +49,15 @@ def test_without_its_extra_the_command_says_which_one_to_install(name: str) -> N
     assert "pip install 'fluxa-fast[cli]'" in done.stderr
 
 
+def test_what_a_bug_report_should_say_needs_no_extra() -> None:
+    """As .github/ISSUE_TEMPLATE/bug.yml tells people who have none."""
+    code = (
+        "import sys; sys.modules['rich'] = sys.modules['click'] = None;"
+        "import json; from fluxa_fast.cli.facts import facts; print(json.dumps(facts()))"
+    )
+    assert json.loads(run(code=code).stdout)["fluxa_fast"] == fluxa_fast.__version__
+
+
 def test_errors_are_for_people() -> None:
     for arguments in (("stats", "--url", "redis://localhost:1"), ("stats", "--url", "nonsense://x")):
         done = run(*arguments)

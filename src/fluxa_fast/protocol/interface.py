@@ -80,8 +80,7 @@ class ErrorReply(NamedTuple):
 class Event(Protocol[BodyT_co]):
     """One entry of a stream. Body and tags are decoded when they are first used.
 
-    An event owns its bytes: keeping one does not keep the batch that it came with. Not to be shared between threads
-    while body or tags are being decoded for the first time.
+    An event owns its bytes: keeping one does not keep the batch that it came with. Threads may share it.
     """
 
     @property
