@@ -4,7 +4,7 @@ from fluxa_fast import __version__
 
 project = "fluxa_fast"
 author = "The fluxa_fast developers"
-copyright = author  # noqa: A001 (Sphinx wants it so)
+copyright = author
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
