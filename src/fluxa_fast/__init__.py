@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 implementation: str = protocol.default.name
-"""``"c"`` or ``"python"``: which protocol implementation is in use."""
+"""Which protocol implementation is in use, ``"c"`` or ``"python"``."""
 
 pack: Pack = protocol.default.pack
 unpack: Unpack = protocol.default.unpack

@@ -113,7 +113,7 @@ class EventBroker(BrokerBase[Pool]):
             body: a dataclass, a NamedTuple or TypedDict, a class of msgspec, attrs or pydantic, an enum, a union...
 
         Returns:
-            The stream with the types in its calls: a handler is given ``Sequence[Event[Order]]``.
+            The stream with the types in its calls; a handler is given ``Sequence[Event[Order]]``.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.

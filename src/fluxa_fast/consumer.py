@@ -38,7 +38,7 @@ class ConsumerBase:
 
     @property
     def name(self) -> str:
-        """The name in the group: ``consumer-single``, or ``consumer-<UTC time>-<random number>``."""
+        """The name in the group, ``consumer-single`` or ``consumer-<UTC time>-<random number>``."""
         return self._member.name
 
     @property
@@ -48,7 +48,7 @@ class ConsumerBase:
 
     @property
     def deleted(self) -> int:
-        """Entries so far that were pending, but no longer in the stream: acknowledged, and never handed over."""
+        """Entries so far that were pending, but no longer in the stream; acknowledged, and never handed over."""
         return self._member.deleted
 
     def stop(self) -> None:

@@ -93,7 +93,7 @@ class Event(Protocol[BodyT_co]):
 
     @property
     def timestamp(self) -> datetime:
-        """When the event was published: the milliseconds of its ID, in UTC.
+        """When the event was published, by the milliseconds of its ID, in UTC.
 
         Raises:
             ValueError: for an ID beyond the year 9999, which only a hand-made one can be.
@@ -111,7 +111,7 @@ class Event(Protocol[BodyT_co]):
 
     @property
     def raw_body(self) -> bytes | None:
-        """The body as it stands in Redis: msgpack bytes, or None if the entry has none."""
+        """The msgpack bytes of the body, as they stand in Redis; None if the entry has none."""
 
     @property
     def tags(self) -> dict[str, str]:
