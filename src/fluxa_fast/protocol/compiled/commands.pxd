@@ -10,5 +10,6 @@ cdef class CommandCore(Packer):
     cdef int write_tag(self, object tag, object value) except -1
     cdef Py_ssize_t skip_command(self, Py_ssize_t at) noexcept
     cdef Py_ssize_t skip_commands(self, Py_ssize_t at, Py_ssize_t count) noexcept
+    cdef int keep_places(self, list places) except -1
     cdef int keep_range(self, Py_ssize_t first, Py_ssize_t behind) except -1
     cdef int check_idle(self) except -1

@@ -152,20 +152,29 @@ cdef class CommandCore(Packer):
             found.append(key[:size].decode("utf-8", "surrogateescape"))
         return found
 
-    @cython.critical_section
     def keep(self, positions):
+        cdef list places = None
+        cdef Py_ssize_t first = 0, behind = 0
+        if type(positions) is range and positions.step == 1 and len(positions):
+            first, behind = positions.start, positions.stop
+        else:
+            places = sorted(set(positions))
+        with cython.critical_section(self):
+            self.check_idle()
+            self.check_unseen()
+            if places is None:
+                self.keep_range(first, behind)
+            else:
+                self.keep_places(places)
+
+    cdef int keep_places(self, list places) except -1:
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t kept = 0
         cdef Py_ssize_t current = 0
         cdef Py_ssize_t count = 0
         cdef Py_ssize_t following
         cdef Py_ssize_t wanted
-        self.check_idle()
-        self.check_unseen()
-        if type(positions) is range and positions.step == 1 and len(positions):
-            self.keep_range(positions.start, positions.stop)
-            return
-        for wanted in sorted(set(positions)):
+        for wanted in places:
             if wanted < 0 or wanted >= self.commands:
                 raise IndexError("positions are below the number of commands")
             at = self.skip_commands(at, wanted - current)
@@ -180,7 +189,8 @@ cdef class CommandCore(Packer):
         self.length = kept
         self.commands = count
         if not count:
-            self.clear()
+            self.empty()
+        return 0
 
     cdef int keep_range(self, Py_ssize_t first, Py_ssize_t behind) except -1:
         cdef Py_ssize_t begin, end
@@ -261,8 +271,7 @@ cdef int write_entry(
         if PyDict_Size(tags) == 0:
             tags = None
     with cython.critical_section(out):
-        if out.busy:
-            raise plain.in_use()
+        out.check_idle()
         out.busy = True
         before = out.length
         failed = (<attempt_content>write_content)(out, prefix, arguments, before_body, body, <dict>tags)
@@ -466,8 +475,7 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object fi
     if tags is not None:
         tags = plain.tags_as_dict(tags) or None
     with cython.critical_section(out):
-        if out.busy:
-            raise plain.in_use()
+        out.check_idle()
         out.busy = True
         before = out.length
     try:

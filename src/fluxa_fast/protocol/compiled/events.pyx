@@ -59,10 +59,7 @@ cdef class Event:
     @cython.critical_section
     def body(self):
         if not self.has_decoded:
-            if type(self.acknowledge) is TypedOrigin:
-                self.decoded = self.decode_as(self.acknowledge.reader)
-            else:
-                self.decoded = self.decode()
+            self.decoded = self.decode_plain_or_typed()
             self.has_decoded = True
         return self.decoded
 
@@ -115,9 +112,7 @@ cdef class Event:
         if type is not None:
             reader = readers.get(type) if isinstance(type, builtin_type) else None
             return self.decode_as(reader_of(type) if reader is None else reader)
-        if builtin_type(self.acknowledge) is TypedOrigin:
-            return self.decode_as(self.acknowledge.reader)
-        return self.decode()
+        return self.decode_plain_or_typed()
 
     def ack(self):
         if self.acknowledge is None:
@@ -140,6 +135,11 @@ cdef class Event:
                 return True
             at = body[0] + size[0] + 2
         return False
+
+    cdef object decode_plain_or_typed(self):
+        if type(self.acknowledge) is TypedOrigin:
+            return self.decode_as(self.acknowledge.reader)
+        return self.decode()
 
     cdef object decode(self):
         cdef const unsigned char *body

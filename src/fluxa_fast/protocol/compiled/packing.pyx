@@ -349,32 +349,37 @@ cdef int pack_extension(Packer out, int code, bytes payload) except -1:
 
 cdef int pack_dict(Packer out, dict value, int depth) except -1:
     cdef Py_ssize_t size = PyDict_GET_SIZE(value)
+    if depth >= MAX_DEPTH:
+        raise plain.too_deep()
+    map_header(out, size)
+    with cython.critical_section(value):
+        pack_entries(out, value, size, depth)
+    return 0
+
+
+cdef int pack_entries(Packer out, dict value, Py_ssize_t size, int depth) except -1:
     cdef Py_ssize_t position = 0
     cdef Py_ssize_t written = 0
     cdef PyObject *key_pointer
     cdef PyObject *item_pointer
     cdef object key
     cdef object item
-    if depth >= MAX_DEPTH:
-        raise plain.too_deep()
-    map_header(out, size)
-    with cython.critical_section(value):
-        while PyDict_Next(value, &position, &key_pointer, &item_pointer):
-            if not pack_short(out, key_pointer):
-                key = <object>key_pointer  # the default hook might change the dict
-                item = <object>item_pointer
-                if (<attempt>pack_value)(out, key, depth + 1):
-                    return item_failed(value, IN_KEY, key, 0)
-                if (<attempt>pack_value)(out, item, depth + 1):
-                    return item_failed(value, AT_KEY, key, 0)
-            elif not pack_short(out, item_pointer):
-                key = <object>key_pointer
-                item = <object>item_pointer
-                if (<attempt>pack_value)(out, item, depth + 1):
-                    return item_failed(value, AT_KEY, key, 0)
-            written += 1
-            if PyDict_GET_SIZE(value) != size:
-                break
+    while PyDict_Next(value, &position, &key_pointer, &item_pointer):
+        if not pack_short(out, key_pointer):
+            key = <object>key_pointer  # the default hook might change the dict
+            item = <object>item_pointer
+            if (<attempt>pack_value)(out, key, depth + 1):
+                return item_failed(value, IN_KEY, key, 0)
+            if (<attempt>pack_value)(out, item, depth + 1):
+                return item_failed(value, AT_KEY, key, 0)
+        elif not pack_short(out, item_pointer):
+            key = <object>key_pointer
+            item = <object>item_pointer
+            if (<attempt>pack_value)(out, item, depth + 1):
+                return item_failed(value, AT_KEY, key, 0)
+        written += 1
+        if PyDict_GET_SIZE(value) != size:
+            break
     if written != size or PyDict_GET_SIZE(value) != size:
         raise plain.changed()
     return 0
@@ -414,22 +419,27 @@ cdef int pack_mapping(Packer out, object value, int depth) except -1:
 
 cdef int pack_list(Packer out, list value, int depth) except -1:
     cdef Py_ssize_t size = PyList_GET_SIZE(value)
-    cdef Py_ssize_t position = 0
-    cdef object item
     if depth >= MAX_DEPTH:
         raise plain.too_deep()
     array_header(out, size)
     with cython.critical_section(value):
-        if PyList_GET_SIZE(value) != size:  # another thread's doing
-            raise plain.changed()
-        while position < size:
-            if not pack_short(out, <PyObject *>PyList_GET_ITEM(value, position)):
-                item = value[position]
-                if (<attempt>pack_value)(out, item, depth + 1):
-                    return item_failed(value, AT_PLACE, None, position)
-                if PyList_GET_SIZE(value) != size:
-                    raise plain.changed()
-            position += 1
+        pack_items(out, value, size, depth)
+    return 0
+
+
+cdef int pack_items(Packer out, list value, Py_ssize_t size, int depth) except -1:
+    cdef Py_ssize_t position = 0
+    cdef object item
+    if PyList_GET_SIZE(value) != size:  # another thread's doing
+        raise plain.changed()
+    while position < size:
+        if not pack_short(out, <PyObject *>PyList_GET_ITEM(value, position)):
+            item = value[position]
+            if (<attempt>pack_value)(out, item, depth + 1):
+                return item_failed(value, AT_PLACE, None, position)
+            if PyList_GET_SIZE(value) != size:
+                raise plain.changed()
+        position += 1
     return 0
 
 
