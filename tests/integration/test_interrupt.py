@@ -16,9 +16,11 @@ from fluxa_fast import EventBroker
 from fluxa_fast.protocol import Implementation
 
 CODE = """
+import signal
 import sys
 from fluxa_fast import Registry
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who is started in the background of a shell ignores it
 registry = Registry()
 registry.register_redis(sys.argv[1])
 registry.register_redis_stream("orders")
