@@ -50,7 +50,7 @@ types: $(VENV)/.installed-dev ## Check types, and the .pyi files against the com
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --ignore-unused-allowlist --allowlist tests/typing/stubtest-allowlist.txt \
 		$(addprefix fluxa_fast.protocol.compiled.,buffer commands events packing plain_replies replies staging unpacking)
-	$(BIN)/pyright --pythonpath $(BIN)/python --verifytypes fluxa_fast --ignoreexternal
+	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes fluxa_fast --ignoreexternal
 
 docs: $(VENV)/.installed-docs ## Build the docs into build/docs; a warning is an error
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/docs
