@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import protocol
+from . import _gil, protocol  # noqa: F401 (_gil first: it decides how redis-py is imported)
 from ._version import __version__
 from .errors import (
     FlushError,

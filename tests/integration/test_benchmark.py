@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from redis.utils import HIREDIS_AVAILABLE
 
 from fluxa_fast import protocol
 from fluxa_fast.benchmark import cases
@@ -35,7 +35,7 @@ FIELDS = {"case", "client", "batch", "body", "events_per_second", "client_cpu_us
 FIELDS |= {"ratio_to_ceiling", "ratio_to_redis_py", "versions"}
 
 
-needs_hiredis = pytest.mark.skipif(find_spec("hiredis") is None, reason="redis-py is compared with hiredis only")
+needs_hiredis = pytest.mark.skipif(not HIREDIS_AVAILABLE, reason="redis-py is compared with hiredis only")
 
 
 @needs_hiredis

@@ -7,6 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -32,15 +33,28 @@ def python(code: str, name: str, *options: str) -> subprocess.CompletedProcess[s
 @pytest.mark.skipif(not WITHOUT_GIL, reason="this Python always has its lock")
 @IMPLEMENTATIONS
 def test_importing_everything_leaves_the_gil_off(name: str) -> None:
-    """But for hiredis, which redis-py takes where it is installed: it switches the lock on (hiredis-py issue 229)."""
+    """hiredis, which redis-py takes where it is installed, would switch it on (hiredis-py issue 229)."""
     code = (
-        "import sys; sys.modules['hiredis'] = None; assert not sys._is_gil_enabled();"
+        "import sys; assert not sys._is_gil_enabled();"
         "import fluxa_fast.asyncio, fluxa_fast.cli.commands;"
         "[getattr(fluxa_fast, one) for one in fluxa_fast.__all__];"
-        "assert not sys._is_gil_enabled()"
+        "assert not sys._is_gil_enabled();"
+        "assert 'hiredis' not in sys.modules"
     )
     done = python(code, name, "-W", "error")  # Python warns when it switches the lock on
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not WITHOUT_GIL, reason="this Python always has its lock")
+@pytest.mark.skipif(not find_spec("hiredis"), reason="hiredis is not installed")
+def test_hiredis_is_used_where_somebody_wants_it() -> None:
+    """Who imported it before, or told Python to leave the lock off whatever comes."""
+    used = "import fluxa_fast, redis.utils; assert redis.utils.HIREDIS_AVAILABLE"
+    assert python(f"import hiredis; {used}", "python").returncode == 0
+    assert python(f"import redis; {used}", "python").returncode == 0
+    assert python(used, "python", "-X", "gil=0").returncode == 0
+    assert python(used, "python").returncode == 1
+    assert python("import fluxa_fast, hiredis", "python").returncode == 0
 
 
 class _Slot(ctypes.Structure):

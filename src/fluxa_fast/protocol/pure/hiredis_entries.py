@@ -10,13 +10,16 @@ import re
 from itertools import chain, repeat
 from typing import Any
 
+from ..._gil import may_import_hiredis
 from ..interface import INCOMPLETE, Acknowledge, EventBatch, Incomplete
 from .decoding import ORDINARY_IDS, checked_id
 from .events import new_event
 
 try:
+    if not may_import_hiredis():
+        raise ImportError
     import hiredis
-except ImportError:  # it is an extra
+except ImportError:
     hiredis = None
 
 # Types that hiredis turns into the same Python values as others, and lengths that need a closer look: it makes a list
