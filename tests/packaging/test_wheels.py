@@ -34,3 +34,28 @@ def test_generated_files_are_not_in_git() -> None:
         pytest.skip("this is no checkout")
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not re.findall(r"^src/.*\.(?:c|so|pyd|html)$", listed, re.MULTILINE)
+
+
+@pytest.mark.skipif(not (ROOT / ".github").exists(), reason="this is no checkout")
+def test_the_workflow_builds_with_the_cibuildwheel_that_was_checked() -> None:
+    pinned = [
+        re.findall(r"cibuildwheel==([\d.]+)", (ROOT / name).read_text("utf-8"))
+        for name in ("pyproject.toml", ".github/workflows/wheels.yml")
+    ]
+    assert pinned[0] == pinned[1]
+    assert len(pinned[0]) == 1
+
+
+@pytest.mark.skipif(not (ROOT / ".github").exists(), reason="this is no checkout")
+def test_workflows_run_what_can_be_run_by_hand() -> None:
+    """Each command of a job is a target of the Makefile, or a file in tools/, or python."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for workflow in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for command in re.findall(r"run: (?!\|)(.+)", workflow.read_text("utf-8")):
+            words = command.split()
+            if words[0] == "make":
+                assert words[1] in targets, f"{workflow.name}: {command}"
+            elif words[0].startswith("tools/"):
+                assert (ROOT / words[0]).exists(), f"{workflow.name}: {command}"
+            else:
+                assert words[0] in ("python", "sudo", "test") or "=" in words[0], f"{workflow.name}: {command}"
