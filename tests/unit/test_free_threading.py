@@ -64,8 +64,8 @@ def test_modules_are_initialised_in_several_phases(module: str) -> None:
     path = importlib.import_module(f"fluxa_fast.protocol.compiled.{module}").__file__
     assert path
     create = getattr(ctypes.PyDLL(path), f"PyInit_{module}")
-    create.restype = ctypes.py_object
-    assert type(create()).__name__ == "moduledef"
+    create.restype = ctypes.c_void_p  # and no reference is owned
+    assert type(ctypes.cast(create(), ctypes.py_object).value).__name__ == "moduledef"
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="there is no interface to subinterpreters")
