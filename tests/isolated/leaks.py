@@ -302,14 +302,20 @@ def _references() -> int:
     return count
 
 
+def repeat(once: Round, rounds: int) -> None:
+    """Cycles are collected now and then: how many of them pile up before Python does it, differs from version to version."""
+    for number in range(rounds):
+        once()
+        if number % (rounds // 50 + 1) == 0:
+            gc.collect()
+
+
 def main() -> None:
     name, rounds = sys.argv[1], int(sys.argv[2])
     once = ALONE[name]() if name in ALONE else WITH_SERVER[name](sys.argv[3])
-    for _ in range(rounds // 5):  # until every cache and free list is full
-        once()
+    repeat(once, rounds // 5)  # until every cache and free list is full
     before = _resident(), _references()
-    for _ in range(rounds):
-        once()
+    repeat(once, rounds)
     print(_resident() - before[0], _references() - before[1])
 
 
