@@ -85,10 +85,21 @@ class EmbeddedServer:
         self._guard: subprocess.Popen[bytes] | None = None
         self.pid: int = 0
         try:
-            self.start()
+            self._start_on_a_free_port()
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
+
+    def _start_on_a_free_port(self) -> None:
+        """A port is free when it is looked for; by the time that the server is up, somebody else may have it."""
+        for _ in range(3):
+            try:
+                return self.start()
+            except FluxaError as error:
+                if self.unix_socket or "Address already in use" not in str(error):
+                    raise
+            self.port = _free_port()
+        return self.start()
 
     @property
     def url(self) -> str:

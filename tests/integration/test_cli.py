@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import fluxa_fast
-from fluxa_fast import FluxaError
+from fluxa_fast import FluxaError, embedded
 from fluxa_fast.embedded import EmbeddedServer
 from tests.command import run
 from tests.fix_servers import PROGRAMS
@@ -82,6 +83,17 @@ def test_version_tells_the_server(own_server: EmbeddedServer) -> None:
 def test_a_server_that_does_not_start_says_why(program: str) -> None:
     with pytest.raises(FluxaError, match=r"did not start: (?s:.*)nonsense"):
         EmbeddedServer(program, config={"nonsense": "1"})
+
+
+def test_a_port_that_somebody_else_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        ports = iter([taken.getsockname()[1]])
+        free_port = embedded._free_port
+        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports, None) or free_port())
+        with EmbeddedServer() as server, server.client() as client:
+            assert server.port != taken.getsockname()[1]
+            assert client.ping()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
