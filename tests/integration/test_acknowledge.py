@@ -14,6 +14,7 @@ from fluxa_fast import Event, EventBroker
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.flows import acknowledge
 from tests.fix_broker import MakeEngine
+from tests.fix_servers import before_redis_7
 
 GROUP = "consumer_group"
 OURS, TWIN = "orders", "twin"
@@ -189,6 +190,8 @@ def test_the_same_entries_are_gone_as_after_xack_and_xdel(
 
 def test_many_are_trimmed_and_few_are_not(broker: EventBroker, client: redis.Redis) -> None:
     """XTRIM does the work where the counters allow it: that is what makes it cheap."""
+    if before_redis_7(client):
+        pytest.skip("the server does not tell the lag")
     flusher = broker.new_flusher()
     for number in range(25_000):
         flusher.publish(OURS, number)

@@ -17,6 +17,7 @@ import redis
 from fluxa_fast.asyncio import Engine, Event, EventBroker, EventConsumer, EventFlusher
 from fluxa_fast.protocol import Implementation
 from tests.fix_asyncio import EVERY_WAY, Run, When, cancelled_at
+from tests.fix_servers import before_redis_7
 
 GROUP = "consumer_group"
 _MOST = 400  # suspensions that any of these calls may have
@@ -245,6 +246,9 @@ def test_promise_4_cancelled_while_waiting_for_events(
         with redis.Redis.from_url(f"redis://127.0.0.1:{client.get_connection_kwargs()['port']}") as other:
             for number in range(5):
                 other.xadd("orders", {"s": bytes([number])})
+
+    if before_redis_7(client):
+        pytest.skip("the server does not say how many entries were added")
 
     async def check(_: None) -> None:
         for number in range(client.xinfo_stream("orders")["entries-added"], 5):

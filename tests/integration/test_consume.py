@@ -14,6 +14,7 @@ import redis
 
 from fluxa_fast import Engine, Event, EventBroker, EventConsumer, FluxaError, SerializationError
 from fluxa_fast.protocol import Implementation
+from tests.fix_servers import before_redis_7
 from tests.threads import needs_gil
 
 MakeEngine = Callable[..., Engine]
@@ -331,6 +332,8 @@ def test_auto_claim_follows_the_cursor_and_passes_deleted_entries(broker: EventB
     assert consumer.auto_claim(7, 0.001, bodies_into(seen)) == 150
     assert [one for batch in seen for one in batch] == list(range(100, 250))
     assert max(map(len, seen)) <= 7
+    if before_redis_7(client):
+        return
     assert consumer.deleted == 100
     assert pending(client) == client.xlen("orders") == 0
 

@@ -16,6 +16,7 @@ import redis
 
 from fluxa_fast import Engine, FlushError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
+from tests.fix_servers import before_redis_7
 
 MakeEngine = Callable[..., Engine]
 
@@ -92,6 +93,8 @@ def _fill(admin: redis.Redis) -> None:
 def test_the_smallest_rights(make_engine: MakeEngine, own_server: EmbeddedServer, role: Callable[..., None]) -> None:
     keys, *commands = _RULES[role.__name__].split()
     with own_server.client() as admin:
+        if role is scripted and before_redis_7(admin):  # the script deletes one by one
+            commands = [one for one in commands if one not in ("+xlen", "+xpending", "+xrange", "+xtrim")]
         for left_out in (None, *commands):
             admin.flushall()
             user = "user" if left_out is None else re.sub(r"\W", "_", left_out)

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -29,8 +30,8 @@ _PATIENCE = 30.0  # seconds
 _CONFIG = {
     "appendonly": "yes",
     "appendfsync": "no",  # it writes before it replies: what was confirmed outlives kill -9 (not a power cut)
-    "loading-process-events-interval-bytes": "1024",  # so that it answers while it loads a small file
 }
+_ANSWER_WHILE_LOADING = {"loading-process-events-interval-bytes": "1024"}  # a small file, too; from Redis 7.0 on
 
 
 @dataclass
@@ -67,7 +68,9 @@ def persistent_server(program: str, folder: Path, **config: str) -> Iterator[Emb
     # Python gives its children the signal that a full quota raises; a full disk raises none.
     wrapper.write_text(f"#!/bin/sh\ntrap '' XFSZ\nexec '{program}' \"$@\"\n")
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
-    with EmbeddedServer(str(wrapper), config={**_CONFIG, **config}) as server:
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    loading = {} if "v=6." in told else _ANSWER_WHILE_LOADING
+    with EmbeddedServer(str(wrapper), config={**_CONFIG, **loading, **config}) as server:
         yield server
 
 

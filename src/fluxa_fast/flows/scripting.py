@@ -10,7 +10,8 @@ from .recovery import checked
 
 __all__ = ["ScriptRefusedError", "Scripting"]
 
-_FORBIDDEN = frozenset({"NOPERM", "ERR"})  # the user may not run scripts (or a command within), or EVALSHA is unknown
+# The user may not run scripts, or EVALSHA is unknown; and a command within one: so Redis 6.2 begins to say that.
+_FORBIDDEN = frozenset({"NOPERM", "ERR", "@user_script:"})
 
 
 class ScriptRefusedError(Exception):
