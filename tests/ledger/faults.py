@@ -141,7 +141,7 @@ def _killed(site: Site) -> Iterator[None]:
 @contextmanager
 def _killed_and_emptied(site: Site) -> Iterator[None]:
     with _killed(site):
-        for file in (site.server.folder / "appendonlydir").iterdir():
+        for file in site.server.folder.rglob("appendonly.aof*"):  # Redis 6.2 has one, others a folder of them
             file.unlink()
         yield
 
