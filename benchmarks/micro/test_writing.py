@@ -18,7 +18,7 @@ _THOUSAND = range(1000)
 @pytest.mark.benchmark(group="publish a thousand events into a buffer")
 def test_publish(benchmark: BenchmarkFixture, implementation: Implementation, body: Any) -> None:
     buffer = implementation.CommandBuffer()
-    publish = implementation.EventWriter({"orders": (entry_head("orders"), 0)}, [buffer]).publish
+    publish = implementation.EventWriter({"orders": [(entry_head("orders"), 0)]}, [buffer]).publish
 
     def thousand() -> None:
         for _ in _THOUSAND:

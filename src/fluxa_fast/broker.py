@@ -9,17 +9,18 @@ from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from .collected import AnyPool
 from .consumer import EventConsumer
+from .destination import Destination
 from .errors import UnregisteredStreamError
 from .flows.membership import Membership
-from .flows.publish import write_event
 from .flows.recovery import Recovery
-from .flows.replies import ENTRY_ID, id_of
-from .flows.statistics import statistics
 from .flusher import EventFlusher
-from .protocol.commands import EntryHead, entry_head
+from .partitions import RegisteredStream
+from .protocol.commands import entry_head
 from .protocol.generic import BodyT
+from .protocol.hashing import Key
 from .protocol.typed import Reader, checker, reader
-from .statistics import RedisStreamStatistics
+from .statistics import RedisStreamStatistics, added_up
+from .transport.cluster import ClusterPool
 from .transport.sync import Pool
 from .typed_stream import TypedStream
 
@@ -36,16 +37,19 @@ _random = random.SystemRandom()
 class BrokerBase(Generic[P]):
     """What brokers know of pools and streams."""
 
-    def __init__(self, pools: Mapping[str, P], streams: Mapping[str, str]) -> None:
+    def __init__(self, pools: Mapping[str, P], streams: Mapping[str, RegisteredStream]) -> None:
         self._pools = pools
         self._streams = streams
         self._readers: dict[str, Reader] = {}
         self._types: dict[str, Any] = {}
-        self._heads = {stream: (entry_head(stream), pools[pool]) for stream, pool in streams.items()}
+        self._destinations = {
+            name: Destination(pools[stream.pool], tuple(map(entry_head, stream.keys)))
+            for name, stream in streams.items()
+        }
 
-    def _head_and_pool(self, stream: str) -> tuple[EntryHead, P]:
+    def _destination(self, stream: str) -> Destination[P]:
         try:
-            return self._heads[stream]
+            return self._destinations[stream]
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
 
@@ -53,14 +57,14 @@ class BrokerBase(Generic[P]):
         """A consumer's pool, and what it is to be."""
         if delivery not in DELIVERIES:
             raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
-        _, pool = self._head_and_pool(stream)
+        pool = self._destination(stream).pool
         at_most_once = delivery == "at-most-once"
         member = Membership(pool.implementation, stream, name, recovery or Recovery(), at_most_once)
         member.reader = self._readers.get(stream)
         return pool, member
 
     def _register_body(self, stream: str, body: Any) -> None:
-        head, pool = self._head_and_pool(stream)
+        destination = self._destination(stream)
         if self._types.setdefault(stream, body) != body:
             raise ValueError(f"the bodies of {stream!r} are registered as {self._types[stream]!r} already")
         try:
@@ -68,19 +72,29 @@ class BrokerBase(Generic[P]):
         except TypeError as error:
             del self._types[stream]
             raise TypeError(f"{stream!r} can't have such bodies: {error}") from None
-        self._heads[stream] = head.taking(*checker(body)), pool
+        check, exact = checker(body)
+        heads = tuple(head.taking(check, exact) for head in destination.heads)
+        self._destinations[stream] = Destination(destination.pool, heads)
 
     def _by_pool(self, streams: Sequence[str]) -> dict[str, list[str]]:
         """The registered ones of the streams, each once; without any, all that are registered."""
         found: dict[str, list[str]] = {}
         for stream in dict.fromkeys(streams or self._streams):
             if stream in self._streams:
-                found.setdefault(self._streams[stream], []).append(stream)
+                found.setdefault(self._streams[stream].pool, []).append(stream)
         return found
 
+    def _keys(self, streams: Sequence[str]) -> list[str]:
+        """What the streams are made of in Redis."""
+        return [key for stream in streams for key in self._streams[stream].keys]
+
     def _in_order(self, streams: Sequence[str], found: Iterable[RedisStreamStatistics]) -> list[RedisStreamStatistics]:
-        by_name = {one.stream: one for one in found}
-        return [by_name[stream] for stream in dict.fromkeys(streams or self._streams) if stream in by_name]
+        by_key = {one.stream: one for one in found}
+        wanted = [self._streams[name] for name in dict.fromkeys(streams or self._streams) if name in self._streams]
+        return [
+            added_up(one.name, [by_key[key] for key in one.keys]) if one.partitioned else by_key[one.name]
+            for one in wanted
+        ]
 
 
 def new_name() -> str:
@@ -89,7 +103,7 @@ def new_name() -> str:
     return f"consumer-{now}-{_random.getrandbits(64)}"
 
 
-class EventBroker(BrokerBase[Pool]):
+class EventBroker(BrokerBase[Pool | ClusterPool]):
     """Publishes to registered streams and consumes from them. Threads may share it.
 
     A flusher or consumer that it hands out belongs to one thread at a time.
@@ -125,31 +139,29 @@ class EventBroker(BrokerBase[Pool]):
 
     # ---- publishing ----
 
-    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> str:
+    def publish(
+        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> str:
         """Publish one event now, and return the ID that the server gave it (``XADD stream *``).
 
         Args:
             stream: a registered stream.
             body: anything that msgpack can write; see the page on bodies. None if the tags say it all.
             tags: more about the event, readable without decoding the body.
+            key: events with the same key go to the same partition of the stream, so that they stay in order; an int
+                counts as its digits. None: to any partition.
 
         Returns:
             The ID, such as ``1709136000000-0``.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
-            SerializationError: if the body or a tag can't be written; nothing was sent.
+            SerializationError: if the body, a tag or the key can't be written; nothing was sent.
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
                 the server may have the event all the same.
         """
-        head, pool = self._head_and_pool(stream)
-        link = pool.take_link()
-        try:
-            write_event(link.commands, head, body, tags)
-            return id_of(link.ask(link.commands, ENTRY_ID))
-        finally:
-            link.commands.clear()
-            pool.return_link(link)
+        destination = self._destination(stream)
+        return destination.pool.publish(destination.head(stream, key), body, tags)
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.
@@ -157,7 +169,7 @@ class EventBroker(BrokerBase[Pool]):
         Args:
             eager: begin to send while still collecting; up to a third faster, but what was sent can't be taken back.
         """
-        return EventFlusher(self._pools, self._heads, eager=eager)
+        return EventFlusher(self._destinations, eager=eager)
 
     # ---- consuming ----
 
@@ -203,12 +215,11 @@ class EventBroker(BrokerBase[Pool]):
         return found[0] if found else None
 
     def get_streams_statistics(self, *streams: str) -> list[RedisStreamStatistics]:
-        """The state of streams, in one round trip for each pool; no arguments: of all registered streams.
+        """The state of streams, in one round trip for each pool or node; no arguments: of all registered streams.
 
         Streams that are not registered are left out; the others come in the order of the arguments.
         """
         found: list[RedisStreamStatistics] = []
         for name, on_pool in self._by_pool(streams).items():
-            pool = self._pools[name]
-            found += pool.run(statistics(pool.implementation.CommandBuffer(), name, on_pool))
+            found += self._pools[name].statistics(self._keys(on_pool))
         return self._in_order(streams, found)

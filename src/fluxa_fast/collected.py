@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from . import protocol
+from .destination import Destination
 from .durations import Duration, checked_count, seconds
-from .errors import FluxaError, UnregisteredStreamError
+from .errors import FluxaError
 from .flows.account import FlushAccount, FlushResult
 from .flows.publish import PoolFlush, Replication
 from .protocol.commands import EntryHead
+from .protocol.hashing import Key
 from .protocol.interface import CommandBuffer, Default, EventWriter, Implementation
 
-__all__ = ["Collected", "pools_in_use", "replication_to"]
+__all__ = ["AnyPool", "Collected", "replication_to"]
 
 # An eager flusher sends what it has collected in pieces that double: so the server soon has work, and never little.
 _FIRST_PIECE = 8 * 1024  # bytes
@@ -29,36 +31,53 @@ class AnyPool(Protocol):
     implementation: Implementation
     default: Default | None
 
+    def buffer_of(self, key: str) -> str: ...
+
 
 P = TypeVar("P", bound=AnyPool)
 
 
-class Collected:
-    """One buffer for each pool that has streams, and the order of publishing across them.
+class Lane(NamedTuple, Generic[P]):
+    """What a buffer is for.
+
+    Attributes:
+        pool: that it is sent to.
+        key: in a cluster, the only one that it has events for.
+    """
+
+    pool: P
+    key: str
+
+
+class Collected(Generic[P]):
+    """One buffer for each pool that has streams (on a cluster, for each key), and the order of publishing across them.
 
     A flush takes everything that waits (`begin`), and puts back what was not confirmed (`settle`), in front of what
     was published meanwhile.
 
     Attributes:
+        lanes: what each buffer is for.
         writer: publishes into the buffers.
-        flushes: of what waits, for each pool; begun before `begin` only by an eager flusher.
+        flushes: of what waits, for each buffer; begun before `begin` only by an eager flusher.
     """
 
-    def __init__(
-        self,
-        pools: Sequence[AnyPool],
-        heads: Mapping[str, tuple[EntryHead, AnyPool]],
-        on_full: Callable[[int], object] | None,
-    ) -> None:
-        indexes = {pool.name: index for index, pool in enumerate(pools)}
-        self._pools = pools
-        self._buffers = [pool.implementation.CommandBuffer(pool.default) for pool in pools]
-        self._sent = [pool.implementation.CommandBuffer() for pool in pools]  # by the flush that is under way
-        self._refused: list[list[int]] = [[] for _ in pools]  # by the last flush: places in each buffer
+    def __init__(self, destinations: Mapping[str, Destination[P]], on_full: Callable[[int], object] | None) -> None:
+        indexes: dict[tuple[str, str], int] = {}
+        self.lanes: list[Lane[P]] = []
+        routes: dict[str, list[tuple[EntryHead, int]]] = {}
+        for stream, destination in destinations.items():
+            routes[stream] = []
+            for head in destination.heads:
+                lane = Lane(destination.pool, destination.pool.buffer_of(head.stream))
+                index = indexes.setdefault((lane.pool.name, lane.key), len(self.lanes))
+                if index == len(self.lanes):
+                    self.lanes.append(lane)
+                routes[stream].append((head, index))
+        self._buffers = [pool.implementation.CommandBuffer(pool.default) for pool, _ in self.lanes]
+        self._sent = [pool.implementation.CommandBuffer() for pool, _ in self.lanes]  # by the flush that is under way
+        self._refused: list[list[int]] = [[] for _ in self.lanes]  # by the last flush: places in each buffer
         self._eager = on_full is not None
         self._call: _Call | None = None  # of publish_many, that is under way
-        self._indexes = {stream: indexes[pool.name] for stream, (_, pool) in heads.items()}
-        routes = {stream: (head, indexes[pool.name]) for stream, (head, pool) in heads.items()}
         self.writer: EventWriter = protocol.default.EventWriter(routes, self._buffers, on_full)
         self._order: list[tuple[int, int]] = []  # of what the flush that is under way has taken
         self._restart(())
@@ -67,12 +86,13 @@ class Collected:
         """Prepare the next flush. `order` is that of the events that wait for it."""
         self.writer.restart(order)
         self.flushes: list[PoolFlush] = [
-            PoolFlush(pool.name, buffer, pool.implementation.Confirmations(0))
-            for pool, buffer in zip(self._pools, self._buffers, strict=True)
+            PoolFlush(lane.pool.name, buffer, lane.pool.implementation.Confirmations(0))
+            for lane, buffer in zip(self.lanes, self._buffers, strict=True)
         ]
         if self._eager:
-            for buffer in self._buffers:
-                buffer.full_at = len(buffer) + _FIRST_PIECE
+            for lane, buffer in zip(self.lanes, self._buffers, strict=True):
+                if not lane.key:  # a cluster's nodes are all sent to at the same time, by the flush
+                    buffer.full_at = len(buffer) + _FIRST_PIECE
 
     # ---- what waits ----
 
@@ -97,18 +117,16 @@ class Collected:
         return [index for index, buffer in enumerate(self._buffers) if len(buffer) >= buffer.full_at]
 
     @contextmanager
-    def all_or_nothing(self, stream: str) -> Iterator[_Call]:
+    def all_or_nothing(self, stream: str, key: Key | None) -> Iterator[_Call]:
         """A call of `publish_many` that is done in parts. Other events may be published in between.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            SerializationError: for what is no key.
         """
-        try:
-            index = self._indexes[stream]
-        except (KeyError, TypeError):
-            raise UnregisteredStreamError(stream) from None
+        index = self.writer.index(stream, key)
         before = _Mark(self.writer.order, self.count, self._buffers[index].commands, len(self._buffers[index]))
-        call = self._call = _Call(self.writer, stream, self._buffers[index])
+        call = self._call = _Call(self.writer, stream, self._buffers[index], key)
         try:
             yield call
         except BaseException:
@@ -175,6 +193,14 @@ class Collected:
         self._restart(())
         return flushing
 
+    def by_pool(self, flushing: Sequence[PoolFlush]) -> list[tuple[int, P, list[tuple[str, PoolFlush]]]]:
+        """What is to be sent to each pool: the index of its first buffer, the pool, and (key, flush) of each buffer."""
+        found: dict[str, tuple[int, P, list[tuple[str, PoolFlush]]]] = {}
+        for index, (lane, flush) in enumerate(zip(self.lanes, flushing, strict=True)):
+            if flush.buffer.commands or flush.error is not None:
+                found.setdefault(lane.pool.name, (index, lane.pool, []))[2].append((lane.key, flush))
+        return list(found.values())
+
     def settle(self, flushing: Sequence[PoolFlush]) -> FlushResult:
         """Say what became of the events. The buffers of a flush that is complete are left for the caller to clear.
 
@@ -213,7 +239,8 @@ class _Call:
         count: of its events.
     """
 
-    def __init__(self, writer: EventWriter, stream: str, buffer: CommandBuffer) -> None:
+    def __init__(self, writer: EventWriter, stream: str, buffer: CommandBuffer, key: Key | None) -> None:
+        self._key = key
         self._writer = writer
         self._stream = stream
         self._buffer = buffer
@@ -223,16 +250,10 @@ class _Call:
     def publish_many(self, bodies: Iterable[object], tags: Mapping[str, str] | None) -> int:
         """Publish the next part. Returns how many events it has."""
         begin = self._buffer.commands
-        count = self._writer.publish_many(self._stream, bodies, tags, self.count)
+        count = self._writer.publish_many(self._stream, bodies, tags, self.count, self._key)
         self.places.append(range(begin, begin + count))
         self.count += count
         return count
-
-
-def pools_in_use(pools: Mapping[str, P], heads: Mapping[str, tuple[EntryHead, P]]) -> list[P]:
-    """The pools that have streams."""
-    with_streams = {pool.name for _, pool in heads.values()}
-    return [pool for name, pool in pools.items() if name in with_streams]
 
 
 def replication_to(replicas: int, timeout: Duration) -> Replication | None:

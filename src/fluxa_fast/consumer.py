@@ -16,7 +16,8 @@ from .flows.membership import Membership
 from .flows.steps import Deliver, Flow
 from .protocol.generic import BodyT
 from .protocol.interface import Event
-from .transport.sync import Pool, drive, perform
+from .transport.cluster import ClusterPool
+from .transport.sync import Link, Pool, drive, perform
 from .turn import ThreadTurn
 
 __all__ = ["ConsumerBase", "EventConsumer", "Handler", "LeftEarly"]
@@ -68,8 +69,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     Belongs to one thread at a time, except for `stop` and the events' `ack`. The connection is kept from call to call.
     """
 
-    def __init__(self, pool: Pool, member: Membership) -> None:
-        self._link = pool.new_link()
+    def __init__(self, pool: Pool | ClusterPool, member: Membership) -> None:
+        self._link: Link = pool.new_link(member.stream)
         self._member = member
         self._turn = ThreadTurn("consumer")
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
@@ -208,10 +209,10 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             return drive(flow, self._link, handler)
 
 
-def _acknowledge(pool: Pool, member: Membership, event: Any) -> None:
+def _acknowledge(pool: Pool | ClusterPool, member: Membership, event: Any) -> None:
     """`Event.ack`: on another connection than the consumer's own, which may have a read under way.
 
     Also of a consumer that reads at most once: it may have replayed what was pending from before.
     """
     if not event.acknowledged:
-        pool.run(acknowledge(member, [event]))
+        pool.run(acknowledge(member, [event]), member.stream)

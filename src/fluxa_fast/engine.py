@@ -7,27 +7,41 @@ from types import MappingProxyType, TracebackType
 from typing import Generic, TypeVar
 
 from .broker import EventBroker
+from .collected import AnyPool
+from .errors import UnregisteredStreamError
+from .partitions import RegisteredStream
+from .transport.cluster import ClusterPool
 from .transport.sync import Pool
 
 __all__ = ["Context", "Engine", "EngineBase"]
 
-P = TypeVar("P")
+P = TypeVar("P", bound=AnyPool)
 
 
 class EngineBase(Generic[P]):
     """The pools and streams of a registry."""
 
-    def __init__(self, pools: Mapping[str, P], streams: Mapping[str, str]) -> None:
+    def __init__(self, pools: Mapping[str, P], streams: Mapping[str, RegisteredStream]) -> None:
         self._pools = pools
         self._streams = streams
 
     @property
     def streams(self) -> Mapping[str, str]:
         """The name of the pool of every registered stream."""
-        return MappingProxyType(dict(self._streams))
+        return MappingProxyType({name: stream.pool for name, stream in self._streams.items()})
+
+    def partitions(self, stream: str) -> tuple[str, ...]:
+        """The streams in Redis that a registered stream is made of: its partitions in order, or only itself.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+        """
+        if stream not in self._streams:
+            raise UnregisteredStreamError(stream)
+        return self._streams[stream].keys
 
 
-class Engine(EngineBase[Pool]):
+class Engine(EngineBase[Pool | ClusterPool]):
     """The pools and streams of a registry. Threads may share it. Made by `Registry.validate`."""
 
     def new_context(self) -> Context:

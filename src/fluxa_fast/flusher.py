@@ -6,14 +6,17 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
-from .collected import Collected, pools_in_use, replication_to
+from .collected import Collected, replication_to
+from .destination import Destination
 from .durations import Duration
 from .errors import FlushError, FluxaError
 from .flows.account import FlushResult
 from .flows.publish import PoolFlush, Replication
-from .protocol.commands import EntryHead
-from .transport.sync import Link, Pool, drive
+from .protocol.hashing import Key
+from .transport.cluster import ClusterPool
+from .transport.sync import Link, Pool
 from .turn import ThreadTurn
 
 __all__ = ["EventFlusher"]
@@ -40,38 +43,48 @@ class EventFlusher:
     Belongs to one thread. `len()` of it is the number of events that wait.
     """
 
-    def __init__(
-        self, pools: Mapping[str, Pool], heads: Mapping[str, tuple[EntryHead, Pool]], *, eager: bool = False
-    ) -> None:
-        self._pools = pools_in_use(pools, heads)
-        self._collected = Collected(self._pools, heads, _pusher(self) if eager else None)
+    def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
+        self._collected = Collected(destinations, _pusher(self) if eager else None)
         self._turn = ThreadTurn("flusher")
         self._links: dict[int, Link] = {}  # of the pools where an eager flusher has begun
         # The same calls as the methods below, without their frames: this is the hot path.
         self.publish = self._collected.writer.publish  # type: ignore[method-assign]
         self.publish_many = self._collected.writer.publish_many  # type: ignore[method-assign]
 
-    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
+    def publish(
+        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> None:
         """Collect one event. It is serialised now, so a change to `body` afterwards is not seen.
 
         Args:
             stream: a registered stream.
             body: anything that msgpack can write; None if the tags say it all.
             tags: more about the event, readable without decoding the body.
+            key: events with the same key go to the same partition of the stream, so that they stay in order; an int
+                counts as its digits. None: to the partition that this flush has chosen.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
-            SerializationError: if the body or a tag can't be written; what was collected before is untouched.
+            SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
         """
-        self._collected.writer.publish(stream, body, tags)
+        self._collected.writer.publish(stream, body, tags, key)
 
-    def publish_many(self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None) -> int:
-        """Collect one event for each body, all with the same tags. They are serialised now.
+    def publish_many(
+        self,
+        stream: str,
+        bodies: Iterable[object],
+        tags: Mapping[str, str] | None = None,
+        first: int = 0,
+        key: Key | None = None,
+    ) -> int:
+        """Collect one event for each body, all with the same tags and the same key. They are serialised now.
 
         Args:
             stream: a registered stream.
             bodies: anything that can be iterated over; a generator is not kept.
             tags: of every event.
+            first: what errors call the first body, if the call is one of several for the same bodies.
+            key: of every event, as in `publish`.
 
         Returns:
             How many events were collected.
@@ -81,7 +94,7 @@ class EventFlusher:
             SerializationError: if a body (it says which) or a tag can't be written; no event of the call is collected
                 then, nor if the iterable raises. What was collected before is untouched.
         """
-        return self._collected.writer.publish_many(stream, bodies, tags)
+        return self._collected.writer.publish_many(stream, bodies, tags, first, key)
 
     def __len__(self) -> int:
         return self._collected.count
@@ -96,6 +109,9 @@ class EventFlusher:
 
     def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
         """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
+
+        To the nodes of a cluster they go at the same time, per stream and partition in that order. Of what a node
+        refuses because a slot has moved, or for now, it has nothing: that is sent again, for three seconds at most.
 
         Args:
             replicas: how many replicas must have the events too before they count as confirmed (``WAIT``). Those that
@@ -126,17 +142,14 @@ class EventFlusher:
         """An eager flusher has collected enough: send what the socket takes."""
         with suppress(FluxaError), self._turn():  # a closed engine, another thread: `flush` says so
             piece = self._collected.next_piece(index)
-            link = self._links.pop(index, None) or self._pools[index].take_link()
+            pool: Any = self._collected.lanes[index].pool  # of a single server: only those are pushed to
+            link = self._links.pop(index, None) or pool.take_link()
             self._links[index] = link
             piece.push(link)
 
     def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
-        for index, (pool, flush) in enumerate(zip(self._pools, flushing, strict=True)):
-            link = self._links.pop(index, None) or pool.take_link()
-            try:
-                drive(flush.flow(replication), link)
-            finally:
-                pool.return_link(link)
+        for index, pool, flushes in self._collected.by_pool(flushing):
+            pool.flush(flushes, replication, self._links.pop(index, None))
 
     def _settle(self, flushing: Sequence[PoolFlush]) -> FlushResult:
         self._abandon()

@@ -6,10 +6,11 @@ from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from . import protocol
 from .errors import RegistryError
+from .partitions import RegisteredStream, partition_streams
 from .protocol.commands import entry_head
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["Registry", "RegistryBase"]
 
 C = TypeVar("C")
 P = TypeVar("P")
+Q = TypeVar("Q")
 
 DEFAULT_POOL = "default"
 
@@ -34,7 +36,7 @@ class RegistryBase(Generic[C]):
     def __init__(self, *, default: Callable[[Any], Any] | None = None) -> None:
         self._default = default
         self._pools: list[tuple[str, PoolSpec]] = []
-        self._streams: list[tuple[str, str]] = []
+        self._streams: list[tuple[str, str, int | None]] = []
 
     def register_redis(
         self,
@@ -44,55 +46,67 @@ class RegistryBase(Generic[C]):
         *,
         client: C | None = None,
         sentinels: Sequence[str | tuple[str, int]] | None = None,
+        cluster: bool = False,
         **options: Any,
     ) -> None:
-        """Register a Redis or Valkey server, 6.2 or newer, under the name `pool`. Nothing is connected yet.
+        """Register a Redis or Valkey server or cluster, 6.2 or newer, under the name `pool`. Nothing is connected yet.
 
         Args:
             address: ``host:port``, the path of a unix socket (``/run/redis.sock``), or a URL (``redis://``,
-                ``rediss://`` for TLS, ``unix://``). With `sentinels`: the name of the master.
+                ``rediss://`` for TLS, ``unix://``). With `sentinels`: the name of the master. Of a cluster: a few of
+                its nodes, as ``redis+cluster://host:port,host:port`` (``rediss+cluster://`` for TLS), or as
+                ``host:port,host:port`` with `cluster`.
             db: the number of the database; a database in the URL counts as well.
             pool: the name that streams refer to.
-            client: an existing `redis.Redis` (`fluxa_fast.asyncio`: `redis.asyncio.Redis`), whose connection pool is
-                used instead of an address. The engine keeps at most one of its connections between two calls (asyncio:
-                and one for single events), and one for each consumer.
+            client: an existing `redis.Redis` or `redis.RedisCluster` (`fluxa_fast.asyncio`: those of `redis.asyncio`),
+                whose connections are used instead of an address. The engine keeps at most one of them between two calls
+                (asyncio: and one for single events), and one for each consumer; of a cluster, for each node.
             sentinels: ``host:port`` of each Sentinel.
+            cluster: whether the address is that of a cluster. A URL with ``+cluster`` says so itself.
             options: what else `redis.Redis` takes: ``username``, ``password``, ``ssl_ca_certs``, ``socket_timeout``
-                (seconds; 30 if not given), ``max_connections``...
+                (seconds; 30 if not given, 5 for a cluster), ``max_connections``... And of a cluster what
+                `redis.RedisCluster` takes: ``address_remap``...
 
         What is wrong with it is told by `validate`.
         """
         from .transport.redis_py import PoolSpec
 
-        self._pools.append((pool, PoolSpec(address, db, client, sentinels, options)))
+        self._pools.append((pool, PoolSpec(address, db, client, sentinels, options, cluster)))
 
-    def register_redis_stream(self, stream: str, pool: str = DEFAULT_POOL) -> None:
+    def register_redis_stream(self, stream: str, pool: str = DEFAULT_POOL, *, partitions: int | None = None) -> None:
         """Register a stream on a pool. Streams must be registered before they are published to or consumed from.
 
         Args:
-            stream: the name, which is the key in Redis.
+            stream: the name, which is the key in Redis; of a stream with partitions it is the beginning of their keys.
             pool: the name of a registered pool.
+            partitions: in how many parts the stream is to be kept, from 1 to 16384; each is a stream in Redis of its
+                own, and they are spread over the nodes of a cluster. All who publish and consume must name the same
+                number, and it can't be changed while there are events. None: the stream is one key.
         """
-        self._streams.append((stream, pool))
+        self._streams.append((stream, pool, partitions))
 
-    def _checked(self, flavour: Flavour, new_pool: Callable[..., P]) -> tuple[dict[str, P], dict[str, str]]:
-        """The pools by their names, and the pool of each stream.
+    def _checked(
+        self, flavour: Flavour, new_pool: Callable[..., P], new_cluster: Callable[..., Q]
+    ) -> tuple[dict[str, P | Q], dict[str, RegisteredStream]]:
+        """The pools and the streams, by their names.
 
         Raises:
             RegistryError: with every problem that was found.
         """
         problems: list[str] = []
-        pools = self._checked_pools(flavour, new_pool, problems)
+        pools = self._checked_pools(flavour, new_pool, new_cluster, problems)
         streams = self._checked_streams({pool for pool, _ in self._pools}, problems)
         if problems:
             raise RegistryError(problems)
         protocol.warn_if_slow()
         return pools, streams
 
-    def _checked_pools(self, flavour: Flavour, new_pool: Callable[..., P], problems: list[str]) -> dict[str, P]:
-        from .transport.redis_py import connection_pool
+    def _checked_pools(
+        self, flavour: Flavour, new_pool: Callable[..., P], new_cluster: Callable[..., Q], problems: list[str]
+    ) -> dict[str, P | Q]:
+        from .transport.redis_py import cluster_client, connection_pool, is_cluster
 
-        pools: dict[str, P] = {}
+        pools: dict[str, P | Q] = {}
         if not self._pools:
             problems.append("no Redis pool is registered; call register_redis()")
         for name, spec in self._pools:
@@ -101,12 +115,14 @@ class RegistryBase(Generic[C]):
                 continue
             if spec.client is not None and (spec.address is not None or spec.sentinels is not None or spec.options):
                 problems.append(f"pool {name!r}: client= excludes an address, sentinels and options")
-            connections = None
+            cluster = is_cluster(spec)
+            connections: Any = None
             try:
-                connections = connection_pool(spec, flavour)
-            except (ValueError, TypeError, RedisError, OSError) as error:
+                connections = cluster_client(spec, flavour) if cluster else connection_pool(spec, flavour)
+            except (ValueError, TypeError, RedisError, RedisClusterException, OSError) as error:
                 problems.append(f"pool {name!r}: {error}")
-            pools[name] = new_pool(
+            new: Callable[..., P | Q] = new_cluster if cluster else new_pool
+            pools[name] = new(
                 name,
                 connections,
                 owned=spec.client is None,
@@ -115,9 +131,9 @@ class RegistryBase(Generic[C]):
             )
         return pools
 
-    def _checked_streams(self, pools: set[str], problems: list[str]) -> dict[str, str]:
-        streams: dict[str, str] = {}
-        for stream, pool in self._streams:
+    def _checked_streams(self, pools: set[str], problems: list[str]) -> dict[str, RegisteredStream]:
+        streams: dict[str, RegisteredStream] = {}
+        for stream, pool, partitions in self._streams:
             if problem := _name_problem("stream", stream, streams):
                 problems.append(problem)
                 continue
@@ -127,11 +143,17 @@ class RegistryBase(Generic[C]):
                 problems.append(f"stream {stream!r}: the name has a lone surrogate, which UTF-8 can't hold")
             if pool not in pools:
                 problems.append(f"stream {stream!r}: there is no pool {pool!r}")
-            streams[stream] = pool
+            keys: tuple[str, ...] = (stream,)
+            if partitions is not None:
+                try:
+                    keys = partition_streams(stream, partitions)
+                except ValueError as error:
+                    problems.append(f"stream {stream!r}: {error}")
+            streams[stream] = RegisteredStream(stream, pool, keys, partitions is not None)
         return streams
 
 
-class Registry(RegistryBase[redis.Redis]):
+class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
     """Collects pools and streams until `validate` makes an `Engine` of them.
 
     Args:
@@ -148,10 +170,11 @@ class Registry(RegistryBase[redis.Redis]):
             ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
         """
         from .engine import Engine  # and with it all that an importer need not wait for
+        from .transport.cluster import ClusterPool
         from .transport.redis_py import BLOCKING
         from .transport.sync import Pool
 
-        return Engine(*self._checked(BLOCKING, Pool))
+        return Engine(*self._checked(BLOCKING, Pool, ClusterPool))
 
 
 def _name_problem(kind: str, name: object, taken: Container[str]) -> str | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-__all__ = ["RedisStreamConsumerStatistics", "RedisStreamGroupStatistics", "RedisStreamStatistics"]
+__all__ = ["RedisStreamConsumerStatistics", "RedisStreamGroupStatistics", "RedisStreamStatistics", "added_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class RedisStreamStatistics:
         len: how many entries it holds; 0 for a stream that does not exist.
         oldest_event_seconds: the age of the oldest pending entry in whole seconds; 0 if none is pending.
         group: its consumer group, or None if it has none yet.
+        partitions: of a stream with partitions the same of each; the fields above are then about all of them: numbers
+            added up, the oldest of what is pending, the newest of what was delivered.
     """
 
     stream: str
@@ -64,3 +67,41 @@ class RedisStreamStatistics:
     len: int
     oldest_event_seconds: int
     group: RedisStreamGroupStatistics | None
+    partitions: tuple[RedisStreamStatistics, ...] = ()
+
+
+def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisStreamStatistics:
+    """The statistics of a stream from those of its partitions."""
+    groups = [one.group for one in partitions if one.group is not None]
+    return RedisStreamStatistics(
+        stream=stream,
+        redis_pool=partitions[0].redis_pool,
+        len=sum(one.len for one in partitions),
+        oldest_event_seconds=max(one.oldest_event_seconds for one in partitions),
+        group=_groups_added_up(groups) if groups else None,
+        partitions=tuple(partitions),
+    )
+
+
+def _groups_added_up(groups: Sequence[RedisStreamGroupStatistics]) -> RedisStreamGroupStatistics:
+    lags = [one.lag for one in groups]
+    newest = max(groups, key=lambda one: _numbers(one.last_delivered_id))
+    oldest = min((one for one in groups if one.pending), key=lambda one: _numbers(one.lower_id), default=None)
+    consumers: dict[str, int] = {}
+    for one in groups:
+        for consumer in one.consumers:
+            consumers[consumer.name] = consumers.get(consumer.name, 0) + consumer.pending
+    return RedisStreamGroupStatistics(
+        group=groups[0].group,
+        lag=None if None in lags else sum(lag for lag in lags if lag is not None),
+        pending=sum(one.pending for one in groups),
+        last_delivered_id=newest.last_delivered_id,
+        last_delivered_duration=newest.last_delivered_duration,
+        lower_id=oldest.lower_id if oldest else "",
+        lower_duration=oldest.lower_duration if oldest else timedelta(),
+        consumers=tuple(RedisStreamConsumerStatistics(*one) for one in sorted(consumers.items())),
+    )
+
+
+def _numbers(id: str) -> tuple[int, ...]:
+    return tuple(map(int, id.split("-")))

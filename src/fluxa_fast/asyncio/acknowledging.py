@@ -9,6 +9,7 @@ from typing import Any
 from ..flows.acknowledge import acknowledge
 from ..flows.membership import Membership
 from ..transport.aio import Pool
+from ..transport.aio_cluster import ClusterPool
 from ..transport.failing import told_again
 
 __all__ = ["Acknowledging"]
@@ -35,7 +36,7 @@ class Acknowledging:
         pending: false for events that were read at most once, which only have to go.
     """
 
-    def __init__(self, pool: Pool, member: Membership, *, pending: bool = True) -> None:
+    def __init__(self, pool: Pool | ClusterPool, member: Membership, *, pending: bool = True) -> None:
         self._pool = pool
         self._member = member
         self._pending = pending
@@ -62,7 +63,7 @@ class Acknowledging:
     async def _do(self, own: _Round) -> None:
         own.events.sort(key=_numbers)
         try:
-            await self._pool.run(acknowledge(self._member, own.events, pending=self._pending))
+            await self._pool.run(acknowledge(self._member, own.events, pending=self._pending), self._member.stream)
         except Exception as error:
             own.error = error
         own.over = True

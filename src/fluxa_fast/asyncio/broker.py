@@ -7,10 +7,11 @@ from typing import Any, overload
 
 from ..broker import SINGLE, BrokerBase, Delivery, new_name
 from ..flows.recovery import Recovery
-from ..flows.statistics import statistics
 from ..protocol.generic import BodyT
+from ..protocol.hashing import Key
 from ..statistics import RedisStreamStatistics
 from ..transport.aio import Pool
+from ..transport.aio_cluster import ClusterPool
 from .consumer import EventConsumer
 from .flusher import EventFlusher
 from .typed_stream import TypedStream
@@ -18,7 +19,7 @@ from .typed_stream import TypedStream
 __all__ = ["EventBroker"]
 
 
-class EventBroker(BrokerBase[Pool]):
+class EventBroker(BrokerBase[Pool | ClusterPool]):
     """Publishes to registered streams and consumes from them. The tasks of one event loop may share it.
 
     A flusher may be shared as well; a consumer belongs to one task at a time.
@@ -40,7 +41,9 @@ class EventBroker(BrokerBase[Pool]):
 
     # ---- publishing ----
 
-    async def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> str:
+    async def publish(
+        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> str:
         """Publish one event now, and return the ID that the server gave it (``XADD stream *``).
 
         What many tasks publish at the same time goes out together, over one connection of its own. A task that is
@@ -51,18 +54,20 @@ class EventBroker(BrokerBase[Pool]):
             stream: a registered stream.
             body: anything that msgpack can write; see the page on bodies. None if the tags say it all.
             tags: more about the event, readable without decoding the body.
+            key: events with the same key go to the same partition of the stream, so that they stay in order; an int
+                counts as its digits. None: to any partition.
 
         Returns:
             The ID, such as ``1709136000000-0``.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
-            SerializationError: if the body or a tag can't be written; nothing was sent.
+            SerializationError: if the body, a tag or the key can't be written; nothing was sent.
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
                 the server may have the event all the same.
         """
-        head, pool = self._head_and_pool(stream)
-        return await pool.publish(head, body, tags)
+        destination = self._destination(stream)
+        return await destination.pool.publish(destination.head(stream, key), body, tags)
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.
@@ -70,7 +75,7 @@ class EventBroker(BrokerBase[Pool]):
         Args:
             eager: begin to send while still collecting, once there is a connection; what was sent can't be taken back.
         """
-        return EventFlusher(self._pools, self._heads, eager=eager)
+        return EventFlusher(self._destinations, eager=eager)
 
     # ---- consuming ----
 
@@ -100,12 +105,11 @@ class EventBroker(BrokerBase[Pool]):
         return found[0] if found else None
 
     async def get_streams_statistics(self, *streams: str) -> list[RedisStreamStatistics]:
-        """The state of streams, in one round trip for each pool; no arguments: of all registered streams.
+        """The state of streams, in one round trip for each pool or node; no arguments: of all registered streams.
 
         Streams that are not registered are left out; the others come in the order of the arguments.
         """
         found: list[RedisStreamStatistics] = []
         for name, on_pool in self._by_pool(streams).items():
-            pool = self._pools[name]
-            found += await pool.run(statistics(pool.implementation.CommandBuffer(), name, on_pool))
+            found += await self._pools[name].statistics(self._keys(on_pool))
         return self._in_order(streams, found)

@@ -11,13 +11,14 @@ from typing import Any
 from ..flows.consume import next_batch
 from ..flows.membership import Membership
 from ..transport.aio import Driver, Link, Pool
+from ..transport.aio_cluster import ClusterPool
 from .acknowledging import Acknowledging
 
 __all__ = ["run_concurrently"]
 
 
 async def run_concurrently(
-    pool: Pool,
+    pool: Pool | ClusterPool,
     link: Link,
     member: Membership,
     handler: Callable[[Sequence[Any]], Any],

@@ -19,7 +19,8 @@ from ..flows.membership import Membership
 from ..flows.steps import Flow
 from ..protocol.generic import BodyT
 from ..protocol.interface import Event
-from ..transport.aio import GRACE, Driver, Pool
+from ..transport.aio import GRACE, Driver, Link, Pool
+from ..transport.aio_cluster import ClusterPool
 from .acknowledging import Acknowledging
 from .batches import Batches
 from .concurrency import run_concurrently
@@ -46,9 +47,9 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     from call to call.
     """
 
-    def __init__(self, pool: Pool, member: Membership) -> None:
+    def __init__(self, pool: Pool | ClusterPool, member: Membership) -> None:
         self._pool = pool
-        self._link = pool.new_link()
+        self._link: Link = pool.new_link(member.stream)
         self._member = member
         self._batches: Batches | None = None  # that were left, perhaps
         self._turn = Turn()

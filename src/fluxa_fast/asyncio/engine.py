@@ -7,12 +7,13 @@ from types import TracebackType
 
 from ..engine import EngineBase
 from ..transport.aio import Pool
+from ..transport.aio_cluster import ClusterPool
 from .broker import EventBroker
 
 __all__ = ["Context", "Engine"]
 
 
-class Engine(EngineBase[Pool]):
+class Engine(EngineBase[Pool | ClusterPool]):
     """The pools and streams of a registry. The tasks of one event loop may share it. Made by `Registry.validate`.
 
     In a new event loop (a second `asyncio.run`) it makes new connections; `aclose` before the old one ends.

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from types import TracebackType
 from typing import Any
 
-from ..collected import Collected, pools_in_use, replication_to
+from ..collected import Collected, replication_to
+from ..destination import Destination
 from ..durations import Duration
 from ..errors import FlushError, FluxaError
 from ..flows.account import FlushResult
 from ..flows.publish import PoolFlush, Replication
-from ..protocol.commands import EntryHead
-from ..transport.aio import Driver, Link, Pool, ended
+from ..protocol.hashing import Key
+from ..transport.aio import Link, Pool, together
+from ..transport.aio_cluster import ClusterPool
 
 __all__ = ["EventFlusher"]
 
@@ -49,37 +51,48 @@ class EventFlusher:
     flushes are done one after the other. `len()` of it is the number of events that wait.
     """
 
-    def __init__(
-        self, pools: Mapping[str, Pool], heads: Mapping[str, tuple[EntryHead, Pool]], *, eager: bool = False
-    ) -> None:
-        self._pools = pools_in_use(pools, heads)
-        self._collected = Collected(self._pools, heads, _pusher(self) if eager else None)
+    def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
+        self._collected = Collected(destinations, _pusher(self) if eager else None)
         self._links: dict[int, Link] = {}  # of the pools where an eager flusher has begun
         self._flushing = asyncio.Lock()
         # The same call as the method below, without its frame: this is the hot path.
         self.publish = self._collected.writer.publish  # type: ignore[method-assign]
 
-    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
+    def publish(
+        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> None:
         """Collect one event; nothing to await. It is serialised now, so a change to `body` afterwards is not seen.
 
         Args:
             stream: a registered stream.
             body: anything that msgpack can write; None if the tags say it all.
             tags: more about the event, readable without decoding the body.
+            key: events with the same key go to the same partition of the stream, so that they stay in order; an int
+                counts as its digits. None: to the partition that this flush has chosen.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
-            SerializationError: if the body or a tag can't be written; what was collected before is untouched.
+            SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
         """
-        self._collected.writer.publish(stream, body, tags)
+        self._collected.writer.publish(stream, body, tags, key)
 
-    async def publish_many(self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None) -> int:
-        """Collect one event for each body, all with the same tags. Others run in between, however many there are.
+    async def publish_many(
+        self,
+        stream: str,
+        bodies: Iterable[object],
+        tags: Mapping[str, str] | None = None,
+        *,
+        key: Key | None = None,
+    ) -> int:
+        """Collect one event for each body, all with the same tags and the same key.
+
+        Others run in between, however many there are.
 
         Args:
             stream: a registered stream.
             bodies: anything that can be iterated over; a generator is not kept.
             tags: of every event.
+            key: of every event, as in `publish`.
 
         Returns:
             How many events were collected.
@@ -90,7 +103,7 @@ class EventFlusher:
                 then, nor if the iterable raises or the task is cancelled. What else was collected is untouched.
         """
         async with self._flushing:
-            with self._collected.all_or_nothing(stream) as call:
+            with self._collected.all_or_nothing(stream, key) as call:
                 remaining = iter(bodies)
                 part = _FIRST_PART
                 began = time.perf_counter()
@@ -117,7 +130,9 @@ class EventFlusher:
     async def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
         """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
 
-        Pools are flushed at the same time. Others run in between, however many events there are.
+        Pools, and the nodes of a cluster, are flushed at the same time: on a cluster events keep their order per stream
+        and partition. Of what a node refuses because a slot has moved, or for now, it has nothing: that is sent again,
+        for three seconds at most. Others run in between, however many events there are.
 
         Args:
             replicas: how many replicas must have the events too before they count as confirmed (``WAIT``). Those that
@@ -161,7 +176,8 @@ class EventFlusher:
         link = self._links.get(index)
         if link is None:
             try:
-                link = self._pools[index].take_connected_link()
+                pool: Any = self._collected.lanes[index].pool  # of a single server: only those are pushed to
+                link = pool.take_connected_link()
             except (FluxaError, RuntimeError):  # the engine is closed: `flush` says so; or there is no event loop
                 return
             if link is None:
@@ -170,20 +186,12 @@ class EventFlusher:
         piece.push(link)
 
     async def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
-        work = [
-            self._send_to_pool(index, flush, replication)
-            for index, flush in enumerate(flushing)
-            if flush.buffer.commands or index in self._links
-        ]
-        await (work[0] if len(work) == 1 else _together(work))
-
-    async def _send_to_pool(self, index: int, flush: PoolFlush, replication: Replication | None) -> None:
-        pool = self._pools[index]
-        link = self._links.pop(index, None) or pool.take_link()
-        try:
-            await Driver(link).drive(flush.flow(replication))
-        finally:
-            await pool.return_link(link)
+        await together(
+            [
+                pool.flush(flushes, replication, self._links.pop(index, None))
+                for index, pool, flushes in self._collected.by_pool(flushing)
+            ]
+        )
 
     async def _abandon(self) -> None:
         """Give up what has begun: replies that are still to come can't be waited for any more."""
@@ -214,14 +222,3 @@ class EventFlusher:
         """Flush, if the block ended without an exception."""
         if kind is None:
             await self.flush()
-
-
-async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Do all of it at the same time. The first exception ends the rest, and is raised when all have ended."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await ended(tasks)

@@ -6,13 +6,14 @@ import redis.asyncio
 
 from ..registry import RegistryBase
 from ..transport.aio import Pool
+from ..transport.aio_cluster import ClusterPool
 from ..transport.redis_py import ASYNCIO
 from .engine import Engine
 
 __all__ = ["Registry"]
 
 
-class Registry(RegistryBase[redis.asyncio.Redis]):
+class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
     """Collects pools and streams until `validate` makes an `Engine` of them. Nothing of it has to be awaited.
 
     Args:
@@ -28,4 +29,4 @@ class Registry(RegistryBase[redis.asyncio.Redis]):
         Warns:
             ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
         """
-        return Engine(*self._checked(ASYNCIO, Pool))
+        return Engine(*self._checked(ASYNCIO, Pool, ClusterPool))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain, islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import FlushError, RefusedEvent, UnconfirmedEvents
 from ..protocol.interface import ErrorReply
-from .publish import Answers, PoolFlush
+from .publish import Answers, Fate, PoolFlush
 from .replies import error_of
 
 __all__ = ["FlushAccount", "FlushResult", "Order"]
@@ -32,7 +32,7 @@ class _Part(NamedTuple):
     pool: int
     place: int
     size: int
-    fate: Literal["confirmed", "refused", "unconfirmed"]
+    fate: Fate
 
     @property
     def positions(self) -> range:
@@ -47,23 +47,20 @@ def _parts(order: Order, answers: Sequence[Answers]) -> Iterator[_Part]:
     """Few of them, however many events there are: as many as runs and refusals, and one where a connection broke."""
     position = 0
     places = [0] * len(answers)
-    confirmed_up_to = [one.confirmed_up_to for one in answers]
-    refusals = [iter(one.replies.errors) for one in answers]
-    refused = [next(one, (-1, ""))[0] for one in refusals]
+    fates = [one.fates() for one in answers]
+    current: list[tuple[Fate, int]] = [("unconfirmed", 0)] * len(answers)  # and how many more events share it
     for index, count in order:
         end = places[index] + count
         while (place := places[index]) < end:
-            next_refused = refused[index] if refused[index] >= 0 else end
-            if place == next_refused:
-                part = _Part(position, index, place, 1, "refused")
-                refused[index] = next(refusals[index], (-1, ""))[0]
-            elif place < (border := confirmed_up_to[index]):
-                part = _Part(position, index, place, min(end, border, next_refused) - place, "confirmed")
-            else:
-                part = _Part(position, index, place, min(end, next_refused) - place, "unconfirmed")
-            yield part
-            places[index] += part.size
-            position += part.size
+            fate, left = current[index]
+            if not left:
+                current[index] = next(fates[index])
+                continue
+            size = 1 if fate == "refused" else min(left, end - place)
+            current[index] = fate, left - size
+            yield _Part(position, index, place, size, fate)
+            places[index] += size
+            position += size
 
 
 class Kept(NamedTuple):
@@ -93,7 +90,7 @@ class FlushResult(Sequence[str]):
     def ids(self) -> list[str]:
         """The ID of every confirmed event."""
         if len(self._answers) == 1 and self._count:
-            return list(self._answers[0].replies.ids())  # type: ignore[arg-type]
+            return list(self._answers[0].replies.ids())
         confirmed = [iter(one.replies.ids()) for one in self._answers]
         found: list[Any] = []
         for part in _parts(self._order, self._answers):
@@ -165,10 +162,15 @@ class FlushAccount:
                 yield RefusedEvent(part.position, stream, self._flushes[part.pool].pool, error)
 
     def _unconfirmed(self) -> Iterator[UnconfirmedEvents]:
-        for index, flush in enumerate(self._flushes):
-            lost = [part.positions for part in self._unsettled if part.pool == index and part.fate == "unconfirmed"]
-            if lost and flush.error is not None:
-                yield UnconfirmedEvents(flush.pool, _joined(lost), flush.error)
+        lost: dict[tuple[str, int], list[range]] = {}  # of a cluster's node many buffers may share an error
+        errors: dict[int, Exception] = {}
+        for part in self._unsettled:
+            flush = self._flushes[part.pool]
+            if part.fate == "unconfirmed" and flush.error is not None:
+                errors[id(flush.error)] = flush.error
+                lost.setdefault((flush.pool, id(flush.error)), []).append(part.positions)
+        for (pool, error), positions in lost.items():
+            yield UnconfirmedEvents(pool, _joined(positions), errors[error])
 
 
 def _joined(ranges: Sequence[range]) -> Sequence[int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from redis.exceptions import ConnectionError, RedisError
 
@@ -14,7 +15,9 @@ from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorR
 from .replies import NUMBER, error_of
 from .steps import Flow, Pipeline, Receive, Send
 
-__all__ = ["Answers", "PoolFlush", "Replication", "write_event"]
+__all__ = ["Answers", "Fate", "PoolFlush", "Replication", "replicated", "write_event"]
+
+Fate = Literal["confirmed", "refused", "unconfirmed"]
 
 # One event is published in two halves, with a question to the server between them: a flow would take longer than both.
 # The second half is `replies.id_of`.
@@ -57,13 +60,23 @@ class Answers(NamedTuple):
         withheld: whether they confirm nothing, because too few replicas have the events.
     """
 
-    replies: Confirmations
+    replies: Any  # Confirmations, or what came of several attempts (`resending.Attempts`)
     withheld: bool
 
-    @property
-    def confirmed_up_to(self) -> int:
-        """Events from the beginning of the buffer that are confirmed, unless they were refused."""
-        return 0 if self.withheld else self.replies.received
+    def fates(self) -> Iterator[tuple[Fate, int]]:
+        """The fates of the events in the buffer, and how many in a row share each; without an end."""
+        if (own := getattr(self.replies, "fates", None)) is not None:
+            for fate, count in own():
+                yield "unconfirmed" if self.withheld and fate == "confirmed" else fate, count
+        confirmed = 0 if self.withheld else self.replies.received
+        place = 0
+        for refused, _ in self.replies.errors:
+            yield "confirmed", max(0, min(refused, confirmed) - place)
+            yield "unconfirmed", refused - max(place, min(refused, confirmed))
+            yield "refused", 1
+            place = refused + 1
+        yield "confirmed", max(0, confirmed - place)
+        yield "unconfirmed", sys.maxsize
 
     @property
     def confirmed(self) -> int:
@@ -71,9 +84,21 @@ class Answers(NamedTuple):
         return 0 if self.withheld else self.replies.received - len(self.replies.errors)
 
 
+def replicated(commands: CommandBuffer, pool: str, replication: Replication) -> Flow[None]:
+    """``WAIT replicas milliseconds``: on the same connection, because it is about what that one has written."""
+    wanted, timeout = replication.replicas, replication.timeout
+    commands.command("WAIT", wanted, max(1, round(timeout * 1000)))  # 0 would wait for ever
+    yield Send(commands, behind=True)
+    reply = yield Receive(NUMBER, timeout)
+    if isinstance(reply, ErrorReply):
+        raise error_of(reply)
+    if reply < wanted:
+        raise NotReplicatedError(pool, reply, wanted, timeout)
+
+
 @dataclass(slots=True)
 class PoolFlush:
-    """What became of one pool's buffer.
+    """What became of one buffer: of a pool, or on a cluster of one key.
 
     Attributes:
         pool: the name of the pool.
@@ -85,7 +110,7 @@ class PoolFlush:
 
     pool: str
     buffer: CommandBuffer
-    replies: Confirmations
+    replies: Any
     error: Exception | None = None
     withheld: bool = False
 
@@ -105,20 +130,8 @@ class PoolFlush:
         with self._kept():
             yield Pipeline(self.buffer, self.replies)
             if replication is not None and self.replies.received > len(self.replies.errors):
-                yield from self._replicated(replication)
+                yield from replicated(type(self.buffer)(), self.pool, replication)
             self.withheld = False
-
-    def _replicated(self, replication: Replication) -> Flow[None]:
-        """``WAIT replicas milliseconds``: on the same connection, because it is about what that one has written."""
-        wanted, timeout = replication.replicas, replication.timeout
-        commands = type(self.buffer)()
-        commands.command("WAIT", wanted, max(1, round(timeout * 1000)))  # 0 would wait for ever
-        yield Send(commands, behind=True)
-        reply = yield Receive(NUMBER, timeout)
-        if isinstance(reply, ErrorReply):
-            raise error_of(reply)
-        if reply < wanted:
-            raise NotReplicatedError(self.pool, reply, wanted, timeout)
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redis.backoff import AbstractBackoff, EqualJitterBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
+from redis.exceptions import AskError, AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
 
 from ..protocol.interface import ErrorReply
 from .replies import error_of
@@ -24,10 +24,12 @@ T = TypeVar("T")
 # What a server says that will serve again, or whose place another one takes.
 _NOT_READY = frozenset(
     {
+        "ASK",
         "BUSY",  # it runs somebody's slow script
         "CLUSTERDOWN",
         "LOADING",
         "MASTERDOWN",
+        "MOVED",
         "MISCONF",  # it can't write to its disk, which is full
         "NOREPLICAS",  # fewer of them are connected than min-replicas-to-write
         "OOM",
@@ -73,6 +75,7 @@ class ServerNotReadyError(Exception):
 
 
 _LARGEST_POWER = 64
+_REDIRECTIONS = 5  # in a row that are followed without a pause
 
 OUTAGES = (ConnectionError, TimeoutError, ServerNotReadyError)
 """What `recovered` waits for to pass."""
@@ -128,6 +131,7 @@ def recovered(
     What is attempted must be safe to repeat.
     """
     failures = 0
+    redirections = 0
     began = 0.0
     over = False
     try:
@@ -138,6 +142,10 @@ def recovered(
                 raise
             except OUTAGES as failure:
                 error = failure.error if isinstance(failure, ServerNotReadyError) else failure
+                if isinstance(error, AskError) and redirections < _REDIRECTIONS:  # that is no outage
+                    redirections += 1
+                    yield Disconnect(error)
+                    continue
                 began = began or time.monotonic()
                 delay = recovery.delay(failures)
                 if time.monotonic() + delay > began + recovery.deadline:
@@ -145,7 +153,7 @@ def recovered(
                 if not failures:
                     outage.met(error, recovery)
                 failures += 1
-                yield Disconnect()
+                yield Disconnect(error)
                 if stopped():
                     return None
                 yield Pause(delay)

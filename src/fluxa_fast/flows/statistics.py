@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from redis.exceptions import AskError, ClusterDownError, ConnectionError, TimeoutError, TryAgainError
+
 from ..protocol import refused_bytes
 from ..protocol.interface import CommandBuffer, ErrorReply
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 from .membership import GROUP
+from .nodes import ClusterMap, Patience
 from .recovery import ServerNotReadyError, checked
-from .steps import Disconnect, Flow, ask_all
+from .steps import Disconnect, Flow, Pause, Refresh, Together, ask_all
 
-__all__ = ["statistics"]
+__all__ = ["cluster_statistics", "statistics"]
+
+
+_PASSING = (AskError, ClusterDownError, ConnectionError, TimeoutError, TryAgainError)
 
 
 def statistics(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
@@ -36,6 +42,41 @@ def statistics(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Fl
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
         yield Disconnect()
         raise refused_bytes.unexpected_reply("the state of streams", replies) from None
+
+
+def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
+    """The same from the nodes of a cluster, from all of them at the same time."""
+    patience = Patience()
+    found: dict[str, RedisStreamStatistics] = {}
+    while True:
+        generation = cluster.generation
+        missing = [stream for stream in streams if stream not in found]
+        by_node: dict[str, list[str]] = {}
+        failure: Exception | None = None
+        for stream in missing:
+            node = cluster.place(stream)
+            if node is None:
+                failure = ClusterDownError(f"no node of the cluster has the slot of {stream!r}")
+            else:
+                by_node.setdefault(node, []).append(stream)
+        new = cluster.implementation.CommandBuffer
+        jobs = [(node, statistics(new(), cluster.name, there)) for node, there in by_node.items()]
+        for (node, _), outcome in zip(jobs, (yield Together(jobs)) if jobs else (), strict=True):
+            if isinstance(outcome, AskError):
+                cluster.redirected(outcome, node)
+            elif isinstance(outcome, Exception) and not isinstance(outcome, _PASSING):
+                raise outcome
+            if isinstance(outcome, Exception):
+                failure = outcome
+            else:
+                found.update((one.stream, one) for one in outcome)
+        if failure is None:
+            return [found[stream] for stream in streams]
+        if patience.over:
+            raise failure
+        if pause := patience.next_pause():
+            yield Pause(pause)
+        yield Refresh(generation)
 
 
 def _stream(stream: str, pool: str, now: int, length: Any, groups: Any, pending: Any) -> RedisStreamStatistics:

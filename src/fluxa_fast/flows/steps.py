@@ -6,23 +6,28 @@ handler raises. The driver opens a connection when a step needs one, and drops o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..protocol.interface import CommandBuffer, Confirmations, ReplyReader
+from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ReplyReader
 
 __all__ = [
     "Arrived",
     "Ask",
     "Breathe",
+    "Connect",
     "Deliver",
     "Disconnect",
     "Flow",
     "Pause",
     "Pipeline",
+    "Publish",
     "Receive",
+    "Refresh",
     "Send",
+    "Start",
     "Step",
+    "Together",
     "ask",
     "ask_all",
 ]
@@ -115,13 +120,103 @@ class Breathe:
     __slots__ = ()
 
 
-class Disconnect:
-    """Drop the connection: the next step that needs one makes a new one, to whoever is the master then."""
+class Connect:
+    """See that there is a connection, so that an error of it is told from one of the commands that follow."""
 
     __slots__ = ()
 
 
-Step = Ask | Send | Receive | Arrived | Pipeline | Deliver | Pause | Breathe | Disconnect
+class Disconnect:
+    """Drop the connection: the next step that needs one makes a new one, to whoever is the master then.
+
+    Attributes:
+        error: why. On a cluster it says to which node the next connection goes.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error: Exception | None = error
+
+
+class Together:
+    """Run flows at the same time, each on a connection of its own.
+
+    Outcome: for each of them what it returned, or the error that ended it.
+
+    Attributes:
+        jobs: for each the name of a node, and the flow.
+    """
+
+    __slots__ = ("jobs",)
+
+    def __init__(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> None:
+        self.jobs: Sequence[tuple[str, Flow[Any]]] = jobs
+
+
+class Publish:
+    """Send one event to a node. Outcome: its ID.
+
+    Attributes:
+        node: the name of the node.
+        head: of the XADD.
+        body: of the event.
+        tags: of the event.
+    """
+
+    __slots__ = ("body", "head", "node", "tags")
+
+    def __init__(self, node: str, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> None:
+        self.node: str = node
+        self.head: EntryHead = head
+        self.body: object = body
+        self.tags: Mapping[str, str] | None = tags
+
+
+class Refresh:
+    """Ask the cluster which node has which slots, unless that was done since.
+
+    Attributes:
+        seen: the generation of the topology that was found wanting.
+    """
+
+    __slots__ = ("seen",)
+
+    def __init__(self, seen: int) -> None:
+        self.seen: int = seen
+
+
+class Start:
+    """Run a flow beside this one, on a connection of its own. Among the flows of a consumer only.
+
+    Attributes:
+        node: the name of the node that it talks to.
+        flow: what to run.
+    """
+
+    __slots__ = ("flow", "node")
+
+    def __init__(self, node: str, flow: Flow[None]) -> None:
+        self.node: str = node
+        self.flow: Flow[None] = flow
+
+
+Step = (
+    Ask
+    | Send
+    | Receive
+    | Arrived
+    | Pipeline
+    | Deliver
+    | Pause
+    | Breathe
+    | Connect
+    | Disconnect
+    | Publish
+    | Together
+    | Refresh
+    | Start
+)
 Flow = Generator[Step, Any, T]
 
 

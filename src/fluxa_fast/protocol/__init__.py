@@ -24,6 +24,7 @@ _COMPILED_MODULES = (
     "buffer",
     "commands",
     "events",
+    "hashing",
     "packing",
     "plain_replies",
     "replies",

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, final, overload, r
 
 from .commands import EntryHead, StreamCommands
 from .generic import BodyT_co
+from .hashing import Key
 from .plain import Default
 
 __all__ = [
@@ -240,36 +241,52 @@ class EventWriter(Protocol):
     """Publishes into the buffer of the pool that a stream belongs to. The hot path of the flusher.
 
     Args:
-        routes: for every registered stream its head and the index of its buffer.
-        buffers: one buffer for each pool.
+        routes: for every registered stream, and each of its partitions, a head and the index of its buffer.
+        buffers: one buffer for each pool; on a cluster one for each key.
         on_full: is called with the index of a buffer that has grown to its `full_at`.
     """
 
     def __init__(
         self,
-        routes: Mapping[str, tuple[EntryHead, int]],
+        routes: Mapping[str, Sequence[tuple[EntryHead, int]]],
         buffers: Sequence[CommandBuffer],
         on_full: Callable[[int], object] | None = None,
     ) -> None: ...
 
-    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
-        """Pack one event into the buffer of its stream.
+    def publish(
+        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> None:
+        """Pack one event into the buffer of its stream, or of the partition that its key belongs to.
+
+        Events without a key go to the same partition until `restart`, and then to the next one.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered; no buffer was touched.
-            SerializationError: if body or tags can't be written; no buffer was touched.
+            SerializationError: if body, tags or key can't be written; no buffer was touched.
         """
 
     def publish_many(
-        self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None, first: int = 0
+        self,
+        stream: str,
+        bodies: Iterable[object],
+        tags: Mapping[str, str] | None = None,
+        first: int = 0,
+        key: Key | None = None,
     ) -> int:
-        """Pack an event for each body, all with the same tags. Returns how many.
+        """Pack an event for each body, all with the same tags and key. Returns how many.
 
         `first` is what errors call the first body, where the caller hands over many bodies in parts.
 
         Raises:
             UnregisteredStreamError, SerializationError: as `publish`; no event of the call is left in the buffer then,
                 nor if the iterable raises.
+        """
+
+    def index(self, stream: str, key: Key | None = None) -> int:
+        """The index of the buffer into which the next event of that stream and key goes.
+
+        Raises:
+            UnregisteredStreamError, SerializationError: as `publish`.
         """
 
     @property
@@ -426,6 +443,8 @@ class Implementation(Protocol):
     def pack(self) -> Pack: ...
     @property
     def unpack(self) -> Unpack: ...
+    def key_slot(self, key: Key) -> int: ...
+    def key_hash(self, key: Key) -> int: ...
     def mark_acknowledged(self, events: Iterable[Any]) -> None: ...
     def stage_command(self, out: Any, arguments: tuple[Any, ...], utf8: bool, /) -> bool: ...
     def stage_entry(

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -14,15 +14,31 @@ from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError
 
-from ..flows.steps import Arrived, Ask, Breathe, Deliver, Disconnect, Flow, Pause, Pipeline, Receive, Send, Take
+from ..flows.publish import PoolFlush, Replication
+from ..flows.statistics import statistics
+from ..flows.steps import (
+    Arrived,
+    Ask,
+    Breathe,
+    Connect,
+    Deliver,
+    Disconnect,
+    Flow,
+    Pause,
+    Pipeline,
+    Receive,
+    Send,
+    Take,
+)
 from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ReplyReader
+from ..statistics import RedisStreamStatistics
 from . import redis_py
 from .conversation import Conversation
 from .failing import network_error
 from .pool import IDLE_LINKS, WINDOW, PoolBase
 from .shared import SharedPipeline
 
-__all__ = ["GRACE", "Driver", "Link", "Pool", "ended"]
+__all__ = ["GRACE", "Driver", "Link", "Pool", "ended", "together"]
 
 T = TypeVar("T")
 Handler = Callable[[Sequence[Any]], object]
@@ -87,11 +103,14 @@ class Link:
             await self.drop()
         self.reader.reset()
         self._owed = 0
-        self._connection = await self.pool.borrow()
+        self._connection = await self._borrow()
         self._pid = os.getpid()
         transport = redis_py.raw_transport(self._connection)
         self.conversation = Conversation(transport, self.reader, self._connection.socket_timeout)
         return self.conversation
+
+    async def _borrow(self) -> Any:
+        return await self.pool.borrow()
 
     async def _connected(self) -> Conversation:
         """The connection of a conversation that goes on."""
@@ -112,6 +131,10 @@ class Link:
             conversation.abort()
         if connection is not None:
             await self.pool.give_back(connection, reusable=False)
+
+    async def disconnect(self, error: Exception | None) -> None:
+        """Close the connection, because of that error."""
+        await self.drop()
 
     async def release(self) -> None:
         """Return the connection to redis-py's pool, in working order."""
@@ -290,8 +313,8 @@ class Pool(PoolBase[Link]):
         else:
             await link.release()
 
-    def new_link(self) -> Link:
-        """A link that one owner keeps."""
+    def new_link(self, key: str = "") -> Link:
+        """A link that one owner keeps, for commands about that key."""
         self._check_open()
         return Link(self)
 
@@ -301,8 +324,23 @@ class Pool(PoolBase[Link]):
         self._enter_loop()
         return await self._publishing.publish(head, body, tags)
 
-    async def run(self, flow: Flow[T]) -> T:
-        """The result of a flow, on a link of its own."""
+    async def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
+        """The state of these streams, in one round trip."""
+        return await self.run(statistics(self.implementation.CommandBuffer(), self.name, streams))
+
+    async def flush(
+        self, flushes: Sequence[tuple[str, PoolFlush]], replication: Replication | None, link: Link | None = None
+    ) -> None:
+        """Send the pool's buffer; `link` has begun with that, perhaps."""
+        link = link or self.take_link()
+        try:
+            for _, flush in flushes:
+                await Driver(link).drive(flush.flow(replication))
+        finally:
+            await self.return_link(link)
+
+    async def run(self, flow: Flow[T], key: str = "") -> T:
+        """The result of a flow about that key, on a link of its own."""
         link = self.take_link()
         try:
             return await Driver(link).drive(flow)
@@ -396,7 +434,9 @@ class Driver:
         if kind is Pause:
             return await asyncio.sleep(step.seconds)
         if kind is Disconnect:
-            return await link.drop()
+            return await link.disconnect(step.error)
+        if kind is Connect:
+            return await link.connect() and None
         raise TypeError(f"a flow asked for {step!r}, which nobody here can do")
 
     # To free a hundred thousand events takes tens of milliseconds. So the last reference to those of a large batch is
@@ -432,3 +472,16 @@ async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
+
+
+async def together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all of it at the same time. The first exception ends the rest, and is raised when all have ended."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await ended(tasks)

@@ -44,6 +44,14 @@ class PoolBase(Generic[L]):
         self._idle: list[L] = []
         self._closed = False
 
+    def buffer_of(self, key: str) -> str:
+        """What shares a buffer with this key: everything."""
+        return ""
+
+    def place(self, key: str) -> str | None:
+        """The name of the node that has the key: there is one node only."""
+        return ""
+
     def _check_open(self) -> None:
         if self._closed:
             raise FluxaError("the engine is closed; validate the registry again for a new one")

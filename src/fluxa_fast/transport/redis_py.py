@@ -17,9 +17,12 @@ from typing import Any
 
 import redis
 import redis.asyncio
+import redis.asyncio.cluster
 import redis.asyncio.retry
 import redis.asyncio.sentinel
+import redis.cluster
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -36,16 +39,22 @@ __all__ = [
     "borrow_awaited",
     "close",
     "close_awaited",
+    "cluster_client",
     "connection_pool",
     "give_back",
     "give_back_awaited",
+    "is_cluster",
+    "no_retries",
     "raw_socket",
     "raw_transport",
 ]
 
 # Seconds. redis-py's own defaults differ between its versions; some wait for ever.
 _DEFAULTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
+# A node that is silent for longer is as good as gone: another one may have its slots by then.
+_CLUSTER_DEFAULTS = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0, "require_full_coverage": False}
 _SCHEMES = ("redis", "rediss", "unix")
+_CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss", "redis": "redis", "rediss": "rediss"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +63,20 @@ class Flavour:
 
     name: str
     client: Any
+    cluster: Any
+    cluster_node: Any
     sentinel: Any
     retry: Any
 
 
-BLOCKING = Flavour("redis.Redis", redis.Redis, Sentinel, Retry)
+BLOCKING = Flavour("redis.Redis", redis.Redis, redis.RedisCluster, redis.cluster.ClusterNode, Sentinel, Retry)
 ASYNCIO = Flavour(
-    "redis.asyncio.Redis", redis.asyncio.Redis, redis.asyncio.sentinel.Sentinel, redis.asyncio.retry.Retry
+    "redis.asyncio.Redis",
+    redis.asyncio.Redis,
+    redis.asyncio.RedisCluster,
+    redis.asyncio.cluster.ClusterNode,
+    redis.asyncio.sentinel.Sentinel,
+    redis.asyncio.retry.Retry,
 )
 
 
@@ -74,6 +90,7 @@ class PoolSpec:
         client: an existing client, instead of an address.
         sentinels: addresses of Sentinels.
         options: whatever else `redis.Redis` takes.
+        cluster: whether it is a cluster.
     """
 
     # Not in the repr: whatever may hold a password.
@@ -82,6 +99,19 @@ class PoolSpec:
     client: Any = field(default=None, repr=False)
     sentinels: Sequence[str | tuple[str, int]] | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    cluster: bool = False
+
+
+def is_cluster(spec: PoolSpec) -> bool:
+    """Whether the registration is of a cluster."""
+    if spec.client is not None:
+        return isinstance(spec.client, (BLOCKING.cluster, ASYNCIO.cluster))
+    return spec.cluster or (isinstance(spec.address, str) and spec.address.partition("://")[0].endswith("+cluster"))
+
+
+def no_retries(flavour: Flavour) -> Any:
+    """No retries inside of redis-py: an outage is waited for by us, in one place."""
+    return flavour.retry(NoBackoff(), 0)
 
 
 def connection_pool(spec: PoolSpec, flavour: Flavour) -> Any:
@@ -103,8 +133,7 @@ def _new_pool(spec: PoolSpec, flavour: Flavour) -> Any:
         raise ValueError(f"an address is 'host:port', a socket's path or a URL, not {shown(spec.address)}")
     if type(spec.db) is not int or spec.db < 0:
         raise ValueError(f"a database is a number from 0, not {spec.db!r}")
-    # No retries inside of redis-py: an outage is waited for by us, in one place.
-    options = {"retry": flavour.retry(NoBackoff(), 0), **_DEFAULTS, **spec.options}
+    options = {"retry": no_retries(flavour), **_DEFAULTS, **spec.options}
     if spec.sentinels is not None:
         return _sentinel_pool(spec, flavour, options)
     if "://" in spec.address:
@@ -137,6 +166,58 @@ def _sentinel_pool(spec: PoolSpec, flavour: Flavour, options: dict[str, Any]) ->
     return master.connection_pool
 
 
+def cluster_client(spec: PoolSpec, flavour: Flavour) -> Any:
+    """The cluster client of a registration, or else what makes it: nothing is to be connected yet, and redis-py's does.
+
+    Raises:
+        ValueError, TypeError, redis.RedisError: as `connection_pool`.
+    """
+    if spec.client is not None:
+        if not isinstance(spec.client, flavour.cluster):
+            raise _wrong_client(spec.client, flavour)
+        return spec.client
+    if spec.sentinels is not None:
+        raise ValueError("a cluster has no sentinels: its nodes elect a new primary themselves")
+    if spec.db:
+        raise ValueError(f"a cluster has one database, 0; not {spec.db!r}")
+    hosts, in_url = _cluster_address(spec.address)
+    options = {**_CLUSTER_DEFAULTS, **spec.options, **in_url}
+    of_cluster = set(inspect.signature(flavour.cluster.__init__).parameters) - set(
+        inspect.signature(flavour.client.__init__).parameters
+    )
+    host, port = hosts[0]
+    plain = {name: value for name, value in options.items() if name not in of_cluster}
+    pool = flavour.client(host=host, port=port, **plain).connection_pool
+    pool.connection_class(**pool.connection_kwargs)  # it connects later, but checks its options now
+    nodes = [flavour.cluster_node(host, port) for host, port in hosts]
+    return lambda: flavour.cluster(startup_nodes=list(nodes), **options)
+
+
+def _cluster_address(address: Any) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """The nodes of ``host:port,host:port`` or ``redis+cluster://user:password@host:port,host:port?option=value``."""
+    if not isinstance(address, str) or not address:
+        raise ValueError(f"the address of a cluster is 'host:port,host:port' or a URL, not {shown(address)}")
+    if "://" not in address:
+        return [_host_and_port(one.strip()) for one in address.split(",")], {}
+    scheme, _, rest = address.partition("://")
+    if scheme not in _CLUSTER_SCHEMES:
+        raise ValueError(f"the URL of a cluster begins with redis+cluster:// or rediss+cluster://, not {scheme}://")
+    end = min((place for mark in "/?" if (place := rest.find(mark)) >= 0), default=len(rest))
+    user, at, hosts = rest[:end].rpartition("@")
+    nodes = []
+    options: dict[str, Any] = {}
+    for one in hosts.split(","):
+        url = f"{_CLUSTER_SCHEMES[scheme]}://{user}{at}{one.strip()}{rest[end:]}"
+        checked_url(url)
+        options = dict(parse_url(url))  # type: ignore[no-untyped-call]
+        nodes.append((options.pop("host", "localhost"), options.pop("port", 6379)))
+    if options.pop("db", 0):
+        raise ValueError("a cluster has one database, 0")
+    if options.pop("connection_class", None) is not None:
+        options["ssl"] = True
+    return nodes, options
+
+
 def _host_and_port(address: str, default_port: int = 6379) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
@@ -148,16 +229,20 @@ def _host_and_port(address: str, default_port: int = 6379) -> tuple[str, int]:
 
 def _pool_of(client: Any, flavour: Flavour) -> Any:
     if not isinstance(client, flavour.client):
-        kind = f"{type(client).__module__}.{type(client).__qualname__}"
-        hint = ""
-        for other, package in ((BLOCKING, "fluxa_fast"), (ASYNCIO, "fluxa_fast.asyncio")):
-            if isinstance(client, other.client):
-                hint = f"; {package} is for those"
-        raise TypeError(f"client= takes a {flavour.name}, not {kind}{hint}")
+        raise _wrong_client(client, flavour)
     pool = client.connection_pool
     if getattr(pool, "cache", None) is not None:
         raise TypeError("client= takes a client without a client-side cache")
     return pool
+
+
+def _wrong_client(client: Any, flavour: Flavour) -> TypeError:
+    kind = f"{type(client).__module__}.{type(client).__qualname__}"
+    hint = ""
+    for other, package in ((BLOCKING, "fluxa_fast"), (ASYNCIO, "fluxa_fast.asyncio")):
+        if isinstance(client, (other.client, other.cluster)):
+            hint = f"; {package} is for those"
+    return TypeError(f"client= takes a {flavour.name}, or a RedisCluster of the same package, not {kind}{hint}")
 
 
 # ---- connections --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -16,8 +16,25 @@ from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError
 
-from ..flows.steps import Arrived, Ask, Breathe, Deliver, Disconnect, Flow, Pause, Pipeline, Receive, Send, Take
-from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, ReplyReader
+from ..flows.publish import PoolFlush, Replication, write_event
+from ..flows.replies import ENTRY_ID, id_of
+from ..flows.statistics import statistics
+from ..flows.steps import (
+    Arrived,
+    Ask,
+    Breathe,
+    Connect,
+    Deliver,
+    Disconnect,
+    Flow,
+    Pause,
+    Pipeline,
+    Receive,
+    Send,
+    Take,
+)
+from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ReplyReader
+from ..statistics import RedisStreamStatistics
 from . import redis_py
 from .failing import network_error
 from .pool import IDLE_LINKS, WINDOW, PoolBase
@@ -56,22 +73,25 @@ class Link:
 
     # ---- connection ----
 
-    def _connect(self) -> Any:
+    def connect(self) -> Any:
         """The socket, ready for a new command."""
         # What can be read now, nobody asked for; or the server has closed the connection.
         if self._connection is not None and self._pid == os.getpid() and not self._owed and not self.arrived():
             return self._sock
-        self.pool.reclaim()
         self.drop()
         self._pid = os.getpid()
         self.reader.reset()
-        connection = redis_py.borrow(self.pool.connections)
+        connection = self._borrow()
         self._connection = connection
         self._sock = redis_py.raw_socket(connection)
         self._timeout = connection.socket_timeout
         self._timeout_now = self._sock.gettimeout()
         self._poll = poller(self._sock)
         return self._sock
+
+    def _borrow(self) -> Any:
+        self.pool.reclaim()
+        return redis_py.borrow(self.pool.connections)
 
     def _connected(self) -> Any:
         """The socket of a conversation that goes on."""
@@ -87,6 +107,10 @@ class Link:
         if self._connection is not None:
             connection, self._connection, self._sock = self._connection, None, None
             redis_py.give_back(self.pool.connections, connection, reusable=False)
+
+    def disconnect(self, error: Exception | None) -> None:
+        """Close the connection, because of that error."""
+        self.drop()
 
     def release(self) -> None:
         """Return the connection to redis-py's pool, in working order."""
@@ -111,15 +135,16 @@ class Link:
 
     def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
         """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
-        sock = self._connected() if behind else self._connect()
+        sock = self._connected() if behind else self.connect()
         self._owed += commands.commands
         with commands.view() as view, _Failing(self, "writing to"):
+            self._set_timeout(0.0)
             sock.sendall(view)
         commands.clear()
 
     def ask(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> Any:
         """Send the one command of the buffer, empty it, and wait for its reply."""
-        sock = self._connect()
+        sock = self.connect()
         self._owed = 1
         with _Failing(self, "asking"):
             with commands.view() as view:
@@ -145,9 +170,50 @@ class Link:
         self._owed -= 1
         return reply
 
+    def receive_now(self, take: Take) -> Any:
+        """The next reply, or INCOMPLETE if it is not here yet."""
+        reply = take(self.reader)
+        if reply is INCOMPLETE:
+            self._connected()
+            with _Failing(self, "reading from"), suppress(*_WOULD_WAIT):
+                self._use_timeout(0.0)
+                while reply is INCOMPLETE:
+                    self._fill()
+                    reply = take(self.reader)
+        if reply is not INCOMPLETE:
+            self._owed -= 1
+        return reply
+
+    def pushed(self, commands: CommandBuffer, replies: Confirmations) -> bool:
+        """As `push`. True once all was sent and all replies are there: `pipeline` in many steps."""
+        self.push(commands, replies)
+        if self._pushed < len(commands) or not replies.take(self.reader):
+            return False
+        self._owed = self._pushed = 0
+        return True
+
+    @property
+    def socket(self) -> Any:
+        """The socket, for whoever waits for several."""
+        return self._connected()
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the server may be silent."""
+        return self._timeout
+
+    def sending(self, commands: CommandBuffer) -> bool:
+        """Whether `push` has not sent all of it."""
+        return self._pushed < len(commands)
+
+    def time_out(self) -> None:
+        """The server was silent for too long."""
+        with _Failing(self, "reading from"):
+            raise TimeoutError
+
     def push(self, commands: CommandBuffer, replies: Confirmations) -> None:
         """Send what the socket takes, and take the replies that are there. `pipeline` goes on from here."""
-        sock = self._connected() if self._pushed else self._connect()
+        sock = self._connected() if self._pushed else self.connect()
         self._owed = replies.expected
         with commands.view() as view, _Failing(self, "flushing to"):
             self._use_timeout(0.0)
@@ -165,7 +231,7 @@ class Link:
 
     def pipeline(self, commands: CommandBuffer, replies: Confirmations) -> None:
         """Send the commands by the window, and take the replies of one window while the next is under way."""
-        sock = self._connected() if self._pushed else self._connect()
+        sock = self._connected() if self._pushed else self.connect()
         self._owed = replies.expected
         sent = self._pushed
         with commands.view() as view, _Failing(self, "flushing to"):
@@ -287,16 +353,41 @@ class Pool(PoolBase[Link]):
                 return
         link.release()
 
-    def new_link(self) -> Link:
-        """A link that one owner keeps."""
+    def new_link(self, key: str = "") -> Link:
+        """A link that one owner keeps, for commands about that key."""
         self._check_open()
         return Link(self)
 
-    def run(self, flow: Flow[T]) -> T:
-        """The result of a flow, on a link of its own."""
+    def run(self, flow: Flow[T], key: str = "") -> T:
+        """The result of a flow about that key, on a link of its own."""
         link = self.take_link()
         try:
             return drive(flow, link)
+        finally:
+            self.return_link(link)
+
+    def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
+        """The ID of one event."""
+        link = self.take_link()
+        try:
+            write_event(link.commands, head, body, tags)
+            return id_of(link.ask(link.commands, ENTRY_ID))
+        finally:
+            link.commands.clear()
+            self.return_link(link)
+
+    def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
+        """The state of these streams, in one round trip."""
+        return self.run(statistics(self.implementation.CommandBuffer(), self.name, streams))
+
+    def flush(
+        self, flushes: Sequence[tuple[str, PoolFlush]], replication: Replication | None, link: Link | None = None
+    ) -> None:
+        """Send the pool's buffer; `link` has begun with that, perhaps."""
+        link = link or self.take_link()
+        try:
+            for _, flush in flushes:
+                drive(flush.flow(replication), link)
         finally:
             self.return_link(link)
 
@@ -365,5 +456,7 @@ def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | 
     if kind is Breathe:  # nobody shares this thread
         return None
     if kind is Disconnect:
-        return link.drop()
+        return link.disconnect(step.error)
+    if kind is Connect:
+        return link.connect() and None
     raise TypeError(f"a flow asked for {step!r}, which nobody here can do")

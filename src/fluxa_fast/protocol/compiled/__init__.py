@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..._version import __version__
-from . import buffer, commands, events, packing, plain_replies, replies, staging, unpacking
+from . import buffer, commands, events, hashing, packing, plain_replies, replies, staging, unpacking
 from .buffer import built_with
 from .commands import CommandBuffer, EventWriter
 from .events import Event, mark_acknowledged
+from .hashing import key_hash, key_slot
 from .packing import pack
 from .replies import Confirmations, ReplyReader
 from .staging import same_objects, stage_command, stage_entry
@@ -19,6 +20,8 @@ __all__ = [
     "EventWriter",
     "ReplyReader",
     "built_with",
+    "key_hash",
+    "key_slot",
     "mark_acknowledged",
     "name",
     "pack",
@@ -31,7 +34,7 @@ __all__ = [
 
 name = "c"
 
-for _module in (buffer, commands, events, packing, plain_replies, replies, staging, unpacking):
+for _module in (buffer, commands, events, hashing, packing, plain_replies, replies, staging, unpacking):
     if _module.built_for != __version__:
         raise RuntimeError(
             f"{_module.__name__} was compiled for fluxa_fast {_module.built_for}, but this is {__version__}; "

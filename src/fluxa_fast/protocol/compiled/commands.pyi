@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, final
 
 from ..commands import StreamCommands
+from ..hashing import Key
 from ..interface import Default, EntryHead
 from .packing import Packer
 
@@ -30,14 +31,22 @@ class CommandBuffer(CommandCore, StreamCommands): ...
 class EventWriter:
     def __init__(
         self,
-        routes: Mapping[str, tuple[EntryHead, int]],
+        routes: Mapping[str, Sequence[tuple[EntryHead, int]]],
         buffers: Sequence[Any],
         on_full: Callable[[int], object] | None = None,
     ) -> None: ...
-    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None: ...
+    def publish(
+        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> None: ...
     def publish_many(
-        self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None, first: int = 0
+        self,
+        stream: str,
+        bodies: Iterable[object],
+        tags: Mapping[str, str] | None = None,
+        first: int = 0,
+        key: Key | None = None,
     ) -> int: ...
+    def index(self, stream: str, key: Key | None = None) -> int: ...
     @property
     def order(self) -> list[tuple[int, int]]: ...
     def restart(self, order: Sequence[tuple[int, int]]) -> None: ...

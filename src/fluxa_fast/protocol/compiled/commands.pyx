@@ -14,8 +14,11 @@ from libc.string cimport memmove
 from .buffer cimport FLUXA_FAST_VERSION, pending_exception
 from .endian cimport count_digits, store_decimal
 from .events cimport Event, next_bulk
+from .hashing cimport hash_of
 from .limits cimport MAX_BULK
 from .packing cimport Packer, body_failed, pack_value
+
+import random
 
 from ...errors import SerializationError, UnregisteredStreamError
 from .. import plain
@@ -358,7 +361,8 @@ ctypedef int (*attempt_entry)(CommandCore, bytes, Py_ssize_t, bytes, object, obj
 cdef class EventWriter:
     """`..interface.EventWriter`, compiled."""
 
-    cdef dict routes
+    cdef dict routes            # of the next event without a key
+    cdef dict partitions        # all routes of each stream that has several
     cdef list runs
     cdef Py_ssize_t run_index
     cdef Py_ssize_t run_length
@@ -367,25 +371,19 @@ cdef class EventWriter:
     cdef Route last_route
 
     def __init__(self, routes, buffers, on_full=None):
-        cdef Route route
         self.on_full = on_full
         self.routes = {}
-        for stream, (head, index) in routes.items():
-            route = Route.__new__(Route)
-            route.prefix = head.prefix
-            route.before_body = head.before_body
-            route.arguments = head.arguments
-            route.index = index
-            route.buffer = buffers[index]
-            route.check_body = None if head.check is None else head.check_body
-            route.exact = head.exact
-            self.routes[stream] = route
+        self.partitions = {}
+        for stream, places in routes.items():
+            found = [route_to(head, index, buffers) for head, index in places]
+            self.routes[stream] = found[0]
+            if len(found) > 1:
+                self.partitions[stream] = found
+                self.routes[stream] = random.choice(found)  # or all flushers would begin with the same one
         self.restart(())
 
-    def publish(self, stream, body=None, tags=None):
-        cdef Route route
-        with cython.critical_section(self):
-            route = self.route_of(stream)
+    def publish(self, stream, body=None, tags=None, key=None):
+        cdef Route route = self.route_of(stream) if key is None else self.keyed_route(stream, key)
         if route.check_body is not None:
             check(route, stream, body)
         if (<attempt_entry>write_entry)(
@@ -394,11 +392,9 @@ cdef class EventWriter:
             entry_failed(stream)
         self.written(route, 1)
 
-    def publish_many(self, stream, bodies, tags=None, first=0):
-        cdef Route route
+    def publish_many(self, stream, bodies, tags=None, first=0, key=None):
+        cdef Route route = self.route_of(stream) if key is None else self.keyed_route(stream, key)
         cdef Py_ssize_t count
-        with cython.critical_section(self):
-            route = self.route_of(stream)
         try:
             count = write_entries(route, bodies, tags, first)
         except SerializationError as error:
@@ -418,14 +414,37 @@ cdef class EventWriter:
         return 0
 
     cdef inline Route route_of(self, object stream):
-        if stream is self.last_stream and self.last_route is not None:
-            return self.last_route
+        cdef Route route
+        with cython.critical_section(self):
+            if stream is self.last_stream and self.last_route is not None:
+                route = self.last_route
+            else:
+                try:
+                    route = <Route>self.routes[stream]
+                except (KeyError, TypeError):
+                    raise UnregisteredStreamError(stream) from None
+                self.last_stream = stream
+                self.last_route = route
+        return route
+
+    cdef Route keyed_route(self, object stream, object key):
+        cdef list routes
+        cdef Route route
         try:
-            self.last_route = <Route>self.routes[stream]
+            route = <Route>self.routes[stream]
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
-        self.last_stream = stream
-        return self.last_route
+        try:
+            hashed = hash_of(key)
+        except SerializationError as error:
+            error.stream = stream
+            raise
+        routes = <list>self.partitions.get(stream)
+        return route if routes is None else <Route>routes[hashed % <size_t>len(routes)]
+
+    def index(self, stream, key=None):
+        cdef Route route = self.route_of(stream) if key is None else self.keyed_route(stream, key)
+        return route.index
 
     cdef int close_run(self) except -1:
         if self.run_length:
@@ -445,6 +464,21 @@ cdef class EventWriter:
         self.runs = list(order)
         self.run_index = -1
         self.run_length = 0
+        self.last_stream = None
+        for stream, routes in self.partitions.items():
+            self.routes[stream] = routes[(routes.index(self.routes[stream]) + 1) % len(routes)]
+
+
+cdef Route route_to(head, Py_ssize_t index, buffers):
+    cdef Route route = Route.__new__(Route)
+    route.prefix = head.prefix
+    route.before_body = head.before_body
+    route.arguments = head.arguments
+    route.index = index
+    route.buffer = buffers[index]
+    route.check_body = None if head.check is None else head.check_body
+    route.exact = head.exact
+    return route
 
 
 cdef int check(Route route, stream, body) except -1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .commands import CommandBuffer, EventWriter
 from .events import Event, mark_acknowledged
+from .hashing import key_hash, key_slot
 from .msgpack import pack, unpack
 from .replies import Confirmations, ReplyReader
 from .staging import same_objects, stage_command, stage_entry
@@ -18,6 +19,8 @@ __all__ = [
     "Event",
     "EventWriter",
     "ReplyReader",
+    "key_hash",
+    "key_slot",
     "mark_acknowledged",
     "name",
     "pack",

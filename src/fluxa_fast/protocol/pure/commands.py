@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from ...errors import SerializationError, UnregisteredStreamError
 from .. import plain
 from ..commands import StreamCommands
+from ..hashing import Key
 from ..interface import Default, EntryHead
 from ..limits import MAX_BULK
 from ..resp import argument_bytes, bulk
 from .events import Event
+from .hashing import key_hash
 from .msgpack import BodyPacker
 
 
@@ -230,11 +233,11 @@ def _tag(item: tuple[Any, Any]) -> bytes:
 class EventWriter:
     """`..interface.EventWriter`, in pure Python."""
 
-    __slots__ = ("_on_full", "_routes", "_run_index", "_run_length", "_runs")
+    __slots__ = ("_on_full", "_partitions", "_routes", "_run_index", "_run_length", "_runs")
 
     def __init__(
         self,
-        routes: Mapping[str, tuple[EntryHead, int]],
+        routes: Mapping[str, Sequence[tuple[EntryHead, int]]],
         buffers: Sequence[CommandBuffer],
         on_full: Callable[[int], object] | None = None,
     ) -> None:
@@ -242,11 +245,16 @@ class EventWriter:
         self._run_index: int
         self._run_length: int
         self._on_full = on_full
-        self._routes = {stream: (head, index, buffers[index]) for stream, (head, index) in routes.items()}
+        self._partitions = {
+            stream: [(head, index, buffers[index]) for head, index in places] for stream, places in routes.items()
+        }
+        self._routes = {stream: random.choice(routes) for stream, routes in self._partitions.items()}
         self.restart(())
 
-    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None:
-        head, index, buffer = self._route(stream)
+    def publish(
+        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> None:
+        head, index, buffer = self._route(stream, key)
         try:
             head.check_body(body)
             buffer.entry(head, body, tags)
@@ -256,9 +264,14 @@ class EventWriter:
         self._written(index, buffer, 1)
 
     def publish_many(
-        self, stream: str, bodies: Iterable[object], tags: Mapping[str, str] | None = None, first: int = 0
+        self,
+        stream: str,
+        bodies: Iterable[object],
+        tags: Mapping[str, str] | None = None,
+        first: int = 0,
+        key: Key | None = None,
     ) -> int:
-        head, index, buffer = self._route(stream)
+        head, index, buffer = self._route(stream, key)
         try:
             count = buffer.entries(head, bodies, tags, first)
         except SerializationError as error:
@@ -267,11 +280,21 @@ class EventWriter:
         self._written(index, buffer, count)
         return count
 
-    def _route(self, stream: str) -> tuple[EntryHead, int, CommandBuffer]:
+    def _route(self, stream: str, key: Key | None) -> tuple[EntryHead, int, CommandBuffer]:
         try:
-            return self._routes[stream]
+            if key is None:
+                return self._routes[stream]
+            routes = self._partitions[stream]
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
+        try:
+            return routes[key_hash(key) % len(routes)]
+        except SerializationError as error:
+            error.stream = stream
+            raise
+
+    def index(self, stream: str, key: Key | None = None) -> int:
+        return self._route(stream, key)[1]
 
     def _written(self, index: int, buffer: CommandBuffer, count: int) -> None:
         if index != self._run_index:
@@ -296,3 +319,6 @@ class EventWriter:
         self._runs = list(order)
         self._run_index = -1
         self._run_length = 0
+        for stream, routes in self._partitions.items():
+            if len(routes) > 1:
+                self._routes[stream] = routes[(routes.index(self._routes[stream]) + 1) % len(routes)]

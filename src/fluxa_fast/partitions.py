@@ -1,0 +1,90 @@
+"""Partitions of a stream: what they are called, and which one an event belongs to.
+
+Both are written down in docs/cluster.md with vectors, because other languages must agree, for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import count
+
+from . import protocol
+from .protocol.hashing import SLOTS, Key
+
+__all__ = ["MOST_PARTITIONS", "RegisteredStream", "key_slot", "partition_of", "partition_streams"]
+
+MOST_PARTITIONS = SLOTS
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredStream:
+    """A stream, as it was registered.
+
+    Attributes:
+        name: of the stream.
+        pool: the name of the pool that it is on.
+        keys: the streams in Redis that it is made of: its partitions, or itself.
+        partitioned: whether it has partitions.
+    """
+
+    name: str
+    pool: str
+    keys: tuple[str, ...]
+    partitioned: bool
+
+
+def key_slot(key: Key) -> int:
+    """The slot of a Redis Cluster that a key belongs to (``CLUSTER KEYSLOT``): its CRC-16/XMODEM, mod 16384.
+
+    Args:
+        key: the name of a stream, for one. If it has a ``{...}`` that is not empty, only that counts.
+    """
+    return protocol.default.key_slot(key)
+
+
+def partition_of(key: Key, partitions: int) -> int:
+    """The partition that events with this key go to: CRC-32 of the key's bytes, mod the number of partitions.
+
+    Args:
+        key: a str counts as its UTF-8, an int as its decimal digits, bytes as they are.
+        partitions: how many there are.
+
+    Raises:
+        SerializationError: for what is no key.
+    """
+    return protocol.default.key_hash(key) % partitions
+
+
+@lru_cache(maxsize=1024)
+def partition_streams(stream: str, partitions: int) -> tuple[str, ...]:
+    """The keys in Redis of a stream's partitions, in order: ``orders:0of12:{8}``, for one.
+
+    Partition `i` of `n` lies in the middle of the `i`-th of `n` equal parts of all slots. Its hash tag is the smallest
+    number whose slot that is.
+
+    Args:
+        stream: the name as it is registered.
+        partitions: how many there are, from 1 to 16384.
+
+    Raises:
+        ValueError: for another number, or a name with a brace in it, which would be taken for a hash tag.
+    """
+    if type(partitions) is not int or not 0 < partitions <= MOST_PARTITIONS:
+        raise ValueError(f"a stream has 1 to {MOST_PARTITIONS} partitions, not {partitions!r}")
+    if "{" in stream:
+        raise ValueError("the name of a stream with partitions has no '{': each partition has a hash tag of its own")
+    slots = [(2 * index + 1) * SLOTS // (2 * partitions) for index in range(partitions)]
+    return tuple(f"{stream}:{index}of{partitions}:{{{_tags()[slot]}}}" for index, slot in enumerate(slots))
+
+
+@cache
+def _tags() -> list[str]:
+    """Of every slot the smallest number that hashes to it."""
+    slot_of = protocol.default.key_slot
+    tags: dict[int, str] = {}
+    for number in count():
+        tags.setdefault(slot_of(tag := str(number)), tag)
+        if len(tags) == SLOTS:
+            return [tags[slot] for slot in range(SLOTS)]
+    raise AssertionError("numbers don't end")

@@ -1,0 +1,34 @@
+"""What both implementations of the hashes agree on: which keys there are, and what their bytes are."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..errors import SerializationError
+from . import plain
+
+__all__ = ["SLOTS", "Key", "key_bytes"]
+
+SLOTS: Final = 16384
+"""Slots of a Redis Cluster."""
+
+Key = str | bytes | int
+"""What keeps events together: a text as UTF-8, bytes as they are, a whole number in decimal."""
+
+
+def key_bytes(key: Key) -> bytes:
+    """The bytes that are hashed.
+
+    Raises:
+        SerializationError: for what is no key.
+    """
+    if isinstance(key, str):
+        try:
+            return key.encode()
+        except UnicodeEncodeError as error:
+            raise SerializationError(plain.surrogates(error).reason, "key") from None
+    if isinstance(key, bytes):
+        return key
+    if isinstance(key, int) and not isinstance(key, bool):
+        return b"%d" % key
+    raise SerializationError(f"a key is a str, bytes or int, not {type(key).__qualname__}", "key")

@@ -1,0 +1,200 @@
+"""Several flows at the same time on one thread, each over a link of its own: sockets are waited for together."""
+
+from __future__ import annotations
+
+import math
+import selectors
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ..flows.steps import Ask, Deliver, Flow, Pause, Pipeline, Receive, Refresh, Start
+from ..protocol.interface import INCOMPLETE
+from .sync import Link, perform
+
+__all__ = ["Strand", "run_together", "strands_in_turn"]
+
+_OTHERS = frozenset({Refresh, Start})  # steps that are not about the strand's own link
+
+# Sockets that are waited for come and go, so this one keeps no state in the kernel. (Windows has only the other.)
+_Selector: Callable[[], selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+class Strand:
+    """One flow, which goes on whenever it can without waiting.
+
+    Attributes:
+        over: whether the flow has ended.
+        outcome: what it returned, or the error that ended it.
+    """
+
+    def __init__(self, flow: Flow[Any], link: Link | None, other: Callable[[Any], Any] | None = None) -> None:
+        self.link = link
+        self.over = False
+        self.outcome: Any = None
+        self._flow = flow
+        self._other = other
+        self._step: Any = None
+        self._begun = False  # the step has sent what it sends
+        self._deadline = math.inf  # of the step
+        self._advance(flow.send, None)
+
+    def _advance(self, resume: Callable[[Any], Any], value: Any) -> None:
+        self._begun = False
+        self._deadline = math.inf
+        try:
+            self._step = resume(value)
+        except StopIteration as end:
+            self._end(end.value)
+        except BaseException as error:
+            self._end(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _end(self, outcome: Any) -> None:
+        self.over = True
+        self.outcome = outcome
+        self._step = None
+        if self.link is not None and not self.link.in_order:
+            self.link.drop()
+
+    def throw(self, error: BaseException) -> None:
+        """Resume the flow with an error."""
+        self._advance(self._flow.throw, error)
+
+    @property
+    def delivers(self) -> bool:
+        """Whether the flow waits for its events to be handled."""
+        return type(self._step) is Deliver
+
+    @property
+    def events(self) -> Sequence[Any]:
+        """What it delivers."""
+        events: Sequence[Any] = self._step.events
+        return events
+
+    def handled(self) -> None:
+        """Its events were handled."""
+        self._advance(self._flow.send, None)
+
+    def go_on(self) -> None:
+        """Do what can be done without waiting, up to the next events that it delivers."""
+        while not self.over and not self.delivers:
+            try:
+                outcome = self._attempt(self._step)
+            except BaseException as error:
+                self.throw(error)
+                continue
+            if outcome is INCOMPLETE:
+                return
+            self._advance(self._flow.send, outcome)
+
+    def _attempt(self, step: Any) -> Any:
+        kind = type(step)
+        now = time.monotonic()
+        if kind is Pause:
+            if self._deadline == math.inf:
+                self._deadline = now + step.seconds
+            return None if now >= self._deadline else INCOMPLETE
+        link = self.link
+        if link is None:
+            assert self._other is not None
+            return self._other(step)
+        if kind is Ask or kind is Receive:
+            if not self._begun and kind is Ask:
+                link.send(step.commands)
+            reply = link.receive_now(step.take)
+            return reply if reply is not INCOMPLETE else self._waits(now, step.wait)
+        if kind is Pipeline:
+            if not self._begun and not link.in_order:
+                link.drop()
+            done = link.pushed(step.commands, step.confirmations)
+            return None if done else self._waits(now, 0.0)
+        if self._other is not None and kind in _OTHERS:
+            return self._other(step)
+        return perform(step, link, None)
+
+    def _waits(self, now: float, wait: float) -> Any:
+        assert self.link is not None
+        self._begun = True
+        if self._deadline == math.inf and self.link.timeout is not None:
+            self._deadline = now + self.link.timeout + wait
+        return INCOMPLETE
+
+    # ---- waiting ----
+
+    def register(self, selector: selectors.BaseSelector) -> float:
+        """Say what is waited for: the socket, and a time (monotonic seconds)."""
+        step = self._step
+        if self.link is not None and type(step) in (Ask, Receive, Pipeline):
+            events = selectors.EVENT_READ
+            if type(step) is Pipeline and self.link.sending(step.commands):
+                events |= selectors.EVENT_WRITE
+            selector.register(self.link.socket, events, self)
+        return self._deadline
+
+    def heard(self) -> None:
+        """The socket is ready: the server is not silent."""
+        if type(self._step) is not Pause:
+            self._deadline = math.inf
+
+    def expire(self, now: float) -> None:
+        """If its time is over, the server was silent for too long."""
+        if now >= self._deadline and self.link is not None and type(self._step) is not Pause:
+            try:
+                self.link.time_out()
+            except Exception as error:
+                self.throw(error)
+
+
+def strands_in_turn(strands: list[Strand], most: Callable[[], float] = lambda: math.inf) -> Iterator[Strand]:
+    """Drive them until all are over. Yields a strand that has events to be handled, which are when it is resumed.
+
+    Strands may be added to the list meanwhile. Those that are over leave it.
+
+    Args:
+        most: seconds to wait for sockets at a time at most.
+    """
+    while strands:
+        delivered = False
+        for strand in list(strands):
+            strand.go_on()
+            if strand.delivers:
+                delivered = True
+                yield strand
+        strands[:] = [strand for strand in strands if not strand.over]
+        if not delivered and strands:
+            _wait(strands, most())
+
+
+def _wait(strands: Sequence[Strand], most: float) -> None:
+    with _Selector() as selector:
+        deadline = min(strand.register(selector) for strand in strands)
+        now = time.monotonic()
+        timeout = min(most, max(0.0, deadline - now))
+        if selector.get_map():
+            ready = selector.select(None if timeout == math.inf else timeout)
+        else:
+            time.sleep(timeout)
+            ready = []
+    for key, _ in ready:
+        key.data.heard()
+    if not ready:
+        now = time.monotonic()
+        for strand in strands:
+            strand.expire(now)
+
+
+def run_together(work: Sequence[tuple[Flow[Any], Link]]) -> list[Any]:
+    """For each of the flows what it returned, or the error that ended it. Ctrl-C and its like end all of them."""
+    strands: list[Strand] = []
+    try:
+        strands += [Strand(flow, link) for flow, link in work]
+        for strand in strands_in_turn(list(strands)):
+            raise TypeError(f"{strand.events!r} are delivered where nobody handles events")
+    except BaseException:
+        for _, link in work:
+            if not link.in_order:
+                link.drop()
+        raise
+    return [strand.outcome for strand in strands]

@@ -1,0 +1,184 @@
+"""The half of the adapter that touches redis-py's cluster clients: which node has a slot, and connections to it.
+
+redis-py asks the cluster for its nodes (``CLUSTER SLOTS``), and knows TLS, ACL users and remapped addresses. No command
+goes through its own routing, so nothing is sent again by anybody but us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.cluster
+from redis.exceptions import AskError, ConnectionError, RedisClusterException, RedisError
+
+from . import redis_py
+
+__all__ = ["AwaitedTopology", "Topology"]
+
+
+# redis-py, where no node answers, or one that is in no cluster.
+_UNKNOWN = (RedisClusterException, OSError, LookupError)
+
+
+def _node(host: str, port: int) -> Any:
+    return redis.cluster.ClusterNode(host, port, "primary")  # type: ignore[no-untyped-call]
+
+
+class _TopologyBase:
+    """What is known of a cluster.
+
+    Args:
+        make: makes the client when it is first needed, because redis-py's connects at once.
+        client: or else one that exists.
+
+    Attributes:
+        generation: counts the refreshes: whoever asks for one says which state it found wanting.
+    """
+
+    def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
+        self._make = make
+        self._client = client
+        self._moved: dict[int, str] = {}  # slots of which a node has told that another one has them
+        self.generation = 0
+
+    def owner(self, slot: int) -> str | None:
+        """The name of the slot's primary, ``host:port``; None if nobody is known to have it."""
+        if (moved := self._moved.get(slot)) is not None:
+            return moved
+        nodes = self._manager.slots_cache.get(slot) if self._client is not None else None
+        return str(nodes[0].name) if nodes else None
+
+    @property
+    def known(self) -> bool:
+        """Whether the cluster was asked before."""
+        return self._client is not None and bool(self._manager.slots_cache)
+
+    @property
+    def _manager(self) -> Any:
+        return self._client.nodes_manager
+
+    def name_of(self, error: AskError, asked: str) -> str:
+        """The name of the node that a redirection names. `asked`: the name of the one that answered with it."""
+        host, port = error.host or asked.rpartition(":")[0], int(error.port)
+        host, port = self._manager.remap_host_port(host, port)
+        return str(_node(host, port).name)
+
+    def moved(self, slot: int, node: str) -> None:
+        """A node has told that `node` has the slot. It knows better than who was asked for the topology before."""
+        if self.owner(slot) != node:
+            self._moved[slot] = node
+
+    @property
+    def primaries(self) -> list[str]:
+        """The names of all nodes that have slots."""
+        return list(dict.fromkeys(str(nodes[0].name) for nodes in self._manager.slots_cache.values() if nodes))
+
+
+class Topology(_TopologyBase):
+    """A cluster, as a `redis.RedisCluster` knows it. Threads may share it."""
+
+    def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
+        super().__init__(make, client)
+        self._lock = threading.Lock()
+
+    def refresh(self, seen: int) -> None:
+        """Ask the cluster, unless somebody has done so since generation `seen`.
+
+        Raises:
+            redis.ConnectionError: if none of the nodes can be reached.
+        """
+        with self._lock:
+            if self.generation != seen:
+                return
+            try:
+                if self._client is None:
+                    assert self._make is not None
+                    self._client = self._make()
+                else:
+                    self._manager.initialize()
+            except _UNKNOWN as error:
+                raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+            self._moved.clear()
+            self.generation += 1
+
+    def connections(self, name: str) -> Any:
+        """redis-py's pool of connections to that node."""
+        node = self._manager.nodes_cache.get(name)
+        if node is None:  # one that has no slots yet
+            host, _, port = name.rpartition(":")
+            node = _node(host, int(port))
+        if node.redis_connection is None:
+            self._manager.create_redis_connections([node])
+        return node.redis_connection.connection_pool
+
+    def after_fork(self) -> None:
+        """Leave locks behind that a thread may have held which is not in the child."""
+        self._lock = threading.Lock()
+        if self._client is not None:
+            for name in ("_lock", "_initialization_lock"):
+                if hasattr(self._manager, name):
+                    setattr(self._manager, name, threading.RLock())
+            for node in self._manager.nodes_cache.values():
+                if node.redis_connection is not None:
+                    redis_py.after_fork(node.redis_connection.connection_pool)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+class AwaitedTopology(_TopologyBase):
+    """A cluster, as a `redis.asyncio.RedisCluster` knows it. The tasks of one event loop may share it.
+
+    Its nodes have no pools that could be shared, so each gets one of its own, made as redis-py makes its connections.
+    """
+
+    def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
+        super().__init__(make, client)
+        self._lock = asyncio.Lock()
+
+    async def refresh(self, seen: int) -> None:
+        """As `Topology.refresh`."""
+        async with self._lock:
+            if self.generation != seen:
+                return
+            if self._client is None:
+                assert self._make is not None
+                self._client = self._make()
+            try:
+                await self._manager.initialize()
+            except _UNKNOWN as error:
+                raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+            self._moved.clear()
+            self.generation += 1
+
+    def connections(self, name: str) -> Any:
+        """A new pool of connections to that node."""
+        node = self._manager.nodes_cache.get(name)
+        if node is None:
+            host, _, port = name.rpartition(":")
+            node = redis.asyncio.cluster.ClusterNode(host, int(port), "primary", **self._client.connection_kwargs)
+        kwargs: Mapping[str, Any] = {**node.connection_kwargs, "retry": redis_py.no_retries(redis_py.ASYNCIO)}
+        return redis.asyncio.ConnectionPool(
+            connection_class=node.connection_class, max_connections=node.max_connections, **kwargs
+        )
+
+    def enter_loop(self) -> None:
+        """What belongs to another event loop can't be used in this one. A client that was handed in is its owner's."""
+        self._lock = asyncio.Lock()
+        if self._make is not None:
+            self._client = None
+            self._moved.clear()
+            self.generation += 1
+
+    async def close(self) -> None:
+        if self._client is not None:
+            with suppress(RedisError, OSError):
+                await self._manager.aclose() if hasattr(self._manager, "aclose") else await self._manager.close()
