@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
@@ -10,10 +11,13 @@ from typing import Any, Generic, Literal, TypeVar, get_args, overload
 from .collected import AnyPool
 from .consumer import EventConsumer
 from .destination import Destination
+from .durations import Duration, seconds
 from .errors import UnregisteredStreamError
+from .flows.leases import Leases
 from .flows.membership import Membership
 from .flows.recovery import Recovery
 from .flusher import EventFlusher
+from .partitioned import PartitionedConsumer
 from .partitions import RegisteredStream
 from .protocol.commands import entry_head
 from .protocol.generic import BodyT
@@ -31,6 +35,8 @@ Delivery = Literal["at-least-once", "at-most-once"]
 DELIVERIES: tuple[Delivery, ...] = get_args(Delivery)
 
 SINGLE = "consumer-single"
+ORDERED = "consumer-ordered"
+SHORTEST_LEASE = 0.5  # seconds
 _random = random.SystemRandom()
 
 
@@ -53,15 +59,32 @@ class BrokerBase(Generic[P]):
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
 
-    def _member(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> tuple[P, Membership]:
-        """A consumer's pool, and what it is to be."""
+    def _members(
+        self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None
+    ) -> tuple[P, list[Membership]]:
+        """A consumer's pool, and what it is to be in each partition."""
         if delivery not in DELIVERIES:
             raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
         pool = self._destination(stream).pool
         at_most_once = delivery == "at-most-once"
-        member = Membership(pool.implementation, stream, name, recovery or Recovery(), at_most_once)
-        member.reader = self._readers.get(stream)
-        return pool, member
+        stopping = threading.Event()
+        members = []
+        for key in self._streams[stream].keys:
+            member = Membership(pool.implementation, key, name, recovery or Recovery(), at_most_once, stopping=stopping)
+            member.reader = self._readers.get(stream)
+            members.append(member)
+        return pool, members
+
+    def _leased(
+        self, stream: str, delivery: Delivery, recovery: Recovery | None, lease: Duration
+    ) -> tuple[P, str, str, list[Membership], Leases]:
+        """What the consumer is made of that owns partitions."""
+        lasting = seconds("lease", lease)
+        if lasting < SHORTEST_LEASE:
+            raise ValueError(f"a lease lasts {SHORTEST_LEASE} s at least, not {lasting:g}")
+        pool, members = self._members(stream, ORDERED, delivery, recovery)
+        name = new_name()
+        return pool, stream, name, members, Leases(name, members, lasting)
 
     def _register_body(self, stream: str, body: Any) -> None:
         destination = self._destination(stream)
@@ -178,6 +201,8 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     ) -> EventConsumer[Any]:
         """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
 
+        Of a stream with partitions it reads all of them, each in its order.
+
         Args:
             stream: a registered stream.
             delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
@@ -188,13 +213,15 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
             UnregisteredStreamError: if the stream is not registered.
             ValueError: for another delivery.
         """
-        return EventConsumer(*self._member(stream, SINGLE, delivery, recovery))
+        return self._consumer(stream, SINGLE, delivery, recovery)
 
     def consumer_many(
         self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
     ) -> EventConsumer[Any]:
         """One of any number of consumers that share the events of a stream, under a name of its own.
 
+        Of a stream with partitions it reads all of them. No order is kept between consumers.
+
         Args:
             stream: a registered stream.
             delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
@@ -205,7 +232,42 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
             UnregisteredStreamError: if the stream is not registered.
             ValueError: for another delivery.
         """
-        return EventConsumer(*self._member(stream, new_name(), delivery, recovery))
+        return self._consumer(stream, new_name(), delivery, recovery)
+
+    def consumer_ordered(
+        self,
+        stream: str,
+        *,
+        lease: Duration = 10.0,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
+    ) -> PartitionedConsumer[Any]:
+        """One of any number of consumers that share the partitions of a stream: events with the same key stay in order.
+
+        Each partition is read by one consumer at a time, under the name ``consumer-ordered``. Who that is, a lease in
+        Redis says (``GET``, ``SET``, ``PEXPIRE``, ``DEL`` in scripts); it is renewed while the consumer reads. When
+        consumers come and go, partitions are handed over, so that each has as many as the others, or one more. What a
+        former owner has not acknowledged, the next one is given first; and what a former owner acknowledges afterwards,
+        Redis refuses. A consumer that was killed keeps its partitions from the others until its leases end.
+
+        Args:
+            stream: a registered stream. Without partitions, one consumer reads it, and the others stand by.
+            lease: seconds (or a timedelta), at least 0.5. The handler must be done with a batch before it ends: then
+                another consumer may have begun with the same events.
+            delivery: as for `consumer_many`.
+            recovery: how long outages are waited for.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            ValueError: for another delivery, or a shorter lease.
+        """
+        return PartitionedConsumer(*self._leased(stream, delivery, recovery, lease))
+
+    def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer[Any]:
+        pool, members = self._members(stream, name, delivery, recovery)
+        if self._streams[stream].partitioned:
+            return PartitionedConsumer(pool, stream, name, members)
+        return EventConsumer(pool, members[0])
 
     # ---- statistics ----
 

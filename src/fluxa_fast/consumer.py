@@ -20,7 +20,7 @@ from .transport.cluster import ClusterPool
 from .transport.sync import Link, Pool, drive, perform
 from .turn import ThreadTurn
 
-__all__ = ["ConsumerBase", "EventConsumer", "Handler", "LeftEarly"]
+__all__ = ["ConsumerBase", "EventConsumer", "Handler", "LeftEarly", "acknowledge_one"]
 
 Handler = Callable[[Sequence[Event[BodyT]]], object]
 """Is given the events of one batch, never an empty one. An exception means: not handled."""
@@ -74,7 +74,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         self._member = member
         self._turn = ThreadTurn("consumer")
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
-        member.acknowledged_by(partial(_acknowledge, pool, member))
+        member.acknowledged_by(partial(acknowledge_one, pool, member))
 
     # ---- reading ----
 
@@ -209,7 +209,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             return drive(flow, self._link, handler)
 
 
-def _acknowledge(pool: Pool | ClusterPool, member: Membership, event: Any) -> None:
+def acknowledge_one(pool: Pool | ClusterPool, member: Membership, event: Any) -> None:
     """`Event.ack`: on another connection than the consumer's own, which may have a read under way.
 
     Also of a consumer that reads at most once: it may have replayed what was pending from before.

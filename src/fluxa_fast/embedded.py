@@ -7,6 +7,7 @@ So not even kill -9 leaves a server behind, on any platform.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -79,9 +80,9 @@ class EmbeddedServer:
         self.program = found
         self.folder: Path = Path(tempfile.mkdtemp(prefix="fluxa-"))
         self.unix_socket: str | None = str(self.folder / "redis.sock") if unix_socket else None
-        self.port: int = 0 if unix_socket else _free_port()
         self._sentinel = sentinel
         self.config: dict[str, str] = dict(config or {})
+        self.port: int = 0 if unix_socket else self._free_port()
         self._guard: subprocess.Popen[bytes] | None = None
         self.pid: int = 0
         try:
@@ -98,8 +99,11 @@ class EmbeddedServer:
             except FluxaError as error:
                 if self.unix_socket or "Address already in use" not in str(error):
                     raise
-            self.port = _free_port()
+            self.port = self._free_port()
         return self.start()
+
+    def _free_port(self) -> int:
+        return _free_port(10_000 if self.config.get("cluster-enabled") == "yes" else 0)
 
     @property
     def url(self) -> str:
@@ -190,8 +194,15 @@ class EmbeddedServer:
         self.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_port(bus: int) -> int:
+    """A free port; with a `bus`, one that is free so much higher as well: there the nodes of a cluster talk."""
+    while True:
+        with socket.socket() as probe, socket.socket() as other:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(20_000, 32_000) if bus else 0))
+                port: int = probe.getsockname()[1]
+                if bus:
+                    other.bind(("127.0.0.1", port + bus))
+            except OSError:
+                continue
+            return port

@@ -19,6 +19,7 @@ __all__ = [
     "FlushError",
     "FluxaError",
     "ImplementationWarning",
+    "LeaseLostError",
     "NotReplicatedError",
     "ProtocolError",
     "RefusedEvent",
@@ -66,6 +67,21 @@ class UnregisteredStreamError(FluxaError):
         super().__init__(f"unregistered stream {stream}")
 
     def __reduce__(self) -> tuple[type[UnregisteredStreamError], tuple[object]]:
+        return type(self), (self.stream,)
+
+
+class LeaseLostError(FluxaError):
+    """Another consumer has taken over the partition that an event is of: it is delivered there again.
+
+    Attributes:
+        stream: the partition.
+    """
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        super().__init__(f"the lease on {stream!r} was lost: its events are for another consumer now")
+
+    def __reduce__(self) -> tuple[type[LeaseLostError], tuple[str]]:
         return type(self), (self.stream,)
 
 

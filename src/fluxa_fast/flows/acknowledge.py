@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..protocol.interface import CommandBuffer
-from ..scripts import ACKNOWLEDGE, TRIM_DELIVERED, Script
+from ..errors import LeaseLostError
+from ..protocol.interface import CommandBuffer, ErrorReply
+from ..scripts import ACKNOWLEDGE, FENCED_ACKNOWLEDGE, FENCED_TRIM_DELIVERED, TRIM_DELIVERED, Script
 from .kept import Id
 from .membership import GROUP, Membership
 from .recovery import Recovery, checked
@@ -28,6 +29,17 @@ _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
 _TRIED_AGAIN = 10  # of the IDs that were left for other groups, so many more than events are acknowledged
+
+
+_FENCED = {ACKNOWLEDGE: FENCED_ACKNOWLEDGE, TRIM_DELIVERED: FENCED_TRIM_DELIVERED}
+_ACKNOWLEDGING = (ACKNOWLEDGE, FENCED_ACKNOWLEDGE)
+
+
+def _keys(member: Membership) -> tuple[str | int, ...]:
+    """The keys of a script, and their number in front; behind them, who asks, if that is checked."""
+    if member.fence is None:
+        return 1, member.stream
+    return 2, member.stream, member.fence.lease, member.fence.owner
 
 
 @dataclass(slots=True)
@@ -73,6 +85,8 @@ class Acknowledgements:
     def _is_for_script(self, events: Sequence[Any]) -> bool:
         member = self._member
         alone = not member.kept and time.monotonic() < member.alone_until
+        if member.fence is not None:
+            return True
         return member.scripting.allowed and (len(events) > _FEW or not alone or not self._pending)
 
     def _write_plain(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
@@ -85,8 +99,11 @@ class Acknowledgements:
 
     def _write_script(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
         before = commands.commands
+        member = self._member
         script = ACKNOWLEDGE if self._pending else TRIM_DELIVERED
-        head = (*self._member.scripting.call(script), 1, self._member.stream)
+        if member.fence is not None:
+            script = _FENCED[script]
+        head = (*member.scripting.call(script), *_keys(member))
         if self._pending:
             commands.with_ids((*head, GROUP), events)
         else:
@@ -95,14 +112,15 @@ class Acknowledgements:
 
     def _write_script_again(self, commands: CommandBuffer, kept: Sequence[Id]) -> None:
         ids = (f"{milliseconds}-{sequence}" for milliseconds, sequence in kept)
-        commands.command(*self._member.scripting.call(ACKNOWLEDGE), 1, self._member.stream, GROUP, *ids)
-        self._pages.append(_Page(1, kept=kept, script=ACKNOWLEDGE))
+        script = ACKNOWLEDGE if self._member.fence is None else FENCED_ACKNOWLEDGE
+        commands.command(*self._member.scripting.call(script), *_keys(self._member), GROUP, *ids)
+        self._pages.append(_Page(1, kept=kept, script=script))
 
     def receive(self) -> Flow[list[Any]]:
         """Take the replies: only then are events acknowledged. Returns those that must be written once more."""
         received = []
         for page in self._pages:
-            take = ACKNOWLEDGEMENT if page.script is ACKNOWLEDGE else NUMBER
+            take = ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else NUMBER
             replies = []
             for _ in range(page.replies):
                 replies.append((yield Receive(take)))
@@ -127,8 +145,10 @@ class Acknowledgements:
         if page.script is None:
             checked(reply)
             return
+        if isinstance(reply, ErrorReply) and reply.code == "FENCED":
+            raise LeaseLostError(member.stream)
         answer = member.scripting.answered(page.script, reply)
-        if page.script is ACKNOWLEDGE:
+        if page.script in _ACKNOWLEDGING:
             groups, *still = answer
             member.alone_until = time.monotonic() + _ALONE if groups <= 1 else -math.inf
             if still or page.kept:

@@ -15,7 +15,7 @@ from .replies import NUMBER, PENDING_ENTRIES
 from .scripting import ScriptRefusedError
 from .steps import Flow, Receive, Send, ask
 
-__all__ = ["auto_claim", "cleanup"]
+__all__ = ["auto_claim", "cleanup", "pending_of"]
 
 _START = "0-0"
 
@@ -70,14 +70,14 @@ def cleanup(member: Membership) -> Flow[int]:
                 return int(scripting.answered(LEAVE_GROUP, reply))
             except ScriptRefusedError:
                 continue
-        return (yield from _pending(member))
+        return (yield from pending_of(member))
 
     pending: int = (yield from member.recovered(attempt)) or 0
     member.replaying = True  # should the consumer be used again
     return pending
 
 
-def _pending(member: Membership) -> Flow[int]:
+def pending_of(member: Membership) -> Flow[int]:
     """``XPENDING stream group - + 1000 consumer``, page by page."""
     total = 0
     after = "-"

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..protocol.entries import TypedOrigin
 from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
@@ -19,15 +19,27 @@ from .steps import Flow, ask
 if TYPE_CHECKING:
     from ..protocol.typed import Reader
 
-__all__ = ["GROUP", "Membership"]
+__all__ = ["GROUP", "GROUP_LOST", "Fence", "Membership"]
 
 GROUP = "consumer_group"
 """The group that all consumers of a stream share; the original uses the same."""
 
-_GROUP_LOST = frozenset({"NOGROUP", "UNBLOCKED"})
+GROUP_LOST = frozenset({"NOGROUP", "UNBLOCKED"})
 _ATTEMPTS = 5  # to make a group that somebody else keeps destroying
 
 T = TypeVar("T")
+
+
+class Fence(NamedTuple):
+    """What the scripts check before they do anything.
+
+    Attributes:
+        lease: the key in Redis that holds the owner of the partition.
+        owner: who it must be.
+    """
+
+    lease: str
+    owner: str
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +59,7 @@ class Membership:
         scripting: what is known of the server and scripts.
         alone_until: until then (monotonic seconds) it is believed that no other group is on the stream.
         kept: what is acknowledged and was left in the stream for other groups.
+        fence: of a partition that only its owner may acknowledge in.
         outage: that its conversations have met.
     """
 
@@ -66,6 +79,7 @@ class Membership:
     scripting: Scripting = field(default_factory=Scripting)
     alone_until: float = -math.inf
     kept: Kept = field(default_factory=Kept)
+    fence: Fence | None = None
     outage: Outage = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +114,7 @@ class Membership:
                 except BaseException:
                     self.replaying = True
                     raise
-                if not (isinstance(reply, ErrorReply) and reply.code in _GROUP_LOST):
+                if not (isinstance(reply, ErrorReply) and reply.code in GROUP_LOST):
                     break
                 self.group_made = False
             return checked(reply)

@@ -15,7 +15,7 @@ from ..protocol.interface import ErrorReply
 from .replies import error_of
 from .steps import Disconnect, Flow, Pause
 
-__all__ = ["OUTAGES", "Outage", "Recovery", "checked", "recovered"]
+__all__ = ["FINAL", "OUTAGES", "Outage", "Recovery", "checked", "recovered"]
 
 log: logging.Logger = logging.getLogger("fluxa_fast")
 
@@ -38,7 +38,7 @@ _NOT_READY = frozenset(
     }
 )
 # redis-py counts these as errors of the connection; waiting does not cure them.
-_FINAL = (AuthenticationError, AuthorizationError)
+FINAL = (AuthenticationError, AuthorizationError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def recovered(
         while True:
             try:
                 result = yield from attempt()
-            except _FINAL:
+            except FINAL:
                 raise
             except OUTAGES as failure:
                 error = failure.error if isinstance(failure, ServerNotReadyError) else failure

@@ -23,12 +23,14 @@ class Scripting:
 
     Attributes:
         allowed: whether scripts may be run, as far as is known.
+        required: whether nothing else would do.
     """
 
-    __slots__ = ("_known", "allowed")
+    __slots__ = ("_known", "allowed", "required")
 
-    def __init__(self) -> None:
+    def __init__(self, *, required: bool = False) -> None:
         self.allowed: bool = True
+        self.required: bool = required
         self._known: set[str] = set()
 
     def call(self, script: Script) -> tuple[str, str]:
@@ -46,7 +48,7 @@ class Scripting:
             if reply.code == "NOSCRIPT":
                 self._known.discard(script.sha)
                 raise ScriptRefusedError
-            if reply.code in _FORBIDDEN:
+            if reply.code in _FORBIDDEN and not self.required:
                 self.allowed = False
                 raise ScriptRefusedError
         checked(reply)

@@ -190,14 +190,15 @@ class Start:
     """Run a flow beside this one, on a connection of its own. Among the flows of a consumer only.
 
     Attributes:
-        node: the name of the node that it talks to.
+        node: the name of the node that it talks to; and a key that it is asked for though it has not got the slot yet.
+            None: it needs no connection.
         flow: what to run.
     """
 
     __slots__ = ("flow", "node")
 
-    def __init__(self, node: str, flow: Flow[None]) -> None:
-        self.node: str = node
+    def __init__(self, node: tuple[str, str] | None, flow: Flow[None]) -> None:
+        self.node: tuple[str, str] | None = node
         self.flow: Flow[None] = flow
 
 

@@ -7,7 +7,19 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 
-__all__ = ["ACKNOWLEDGE", "LEAVE_GROUP", "TRIM_DELIVERED", "Script"]
+__all__ = [
+    "ACKNOWLEDGE",
+    "FENCED_ACKNOWLEDGE",
+    "FENCED_TRIM_DELIVERED",
+    "LEAVE_GROUP",
+    "OWN_PENDING",
+    "RELEASE_LEASE",
+    "RENEW_LEASE",
+    "ROSTER",
+    "TAKE_LEASE",
+    "TRIM_DELIVERED",
+    "Script",
+]
 
 _COMMENTS = re.compile(r"^\s*(--.*\n)?| --.*$", re.MULTILINE)
 
@@ -29,3 +41,10 @@ def _load(*names: str) -> Script:
 ACKNOWLEDGE = _load("common.lua", "acknowledge.lua")
 LEAVE_GROUP = _load("common.lua", "leave_group.lua")
 TRIM_DELIVERED = _load("common.lua", "trim_delivered.lua")
+FENCED_ACKNOWLEDGE = _load("fence.lua", "common.lua", "acknowledge.lua")
+FENCED_TRIM_DELIVERED = _load("fence.lua", "common.lua", "trim_delivered.lua")
+OWN_PENDING = _load("fence.lua", "common.lua", "own_pending.lua")
+RENEW_LEASE = _load("fence.lua", "renew_lease.lua")
+RELEASE_LEASE = _load("fence.lua", "release_lease.lua")
+ROSTER = _load("roster.lua")
+TAKE_LEASE = _load("take_lease.lua")

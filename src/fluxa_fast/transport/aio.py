@@ -313,6 +313,13 @@ class Pool(PoolBase[Link]):
         else:
             await link.release()
 
+    def node(self, name: str) -> Pool:
+        """The pool of one node: there is no other."""
+        return self
+
+    async def refresh(self, seen: int) -> None:
+        """There is nothing to ask."""
+
     def new_link(self, key: str = "") -> Link:
         """A link that one owner keeps, for commands about that key."""
         self._check_open()

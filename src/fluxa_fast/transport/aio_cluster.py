@@ -117,10 +117,10 @@ class ClusterPool(ClusterPoolBase[AwaitedTopology, Pool]):
 
     # ---- as the pool of one server ----
 
-    def new_link(self, key: str) -> RoutedLink:
-        """A link that one owner keeps, for commands about that key."""
+    def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
+        """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
         self._check_open()
-        return RoutedLink(self, key)
+        return RoutedLink(self, key, ask_at)
 
     async def run(self, flow: Flow[T], key: str) -> T:
         """The result of a flow about that key, on a link of its own."""

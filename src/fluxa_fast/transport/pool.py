@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from redis.exceptions import AskError, ResponseError
+
 from ..errors import FluxaError
 from ..protocol.interface import Implementation
 
@@ -24,7 +26,10 @@ class PoolBase(Generic[L]):
         name: as it was registered.
         connections: redis-py's pool.
         abandoned: connections of links that were forgotten; to be given back when somebody connects.
+        generation: of the topology, which a single server does not have.
     """
+
+    generation: int = 0
 
     def __init__(
         self,
@@ -51,6 +56,14 @@ class PoolBase(Generic[L]):
     def place(self, key: str) -> str | None:
         """The name of the node that has the key: there is one node only."""
         return ""
+
+    def redirected(self, error: AskError, asked: str) -> str:
+        """A server that is in a cluster was registered without it.
+
+        Raises:
+            redis.RedisError: what it said, and what to do.
+        """
+        raise ResponseError(f"{error}: pool {self.name!r} is one node of a cluster; register it with cluster=True")
 
     def _check_open(self) -> None:
         if self._closed:

@@ -25,12 +25,14 @@ class Strand:
 
     Attributes:
         over: whether the flow has ended.
+        is_new: it has only begun, and not been driven yet.
         outcome: what it returned, or the error that ended it.
     """
 
     def __init__(self, flow: Flow[Any], link: Link | None, other: Callable[[Any], Any] | None = None) -> None:
         self.link = link
         self.over = False
+        self.is_new = True
         self.outcome: Any = None
         self._flow = flow
         self._other = other
@@ -48,8 +50,6 @@ class Strand:
             self._end(end.value)
         except BaseException as error:
             self._end(error)
-            if not isinstance(error, Exception):
-                raise
 
     def _end(self, outcome: Any) -> None:
         self.over = True
@@ -79,6 +79,7 @@ class Strand:
 
     def go_on(self) -> None:
         """Do what can be done without waiting, up to the next events that it delivers."""
+        self.is_new = False
         while not self.over and not self.delivers:
             try:
                 outcome = self._attempt(self._step)
@@ -156,14 +157,15 @@ def strands_in_turn(strands: list[Strand], most: Callable[[], float] = lambda: m
         most: seconds to wait for sockets at a time at most.
     """
     while strands:
-        delivered = False
+        busy = False
         for strand in list(strands):
             strand.go_on()
             if strand.delivers:
-                delivered = True
+                busy = True
                 yield strand
+        busy = busy or any(strand.is_new for strand in strands)
         strands[:] = [strand for strand in strands if not strand.over]
-        if not delivered and strands:
+        if strands and not busy:
             _wait(strands, most())
 
 
@@ -192,6 +194,9 @@ def run_together(work: Sequence[tuple[Flow[Any], Link]]) -> list[Any]:
         strands += [Strand(flow, link) for flow, link in work]
         for strand in strands_in_turn(list(strands)):
             raise TypeError(f"{strand.events!r} are delivered where nobody handles events")
+        for strand in strands:
+            if isinstance(strand.outcome, BaseException) and not isinstance(strand.outcome, Exception):
+                raise strand.outcome
     except BaseException:
         for _, link in work:
             if not link.in_order:

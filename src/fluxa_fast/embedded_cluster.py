@@ -1,0 +1,186 @@
+"""A private Redis or Valkey cluster on the loopback interface, for demos, tests and benchmarks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+
+from redis.exceptions import RedisError
+
+from .embedded import EmbeddedServer
+from .errors import FluxaError
+from .protocol.hashing import SLOTS
+
+__all__ = ["EmbeddedCluster"]
+
+_READY_SECONDS = 30.0
+
+
+class EmbeddedCluster:
+    """Servers that make up a cluster, without persistence. They never outlive the process that started them.
+
+    Args:
+        primaries: nodes that share the slots, at least one.
+        replicas: how many replicas each of them has.
+        program: the server program; None: as `EmbeddedServer`.
+        node_timeout: seconds after which a silent node is thought to have failed.
+        config: more settings of the servers.
+
+    Raises:
+        FluxaError: if there is no server program, or if the cluster does not come up.
+    """
+
+    def __init__(
+        self,
+        primaries: int = 3,
+        replicas: int = 0,
+        program: str | None = None,
+        *,
+        node_timeout: float = 2.0,
+        config: Mapping[str, str] | None = None,
+    ) -> None:
+        self._program = program
+        self._config = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": str(round(node_timeout * 1000)),
+            "cluster-config-file": "nodes.conf",
+            **(config or {}),
+        }
+        self.nodes: list[EmbeddedServer] = []
+        try:
+            for _ in range(primaries * (1 + replicas)):
+                self.start_node()
+            self._assign(primaries)
+            self._meet(self.nodes[1:])
+            self._replicate(primaries)
+            self.wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """The cluster's address, as `Registry.register_redis` takes it."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def start_node(self) -> EmbeddedServer:
+        """One more server, which has yet to meet the others."""
+        node = EmbeddedServer(self._program, config=self._config)
+        self.nodes.append(node)
+        return node
+
+    def add_node(self) -> EmbeddedServer:
+        """One more node without slots, that the others know."""
+        node = self.start_node()
+        self._meet([node])
+        self.wait_until(lambda: self._is_known(node), "the new node is not known to all")
+        return node
+
+    def _assign(self, primaries: int) -> None:
+        for index, node in enumerate(self.nodes[:primaries]):
+            begin, end = (SLOTS * at // primaries for at in (index, index + 1))
+            with node.client() as client:
+                client.execute_command("CLUSTER ADDSLOTS", *range(begin, end))
+                client.execute_command("CLUSTER SET-CONFIG-EPOCH", index + 1)
+
+    def _meet(self, nodes: list[EmbeddedServer]) -> None:
+        for node in nodes:
+            with node.client() as client:
+                client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+        self.wait_until(
+            lambda: all(len(self._known(node)) == len(self.nodes) for node in self.nodes), "the nodes did not meet"
+        )
+
+    def _known(self, node: EmbeddedServer) -> list[str]:
+        """The names of the nodes that a node knows and has talked to."""
+        lines = self._asked(node, "CLUSTER NODES").splitlines()
+        return [line.split()[0] for line in lines if "handshake" not in line]
+
+    @staticmethod
+    def _asked(node: EmbeddedServer, *command: str) -> str:
+        # Over a bare connection: redis-py makes dicts of these, and other ones in each of its versions.
+        with node.client() as client:
+            connection = client.connection_pool.make_connection()
+            try:
+                connection.connect()
+                connection.send_command(*command)
+                return bytes(connection.read_response()).decode()
+            finally:
+                connection.disconnect()
+
+    def _is_known(self, node: EmbeddedServer) -> bool:
+        return all(len(self._known(one)) == len(self.nodes) for one in [node, self.nodes[0]])
+
+    def id_of(self, node: EmbeddedServer) -> str:
+        """The node's name among the others (``CLUSTER MYID``)."""
+        return self._asked(node, "CLUSTER MYID")
+
+    def _replicate(self, primaries: int) -> None:
+        for index, node in enumerate(self.nodes[primaries:]):
+            with node.client() as client:
+                client.execute_command("CLUSTER REPLICATE", self.id_of(self.nodes[index % primaries]))
+
+    def wait_until_ready(self) -> None:
+        """Wait until all running nodes say that the cluster is, and replicas have what their primaries have."""
+        self.wait_until(lambda: all(map(_is_ready, self.running)), "the cluster did not come up")
+
+    @property
+    def running(self) -> list[EmbeddedServer]:
+        """The nodes that were not killed or stopped."""
+        return [node for node in self.nodes if node.pid]
+
+    def wait_until(self, done: Callable[[], bool], otherwise: str) -> None:
+        """Wait until `done` says so.
+
+        Raises:
+            FluxaError: with `otherwise`, after 30 seconds.
+        """
+        end = time.monotonic() + _READY_SECONDS
+        while True:
+            with suppress(RedisError):
+                if done():
+                    return
+            if time.monotonic() > end:
+                raise FluxaError(otherwise)
+            time.sleep(0.05)
+
+    def owner(self, slot: int) -> EmbeddedServer:
+        """The running node that says that it has a slot."""
+        for node in self.running:
+            with suppress(RedisError):
+                for line in self._asked(node, "CLUSTER NODES").splitlines():
+                    _, _, flags, _, _, _, _, _, *ranges = line.split()
+                    if "myself" in flags and "master" in flags and any(_covers(one, slot) for one in ranges):
+                        return node
+        raise FluxaError(f"no running node has slot {slot}")
+
+    def close(self) -> None:
+        """Stop all nodes, and remove what they left."""
+        for node in self.nodes:
+            node.close()
+
+    def __enter__(self) -> EmbeddedCluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _covers(slots: str, slot: int) -> bool:
+    """Whether ``17-42`` or ``17`` has the slot. What is on its way (``[17->-...]``) is listed without that as well."""
+    if slots.startswith("["):
+        return False
+    begin, _, end = slots.partition("-")
+    return int(begin) <= slot <= int(end or begin)
+
+
+def _is_ready(node: EmbeddedServer) -> bool:
+    with node.client(decode_responses=True) as client:
+        replication = client.info("replication")
+        if replication["role"] == "slave" and replication["master_link_status"] != "up":
+            return False
+    return "cluster_state:ok" in EmbeddedCluster._asked(node, "CLUSTER INFO")

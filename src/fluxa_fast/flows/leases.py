@@ -1,0 +1,177 @@
+"""Who owns which partition: leases in Redis, shared out fairly among the consumers that are there.
+
+A lease is a key beside its partition, in the same slot, that holds its owner's name and expires. Scripts look at it
+before they acknowledge anything, so a consumer that was paused past its lease changes nothing any more. A roster,
+beside the first partition, has the names of all consumers: from its place in it each knows what its share is.
+Whoever has more leaves some, when they are handled to the end; whoever has less takes what is free.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ..protocol.interface import CommandBuffer, ErrorReply
+from ..scripts import RELEASE_LEASE, ROSTER, TAKE_LEASE, Script
+from .membership import Fence, Membership
+from .recovery import checked
+from .scripting import ScriptRefusedError
+from .steps import Flow, any_reply, ask
+
+__all__ = ["Lease", "Leases"]
+
+_LONGEST_INTERVAL = 1.0  # seconds between two looks at who is there
+_BELIEVED = 0.9  # of a lease: the rest is for what the clocks differ, and for what the network takes
+
+
+def _beside(key: str, what: str) -> str:
+    """A key in the same slot."""
+    return f"{key}:{what}" if "{" in key else f"{{{key}}}:{what}"
+
+
+class Lease:
+    """The lease on one partition.
+
+    Attributes:
+        fence: what scripts check.
+        owned: whether it was taken, as far as is known.
+        valid_until: when it is believed to end (monotonic seconds).
+        renew_at: when it is to be renewed.
+        try_at: when it may be tried to take it.
+        asked: a command about it is under way.
+        leaving: it is to be released once all that is in hand is handled.
+    """
+
+    def __init__(self, member: Membership, owner: str) -> None:
+        self.fence = Fence(_beside(member.stream, "lease"), owner)
+        self.owned = False
+        self.valid_until = -math.inf
+        self.renew_at = -math.inf
+        self.try_at = -math.inf
+        self.asked = False
+        self.leaving = False
+        member.fence = self.fence
+        member.scripting.required = True
+
+    @property
+    def valid(self) -> bool:
+        """Whether it is owned, and nobody else can own it yet."""
+        return self.owned and time.monotonic() < self.valid_until
+
+    def granted(self, sent_at: float, seconds: float) -> None:
+        """The server has given it, or given it for longer, when asked at that time."""
+        self.owned = True
+        self.valid_until = sent_at + _BELIEVED * seconds
+        self.renew_at = sent_at + seconds / 3
+
+    def gone(self, again_in: float) -> None:
+        """It is not owned any more."""
+        self.owned = self.leaving = False
+        self.try_at = time.monotonic() + again_in
+
+
+class Leases:
+    """The leases of one consumer.
+
+    Args:
+        name: of the consumer.
+        members: of the partitions, in order.
+        seconds: how long a lease lasts without being renewed.
+
+    Attributes:
+        share: how many partitions are this consumer's; None until the roster is known.
+    """
+
+    def __init__(self, name: str, members: Sequence[Membership], seconds: float) -> None:
+        self.seconds = seconds
+        self.interval = min(_LONGEST_INTERVAL, seconds / 6)
+        self.share: int | None = None
+        self._name = f"{name}-{secrets.token_hex(8)}"  # nobody else has it, not even this consumer in another life
+        self._roster = _beside(members[0].stream, "consumers")
+        self._first = members[0]
+        self._look_at = -math.inf
+        self.all = [Lease(member, self._name) for member in members]
+
+    @property
+    def owned(self) -> int:
+        """Partitions that are owned, or asked for."""
+        return sum(lease.owned or lease.asked for lease in self.all)
+
+    def wanted(self) -> int:
+        """How many more partitions to take; below zero: how many to leave."""
+        leaving = sum(lease.leaving for lease in self.all)
+        return 0 if self.share is None else self.share - (self.owned - leaving)
+
+    # ---- what goes over the connection to the node of a partition ----
+
+    def roster_is_due(self, member: Membership, now: float) -> bool:
+        """Whether to look at who is there; the roster lies beside the first partition."""
+        return member is self._first and now >= self._look_at
+
+    def write_roster(self, commands: CommandBuffer, member: Membership) -> None:
+        """Say that this consumer is there, and ask who is."""
+        self._look_at = time.monotonic() + self.interval
+        milliseconds = round(self.seconds * 1000)
+        commands.command(*member.scripting.call(ROSTER), 1, self._roster, self._name, milliseconds)
+
+    def take_roster(self, member: Membership, reply: Any) -> None:
+        """The names of all consumers: whose share is larger by one is decided by their order."""
+        try:
+            names = sorted(bytes(name) for name in answered(member, ROSTER, reply))
+        except ScriptRefusedError:
+            self._look_at = -math.inf
+            return
+        most, larger = divmod(len(self.all), len(names))
+        self.share = most + (names.index(self._name.encode()) < larger)
+
+    def write(self, commands: CommandBuffer, member: Membership, lease: Lease, script: Script) -> None:
+        """Take a lease, renew it, or release it."""
+        lease.asked = True
+        fence = lease.fence
+        keys = (1, fence.lease, fence.owner) if script is TAKE_LEASE else (2, member.stream, fence.lease, fence.owner)
+        milliseconds = () if script is RELEASE_LEASE else (round(self.seconds * 1000),)
+        commands.command(*member.scripting.call(script), *keys, *milliseconds)
+
+    # ---- leaving ----
+
+    def leave(self) -> Flow[None]:
+        """Go from the roster, so that others take over at once."""
+        commands = self._first.commands()
+        while True:
+            commands.command(*self._first.scripting.call(ROSTER), 1, self._roster, self._name, 0)
+            try:
+                answered(self._first, ROSTER, (yield from ask(commands)))
+            except ScriptRefusedError:
+                continue
+            self._look_at = -math.inf
+            self.share = None
+            return
+
+    def release(self, member: Membership, lease: Lease) -> Flow[None]:
+        """Leave a partition to others."""
+        commands = member.commands()
+        while lease.owned:
+            self.write(commands, member, lease, RELEASE_LEASE)
+            lease.asked = False
+            reply = yield from ask(commands, any_reply)
+            try:
+                if not is_fenced(reply):
+                    answered(member, RELEASE_LEASE, reply)
+            except ScriptRefusedError:
+                continue
+            lease.gone(0.0)
+
+
+def is_fenced(reply: Any) -> bool:
+    """Whether a script has found another owner."""
+    return isinstance(reply, ErrorReply) and reply.code == "FENCED"
+
+
+def answered(member: Membership, script: Script, reply: Any) -> Any:
+    """The script's reply, as `Scripting.answered`; but what passes is told by the reply's own exception."""
+    if not (isinstance(reply, ErrorReply) and reply.code == "NOSCRIPT"):
+        checked(reply)
+    return member.scripting.answered(script, reply)

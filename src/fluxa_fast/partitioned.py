@@ -1,0 +1,213 @@
+"""The consumer of a stream with partitions: the calls of `EventConsumer`, over all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from .consumer import EventConsumer, Handler, LeftEarly, acknowledge_one
+from .durations import Duration, checked_count, seconds
+from .flows.claim import auto_claim, cleanup, pending_of
+from .flows.crew import Crew
+from .flows.leases import Leases
+from .flows.membership import Membership
+from .flows.steps import Flow, Refresh, Start
+from .protocol.generic import BodyT
+from .protocol.interface import Event
+from .transport.cluster import ClusterPool
+from .transport.sync import Link, Pool, drive
+from .transport.together import Strand, strands_in_turn
+from .turn import ThreadTurn
+
+__all__ = ["PartitionedBase", "PartitionedConsumer"]
+
+
+class PartitionedBase:
+    """What a consumer of partitions tells about itself."""
+
+    _name: str
+    _stream: str
+    _crew: Crew
+
+    @property
+    def name(self) -> str:
+        """The name in the groups of the partitions; of a consumer that owns partitions, its name among the owners."""
+        return self._name
+
+    @property
+    def stream(self) -> str:
+        """The stream that is consumed."""
+        return self._stream
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The streams in Redis that are read: all partitions, or those that this consumer owns now."""
+        return tuple(one.member.stream for one in self._crew.partitions if one.lease is None or one.lease.valid)
+
+    @property
+    def deleted(self) -> int:
+        """Entries so far that were pending, but no longer in the stream; acknowledged, and never handed over."""
+        return sum(one.member.deleted for one in self._crew.partitions)
+
+    def stop(self) -> None:
+        """End `run`, `batches` or a waiting `consume`, once the handler returns. Any thread, or a signal handler, may.
+
+        Takes effect within about a second, on a call that comes after it as well if none is going on.
+        """
+        self._crew.stopping.set()
+
+
+class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
+    """A consumer of all partitions of a stream, or of those that it owns. Made by the broker.
+
+    It has the calls of `EventConsumer`, and their promises, for each partition. A batch may have events of several
+    partitions; those of one are in their order. Belongs to one thread at a time, except for `stop` and the events'
+    `ack`. There is one connection to each node that has partitions, kept from call to call.
+    """
+
+    def __init__(
+        self,
+        pool: Pool | ClusterPool,
+        stream: str,
+        name: str,
+        members: Sequence[Membership],
+        leases: Leases | None = None,
+    ) -> None:
+        self._pool = pool
+        self._stream = stream
+        self._name = name
+        self._crew = Crew(pool, members, leases)
+        self._turn = ThreadTurn("consumer")
+        self._links: dict[tuple[str, str], Link] = {}
+        for member in members:
+            # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connections.
+            member.acknowledged_by(partial(acknowledge_one, pool, member))
+
+    # ---- reading ----
+
+    def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
+        waiting = 0.0 if block is None else seconds("block", block, infinite=True)
+        begin = self._crew.begin(checked_count(count), waiting, once=True)
+        self._handle(begin, handler)
+        return self._crew.handled
+
+    def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
+        self._handle(self._crew.begin(checked_count(count), math.inf, once=False), handler)
+
+    def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
+        idle = 0.0 if block is None else seconds("block", block, infinite=True)
+        return self._batches(checked_count(count), idle)
+
+    def _batches(self, count: int, idle: float) -> Iterator[Sequence[Event[BodyT]]]:
+        yield from self._deliveries(self._crew.begin(count, idle, once=False))
+
+    def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
+        idle = seconds("min_idle", min_idle)
+        checked_count(count)
+        with self._turn():
+            return sum(
+                self._ask(auto_claim(one.member, count, idle), one.member.stream, handler)
+                for one in self._crew.partitions
+                if one.is_mine
+            )
+
+    # ---- leaving ----
+
+    def cleanup(self) -> int:
+        crew = self._crew
+        try:
+            with self._turn():
+                if crew.leases is None:
+                    return sum(self._ask(cleanup(one.member), one.member.stream) for one in crew.partitions)
+                pending = 0
+                for one in crew.partitions:
+                    if one.lease is not None and one.lease.owned:
+                        pending += self._ask(pending_of(one.member), one.member.stream)
+                        self._ask(crew.leases.release(one.member, one.lease), one.member.stream)
+                        one.member.replaying = True
+                self._ask(crew.leases.leave(), crew.partitions[0].member.stream)
+                return pending
+        finally:
+            while self._links:
+                self._links.popitem()[1].release()
+
+    # ---- driving ----
+
+    def _ask(self, flow: Flow[Any], key: str, handler: Callable[[Sequence[Any]], object] | None = None) -> Any:
+        link = self._pool.new_link(key)
+        try:
+            return drive(flow, link, handler)
+        finally:
+            link.release()
+
+    def _handle(self, begin: Flow[None], handler: Handler[BodyT]) -> None:
+        deliveries = self._deliveries(begin)
+        try:
+            events = next(deliveries)
+            while True:
+                try:
+                    handler(events)
+                except BaseException as error:
+                    events = deliveries.throw(error)
+                else:
+                    events = next(deliveries)
+        except StopIteration:
+            return
+
+    def _deliveries(self, begin: Flow[None]) -> Generator[Sequence[Any], None, None]:
+        """Every batch; it is handled when the next one is asked for, and not if an exception comes instead."""
+        strands: list[Strand] = []
+
+        def start(step: Any) -> None:
+            if isinstance(step, Start):
+                strands.append(Strand(step.flow, step.node and self._link_to(step.node), start))
+            elif isinstance(step, Refresh):
+                self._pool.refresh(step.seen)
+
+        strands.append(Strand(begin, None, start))
+        driving = strands_in_turn(strands)
+        left: GeneratorExit | None = None
+        try:
+            while True:
+                try:
+                    with self._turn():
+                        strand = next(driving)
+                except StopIteration:
+                    break
+                except BaseException as error:  # Ctrl-C while nothing was going on
+                    if self._crew.error is not None:
+                        raise
+                    self._crew.fail(error)
+                    driving = strands_in_turn(strands)
+                    continue
+                if left is not None or self._crew.error is not None:
+                    strand.throw(LeftEarly())  # it came too late
+                    continue
+                try:
+                    yield strand.events
+                except GeneratorExit as error:
+                    left = error
+                    strand.throw(LeftEarly())
+                except BaseException as error:
+                    strand.throw(error)
+                else:
+                    strand.handled()
+        finally:
+            self._crew.stopping.clear()
+        if left is not None:
+            raise left
+        if self._crew.error is not None:
+            raise self._crew.error
+
+    def _link_to(self, node: tuple[str, str]) -> Link:
+        """The connection of a lane."""
+        link = self._links.pop(node, None)
+        if link is None:
+            name, key = node
+            if key and isinstance(self._pool, ClusterPool):
+                return self._pool.new_link(key, name)
+            link = self._pool.node(name).new_link()
+        self._links[node] = link
+        return link

@@ -1,0 +1,2 @@
+-- Leaves a partition to others. KEYS[2]: its lease.
+return redis.call('DEL', KEYS[2])
