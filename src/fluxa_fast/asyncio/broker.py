@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, overload
 
 from ..broker import SINGLE, BrokerBase, Delivery, new_name
+from ..durations import Duration
 from ..flows.recovery import Recovery
 from ..protocol.generic import BodyT
 from ..protocol.hashing import Key
@@ -14,6 +15,7 @@ from ..transport.aio import Pool
 from ..transport.aio_cluster import ClusterPool
 from .consumer import EventConsumer
 from .flusher import EventFlusher
+from .partitioned import PartitionedConsumer
 from .typed_stream import TypedStream
 
 __all__ = ["EventBroker"]
@@ -86,7 +88,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
 
         Arguments and errors are those of `fluxa_fast.EventBroker.consumer_single`.
         """
-        return EventConsumer(*self._member(stream, SINGLE, delivery, recovery))
+        return self._consumer(stream, SINGLE, delivery, recovery)
 
     def consumer_many(
         self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
@@ -95,7 +97,27 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
 
         Arguments and errors are those of `fluxa_fast.EventBroker.consumer_many`.
         """
-        return EventConsumer(*self._member(stream, new_name(), delivery, recovery))
+        return self._consumer(stream, new_name(), delivery, recovery)
+
+    def consumer_ordered(
+        self,
+        stream: str,
+        *,
+        lease: Duration = 10.0,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
+    ) -> PartitionedConsumer[Any]:
+        """One of any number of consumers that share the partitions of a stream: events with the same key stay in order.
+
+        Arguments and errors are those of `fluxa_fast.EventBroker.consumer_ordered`.
+        """
+        return PartitionedConsumer(*self._leased(stream, delivery, recovery, lease))
+
+    def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer[Any]:
+        pool, members = self._members(stream, name, delivery, recovery)
+        if self._streams[stream].partitioned:
+            return PartitionedConsumer(pool, stream, name, members)
+        return EventConsumer(pool, members[0])
 
     # ---- statistics ----
 

@@ -26,14 +26,14 @@ from .batches import Batches
 from .concurrency import run_concurrently
 from .turn import Turn
 
-__all__ = ["EventConsumer", "Handler"]
+__all__ = ["PAGE", "EventConsumer", "Handler"]
 
 Handler = Callable[[Sequence[Event[BodyT]]], Awaitable[object] | object]
 """Is given the events of one batch, never an empty one, and awaited if it can be. An exception means: not handled."""
 
 T = TypeVar("T")
 
-_PAGE = {"c": 4000, "python": 1000}  # events that are parsed, or acknowledged, in about half a millisecond
+PAGE = {"c": 4000, "python": 1000}  # events that are parsed, or acknowledged, in about half a millisecond
 
 
 class EventConsumer(ConsumerBase, Generic[BodyT]):
@@ -53,7 +53,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         self._member = member
         self._batches: Batches | None = None  # that were left, perhaps
         self._turn = Turn()
-        member.page = _PAGE[pool.implementation.name]
+        member.page = PAGE[pool.implementation.name]
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
         member.acknowledged_by(Acknowledging(pool, member).one)
 

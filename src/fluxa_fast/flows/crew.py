@@ -173,6 +173,14 @@ class Crew:
         """There were events: nobody is idle."""
         self._end = time.monotonic() + self._idle
 
+    def may_deliver(self, events: Sequence[Any]) -> bool:
+        """Whether the leases still hold, after a batch had to wait for its turn."""
+        return self.leases is None or all(
+            lease.valid
+            for stream in {event.stream for event in events}
+            if (lease := self.by_key[stream].lease) is not None
+        )
+
     @property
     def ending(self) -> bool:
         """Whether lanes are to settle what was handled, and to end."""
@@ -386,8 +394,10 @@ class Lane:
             mine: list[Found] = []
             try:
                 mine = [part for part in piece if self._may_deliver(part)]
-                if mine:
-                    yield Deliver(_joined(mine))
+                if mine and (yield Deliver(_joined(mine))) is False:
+                    for part in mine:
+                        part.put_back()
+                    mine = []
                 handled = True
             except BaseException as error:
                 for part in mine:

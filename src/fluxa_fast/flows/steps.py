@@ -97,7 +97,10 @@ class Pipeline:
 
 
 class Deliver:
-    """Hand events to the handler, or to the loop that iterates over the batches."""
+    """Hand events to the handler, or to the loop that iterates over the batches.
+
+    Outcome: false if it is too late for that, because the consumer does not own them any more.
+    """
 
     __slots__ = ("events",)
 

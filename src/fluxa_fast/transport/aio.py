@@ -431,7 +431,7 @@ class Driver:
         if kind is Deliver and self._handler is not None:
             await self.delivering(step.events)
             answer = self._handler(step.events)
-            return (await answer) if inspect.isawaitable(answer) else None
+            return (await answer) if inspect.isawaitable(answer) else answer
         if kind is Arrived:
             return link.arrived()
         if kind is Pipeline:

@@ -1,0 +1,316 @@
+"""The consumer of a stream with partitions: the calls of `EventConsumer`, over all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from ..consumer import LeftEarly
+from ..durations import Duration, checked_count, seconds
+from ..flows.claim import auto_claim, cleanup, pending_of
+from ..flows.crew import Crew
+from ..flows.leases import Leases
+from ..flows.membership import Membership
+from ..flows.steps import Flow, Refresh, Start
+from ..partitioned import PartitionedBase
+from ..protocol.generic import BodyT
+from ..protocol.interface import Event
+from ..transport.aio import Driver, Link, Pool, ended
+from ..transport.aio_cluster import ClusterPool
+from .acknowledging import Acknowledging
+from .batches import Batches
+from .consumer import PAGE, EventConsumer, Handler
+from .turn import Turn
+
+__all__ = ["PartitionedConsumer"]
+
+
+class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
+    """A consumer of all partitions of a stream, or of those that it owns. Made by the broker.
+
+    It has the calls of `EventConsumer`, and their promises, for each partition. A batch may have events of several
+    partitions; those of one are in their order. One task at a time may use it, except for `stop` and the events' `ack`,
+    which is awaited. There is one connection to each node that has partitions, kept from call to call.
+    """
+
+    def __init__(
+        self,
+        pool: Pool | ClusterPool,
+        stream: str,
+        name: str,
+        members: Sequence[Membership],
+        leases: Leases | None = None,
+    ) -> None:
+        self._pool = pool
+        self._stream = stream
+        self._name = name
+        self._crew = Crew(pool, members, leases)
+        self._turn = Turn()
+        self._links: dict[tuple[str, str], Link] = {}
+        self._iteration: PartitionedBatches[BodyT] | None = None  # that was left, perhaps
+        for member in members:
+            member.page = PAGE[pool.implementation.name]
+            # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connections.
+            member.acknowledged_by(Acknowledging(pool, member).one)
+
+    # ---- reading ----
+
+    async def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
+        waiting = 0.0 if block is None else seconds("block", block, infinite=True)
+        checked_count(count)
+        with self._turn:
+            await self._settle()
+            await _Work(self, _one_by_one(self._crew, handler)).drive(self._crew.begin(count, waiting, once=True))
+            return self._crew.handled
+
+    async def run(self, handler: Handler[BodyT], count: int = 1000, *, concurrency: int = 1) -> None:
+        """As `EventConsumer.run`; at the same time, the handler has one batch from each node at most."""
+        checked_count(count)
+        checked_count(concurrency, "concurrency")
+        with self._turn:
+            await self._settle()
+            await _Work(self, _several(self._crew, handler, concurrency)).drive(
+                self._crew.begin(count, math.inf, once=False)
+            )
+
+    def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Batches[BodyT]:
+        idle = 0.0 if block is None else seconds("block", block, infinite=True)
+        self._iteration = PartitionedBatches(self, checked_count(count), idle, self._iteration)
+        return self._iteration
+
+    async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
+        idle = seconds("min_idle", min_idle)
+        checked_count(count)
+        with self._turn:
+            await self._settle()
+            handled = 0
+            for one in self._crew.partitions:
+                if one.is_mine:
+                    handled += await self._ask(auto_claim(one.member, count, idle), one.member.stream, handler)
+            return handled
+
+    # ---- leaving ----
+
+    async def cleanup(self) -> int:
+        crew = self._crew
+        with self._turn:
+            try:
+                await self._settle()
+                pending = 0
+                for one in crew.partitions:
+                    key = one.member.stream
+                    if crew.leases is None:
+                        pending += await self._ask(cleanup(one.member), key)
+                    elif one.lease is not None and one.lease.owned:
+                        pending += await self._ask(pending_of(one.member), key)
+                        await self._ask(crew.leases.release(one.member, one.lease), key)
+                        one.member.replaying = True
+                if crew.leases is not None:
+                    await self._ask(crew.leases.leave(), crew.partitions[0].member.stream)
+                return pending
+            finally:
+                while self._links:
+                    await self._links.popitem()[1].release()
+
+    # ---- driving ----
+
+    async def _ask(self, flow: Flow[Any], key: str, handler: Callable[[Sequence[Any]], object] | None = None) -> Any:
+        link = self._pool.new_link(key)
+        try:
+            return await Driver(link, handler).drive(flow)
+        finally:
+            await link.release()
+
+    async def _settle(self) -> None:
+        """Acknowledge what was handled in a loop over `batches` that was left."""
+        if self._iteration is not None:
+            left, self._iteration = self._iteration, None
+            await left.settle()
+
+    def link_to(self, node: tuple[str, str]) -> Link:
+        """The connection of a lane."""
+        link = self._links.pop(node, None)
+        if link is None:
+            name, key = node
+            if key and isinstance(self._pool, ClusterPool):
+                return self._pool.new_link(key, name)
+            link = self._pool.node(name).new_link()
+        self._links[node] = link
+        return link
+
+
+Deliver = Callable[[Sequence[Any]], Awaitable[bool]]
+
+
+def _one_by_one(crew: Crew, handler: Callable[[Sequence[Any]], object]) -> Deliver:
+    """One batch at a time, whatever lane it comes from."""
+    return _several(crew, handler, 1)
+
+
+def _several(crew: Crew, handler: Callable[[Sequence[Any]], object], limit: int) -> Deliver:
+    slots = asyncio.Semaphore(limit)
+
+    async def deliver(events: Sequence[Any]) -> bool:
+        async with slots:
+            if crew.error is not None:
+                raise LeftEarly  # it came too late
+            if not crew.may_deliver(events):
+                return False
+            answer = handler(events)
+            if inspect.isawaitable(answer):
+                await answer
+            return True
+
+    return deliver
+
+
+class _Work:
+    """One call: a task for each flow. What fails ends the others, which settle what was handled."""
+
+    def __init__(self, consumer: PartitionedConsumer[Any], deliver: Deliver) -> None:
+        self._consumer = consumer
+        self._crew = consumer._crew
+        self._deliver = deliver
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._links: set[Link] = set()
+
+    async def drive(self, begin: Flow[None]) -> None:
+        """Until all flows are over."""
+        crew = self._crew
+        try:
+            self.start(None, begin)
+            cancelled: BaseException | None = None
+            while self._tasks:
+                try:
+                    await asyncio.wait(self._tasks)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                    crew.fail(error)
+                    for task in self._tasks:
+                        task.cancel()
+                    await ended(self._tasks)
+                self._tasks = {task for task in self._tasks if not task.done()}
+        finally:
+            crew.stopping.clear()
+        if cancelled is not None:
+            raise cancelled
+        if crew.error is not None:
+            raise crew.error
+
+    def start(self, node: tuple[str, str] | None, flow: Flow[None]) -> None:
+        """Run a flow in a task of its own."""
+        self._tasks.add(asyncio.ensure_future(self._run(node, flow)))
+
+    async def _run(self, node: tuple[str, str] | None, flow: Flow[None]) -> None:
+        link = self._consumer._pool.new_link("") if node is None else self._consumer.link_to(node)
+        try:
+            await _LaneDriver(link, self._deliver, self).drive(flow)
+        except BaseException as error:
+            self._crew.fail(error)
+
+    async def refresh(self, seen: int) -> None:
+        await self._consumer._pool.refresh(seen)
+
+
+class _LaneDriver(Driver):
+    """Does what only flows of a consumer's lanes ask for."""
+
+    def __init__(self, link: Link, handler: Callable[[Sequence[Any]], object], work: _Work) -> None:
+        super().__init__(link, handler)
+        self._work = work
+
+    async def _perform(self, step: Any) -> Any:
+        if type(step) is Start:
+            return self._work.start(step.node, step.flow)
+        if type(step) is Refresh:
+            return await self._work.refresh(step.seen)
+        return await super()._perform(step)
+
+
+class PartitionedBatches(Batches[BodyT]):
+    """Batch after batch, of all lanes by turns. A loop that is left is settled as that of `Batches`.
+
+    Args:
+        before: an iteration of the same consumer that may have been left.
+    """
+
+    def __init__(
+        self,
+        consumer: PartitionedConsumer[BodyT],
+        count: int,
+        idle: float,
+        before: PartitionedBatches[BodyT] | None,
+    ) -> None:
+        self._consumer = consumer
+        self._count = count
+        self._idle = idle
+        self._earlier = before
+        self._turn = consumer._turn
+        self._over = False
+        self._work: asyncio.Task[None] | None = None
+        self._offered: asyncio.Queue[Sequence[Any]] = asyncio.Queue()
+        self._handled: asyncio.Future[None] | None = None  # of the batch that the loop has
+
+    async def __anext__(self) -> Sequence[Event[BodyT]]:
+        if self._over:
+            raise StopAsyncIteration
+        with self._turn:
+            await self._settle_before()
+            if self._work is None:
+                crew = self._consumer._crew
+                begin = crew.begin(self._count, self._idle, once=False)
+                self._work = asyncio.ensure_future(_Work(self._consumer, _one_by_one(crew, self._offer)).drive(begin))
+            self._answer(None)
+            return await self._next_offer(self._work)
+
+    async def _next_offer(self, work: asyncio.Task[None]) -> Sequence[Event[BodyT]]:
+        offer = asyncio.ensure_future(self._offered.get())
+        try:
+            await asyncio.wait((offer, work), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._over = True
+            offer.cancel()
+            work.cancel()
+            await ended([work])
+            raise
+        if offer.done():
+            return offer.result()
+        offer.cancel()
+        self._over = True
+        await work
+        raise StopAsyncIteration
+
+    async def _offer(self, events: Sequence[Any]) -> None:
+        """Hand events to the loop, and wait until it asks for the next ones."""
+        self._handled = asyncio.get_running_loop().create_future()
+        self._offered.put_nowait(events)
+        await self._handled
+
+    def _answer(self, error: BaseException | None) -> None:
+        handled, self._handled = self._handled, None
+        if handled is not None and not handled.done():
+            if error is None:
+                handled.set_result(None)
+            else:
+                handled.set_exception(error)
+
+    async def settle(self) -> None:
+        await self._settle_before()
+        if self._over or self._work is None:
+            self._over = True
+            return
+        self._over = True
+        self._consumer._crew.fail(LeftEarly())
+        self._answer(LeftEarly())
+        try:
+            await self._work
+        except LeftEarly:
+            return
+
+    async def _settle_before(self) -> None:
+        if self._earlier is not None:
+            before, self._earlier = self._earlier, None
+            await before.settle()
