@@ -54,7 +54,8 @@ class EmbeddedCluster:
                 self.start_node()
             self._assign(primaries)
             self._meet(self.nodes[1:])
-            self._replicate(primaries)
+            for index, node in enumerate(self.nodes[primaries:]):
+                self._replicate(node, self.nodes[index % primaries])
             self.wait_until_ready()
         except BaseException:
             self.close()
@@ -71,11 +72,13 @@ class EmbeddedCluster:
         self.nodes.append(node)
         return node
 
-    def add_node(self) -> EmbeddedServer:
-        """One more node without slots, that the others know."""
+    def add_node(self, replica_of: EmbeddedServer | None = None) -> EmbeddedServer:
+        """One more node without slots, that the others know; or a replica."""
         node = self.start_node()
         self._meet([node])
-        self.wait_until(lambda: self._is_known(node), "the new node is not known to all")
+        if replica_of is not None:
+            self._replicate(node, replica_of)
+        self.wait_until_ready()
         return node
 
     def _assign(self, primaries: int) -> None:
@@ -86,11 +89,14 @@ class EmbeddedCluster:
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", index + 1)
 
     def _meet(self, nodes: list[EmbeddedServer]) -> None:
+        """Introduce nodes to all others: gossip would take longer to do that."""
         for node in nodes:
             with node.client() as client:
-                client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+                for other in self.running:
+                    if other is not node:
+                        client.execute_command("CLUSTER MEET", "127.0.0.1", other.port)
         self.wait_until(
-            lambda: all(len(self._known(node)) == len(self.nodes) for node in self.nodes), "the nodes did not meet"
+            lambda: all(len(self._known(node)) >= len(self.running) for node in self.running), "the nodes did not meet"
         )
 
     def _known(self, node: EmbeddedServer) -> list[str]:
@@ -110,17 +116,13 @@ class EmbeddedCluster:
             finally:
                 connection.disconnect()
 
-    def _is_known(self, node: EmbeddedServer) -> bool:
-        return all(len(self._known(one)) == len(self.nodes) for one in [node, self.nodes[0]])
-
     def id_of(self, node: EmbeddedServer) -> str:
         """The node's name among the others (``CLUSTER MYID``)."""
         return self._asked(node, "CLUSTER MYID")
 
-    def _replicate(self, primaries: int) -> None:
-        for index, node in enumerate(self.nodes[primaries:]):
-            with node.client() as client:
-                client.execute_command("CLUSTER REPLICATE", self.id_of(self.nodes[index % primaries]))
+    def _replicate(self, node: EmbeddedServer, primary: EmbeddedServer) -> None:
+        with node.client() as client:
+            client.execute_command("CLUSTER REPLICATE", self.id_of(primary))
 
     def wait_until_ready(self) -> None:
         """Wait until all running nodes say that the cluster is, and replicas have what their primaries have."""

@@ -156,8 +156,9 @@ def _explained(
 
 
 def _number_of(id: str) -> int:
-    milliseconds, _, sequence = id.partition("-")
-    return int(milliseconds) << 32 | int(sequence)
+    entry, _, partition = id.partition("@")
+    milliseconds, _, sequence = entry.partition("-")
+    return (int(milliseconds) << 32 | int(sequence)) << 16 | int(partition or 0)
 
 
 def report(balance: Balance, **more: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 | ``confirmed NUMBER...`` | producer | the server has these; ranges are written FIRST-LAST |
 | ``unconfirmed NUMBER...`` | producer | these will be sent again, and may be there already |
 | ``handled ID:PRODUCER:NUMBER...`` | consumer | a handler was given these |
+| ``done PARTITION...`` | consumer | the handler of events of these partitions returned |
 | ``started``, ``failed``, ``left``, ``outage``, ``error``, ``claiming`` | consumer | why events may come again from here on |
 | ``cleared PENDING`` | consumer | it left its group with that many entries pending |
 """

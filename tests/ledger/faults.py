@@ -15,14 +15,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
 from fluxa_fast.embedded import EmbeddedServer
 from tests.proxy import Proxy
 
-__all__ = ["FAULTS", "Fault", "Site", "persistent_server"]
+__all__ = ["FAULTS", "Fault", "Site", "State", "persistent_server", "state_of"]
 
 STREAM = "orders"
 _PATIENCE = 30.0  # seconds
@@ -44,6 +44,36 @@ class Site:
     def admin(self) -> redis.Redis:
         """A client that goes past the proxy."""
         return self.server.client(socket_timeout=10.0)
+
+    def state(self) -> State:
+        """What there is in the stream."""
+        with self.admin() as admin:
+            return state_of(admin, STREAM)
+
+
+class State(NamedTuple):
+    """What there is in a stream.
+
+    Attributes:
+        left: entries.
+        pending: entries that were delivered and not acknowledged.
+        added: entries that were ever added; None if the server can't tell.
+    """
+
+    left: int
+    pending: int
+    added: int | None
+
+
+def state_of(admin: redis.Redis, stream: str) -> State:
+    pending = 0
+    with contextlib.suppress(redis.ResponseError):
+        pending = admin.xpending(stream, "consumer_group")["pending"]
+    added = None
+    with contextlib.suppress(redis.ResponseError):  # there may be no stream
+        told: Any = admin.xinfo_stream(stream)
+        added = told.get("entries-added")
+    return State(admin.xlen(stream), pending, added)
 
 
 @dataclass(frozen=True)

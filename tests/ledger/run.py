@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import redis
-
 from tests.ledger.audit import Balance, audit
-from tests.ledger.faults import FAULTS, STREAM, Fault, Site, persistent_server
-from tests.ledger.worker import Job
+from tests.ledger.faults import FAULTS, Fault, Site, persistent_server
+from tests.ledger.order import check_order
+from tests.ledger.worker import LEASE, Job
 from tests.proxy import Proxy
 
 __all__ = ["Plan", "Result", "run", "with_one_server"]
@@ -42,6 +41,9 @@ class Plan:
         replicas: that must have an event before it counts as confirmed.
         seed: of what is random.
         faults: of the server and the network, by name.
+        partitions: of the stream; None: it is one key.
+        ordered: consumers own partitions.
+        recovery: seconds for which consumers wait for outages.
         forgets: whether a fault may make the server forget acknowledgements, and what was not confirmed.
     """
 
@@ -56,6 +58,9 @@ class Plan:
     replicas: int = 0
     seed: int = 0
     faults: Mapping[str, Fault] = field(default_factory=lambda: _LOSSLESS)
+    partitions: int | None = None
+    ordered: bool = False
+    recovery: float = 5.0
     forgets: bool = False
 
 
@@ -107,7 +112,7 @@ def run(plan: Plan, site: Any, pool: dict[str, Any], folder: Path) -> Result:
     """Carry the plan out, and compare the books.
 
     Args:
-        site: what the faults befall; its `admin` is a client of the server.
+        site: what the faults befall; its `state` is what there is in the stream.
         pool: how workers reach the server, as the arguments of `register_redis`.
         folder: for the books.
     """
@@ -116,6 +121,7 @@ def run(plan: Plan, site: Any, pool: dict[str, Any], folder: Path) -> Result:
     producers, consumers = _workers(plan, pool, folder)
     faults: Counter[str] = Counter()
     repeating: list[tuple[float, float]] = []
+    paused: list[tuple[int, float, float]] = []  # consumers, and from when to when
     try:
         while time.monotonic() < began + plan.seconds or any(one.running and plan.events for one in producers):
             time.sleep(chance.uniform(0.2, 1.0))
@@ -125,7 +131,7 @@ def run(plan: Plan, site: Any, pool: dict[str, Any], folder: Path) -> Result:
             faults[name] += 1
             fault = plan.faults.get(name)
             befell = time.monotonic()
-            with fault.context(site) if fault else _befalling(name, chance, producers, consumers):
+            with fault.context(site) if fault else _befalling(name, chance, producers, consumers, paused):
                 time.sleep(chance.uniform(0.1, 1.5))
             if fault and fault.repeats:
                 repeating.append((befell, time.monotonic()))
@@ -137,7 +143,10 @@ def run(plan: Plan, site: Any, pool: dict[str, Any], folder: Path) -> Result:
     finally:
         for worker in [*producers, *consumers]:
             worker.kill()
-    return Result(_audited(site, folder, repeating, plan), faults, time.monotonic() - began)
+    result = Result(_audited(site, folder, repeating, plan), faults, time.monotonic() - began)
+    if plan.ordered:
+        check_order(folder, result.balance, paused)
+    return result
 
 
 def with_one_server(plan: Plan, program: str, folder: Path) -> Result:
@@ -169,6 +178,9 @@ def _workers(plan: Plan, pool: dict[str, Any], folder: Path) -> tuple[list[_Work
                 rate=plan.rate,
                 batch=plan.batch,
                 replicas=plan.replicas,
+                partitions=plan.partitions,
+                ordered=plan.ordered,
+                recovery=plan.recovery,
                 seed=plan.seed * 1000 + number,
             )
             made[role].append(_Worker(job))
@@ -176,15 +188,26 @@ def _workers(plan: Plan, pool: dict[str, Any], folder: Path) -> tuple[list[_Work
 
 
 @contextlib.contextmanager
-def _befalling(name: str, chance: random.Random, producers: list[_Worker], consumers: list[_Worker]) -> Iterator[None]:
+def _befalling(
+    name: str,
+    chance: random.Random,
+    producers: list[_Worker],
+    consumers: list[_Worker],
+    paused: list[tuple[int, float, float]],
+) -> Iterator[None]:
     """A fault of a worker."""
     worker = chance.choice(producers if "producer" in name else consumers)
     if not worker.running:  # it has published all that it had to
         yield
     elif "stopped" in name:
+        began = time.monotonic()
         worker.pause(signal.SIGSTOP)
         yield
+        if worker.job.ordered:
+            time.sleep(chance.choice((0.0, 1.5 * LEASE)))  # past its lease, perhaps
         worker.pause(signal.SIGCONT)
+        if worker.job.role == "consumer":
+            paused.append((worker.job.number, began, time.monotonic()))
     else:
         worker.kill()
         yield
@@ -194,24 +217,17 @@ def _befalling(name: str, chance: random.Random, producers: list[_Worker], consu
 def _drain(site: Any, folder: Path) -> None:
     """Wait until nothing is left, or nothing happens any more."""
     size, since = -1, time.monotonic()
-    with site.admin() as admin:
-        while admin.xlen(STREAM):
-            now = sum(path.stat().st_size for path in folder.glob("consumer-*.book"))
-            if now != size:
-                size, since = now, time.monotonic()
-            if time.monotonic() > since + _DRAINING:
-                return
-            time.sleep(0.2)
+    while site.state().left:
+        now = sum(path.stat().st_size for path in folder.glob("consumer-*.book"))
+        if now != size:
+            size, since = now, time.monotonic()
+        if time.monotonic() > since + _DRAINING:
+            return
+        time.sleep(0.2)
 
 
 def _audited(site: Any, folder: Path, repeating: list[tuple[float, float]], plan: Plan) -> Balance:
-    with site.admin() as admin:
-        stream: Any = admin.xinfo_stream(STREAM)
-        left = admin.xlen(STREAM)
-        pending = 0
-        with contextlib.suppress(redis.ResponseError):
-            pending = admin.xpending(STREAM, "consumer_group")["pending"]
-    added = stream.get("entries-added")
+    left, pending, added = site.state()
     if plan.forgets:  # also on its own account: Sentinels may fail over because the machine is slow
         added, repeating = None, [(0.0, math.inf)]
     balance = audit(folder, added=added, repeating=repeating)

@@ -23,9 +23,11 @@ from fluxa_fast import FlushError, Recovery
 from tests.awaited import Faces, Loop
 from tests.ledger.books import Book, read, spans
 
-__all__ = ["Job", "consume", "left_after", "produce"]
+__all__ = ["KEYS", "Job", "consume", "key_of", "left_after", "produce"]
 
 STREAM = "orders"
+KEYS = 20  # of each producer
+LEASE = 2.0  # seconds
 
 
 @dataclass
@@ -43,6 +45,8 @@ class Job:
         rate: events per second of a producer, about; None: as fast as it can.
         batch: events in one flush or one read, at most.
         replicas: that must have an event before it counts as confirmed.
+        partitions: of the stream; None: it is one key.
+        ordered: consumers own partitions.
         min_idle: seconds after which a consumer claims what others have left.
         recovery: seconds for which outages are waited for.
         seed: of what is random.
@@ -58,6 +62,8 @@ class Job:
     rate: float | None = None
     batch: int = 100
     replicas: int = 0
+    partitions: int | None = None
+    ordered: bool = False
     min_idle: float = 3.0
     recovery: float = 5.0
     seed: int = 0
@@ -87,7 +93,8 @@ def produce(broker: Any, job: Job, stop: threading.Event) -> None:
         book.write("begun", f"{waiting[0]}-{waiting[-1]}")
         for one in waiting:
             padding = 0 if chance.random() < 0.9 else chance.choice((10, 1000, 50_000))
-            flusher.publish(STREAM, {"producer": job.number, "number": one, "padding": bytes(padding)})
+            body = {"producer": job.number, "number": one, "padding": bytes(padding)}
+            flusher.publish(STREAM, body, key=key_of(job.number, one))
         while waiting:
             waiting = _flush(flusher, job, book, waiting)
             if waiting:
@@ -96,6 +103,11 @@ def produce(broker: Any, job: Job, stop: threading.Event) -> None:
             stop.wait(max(0.0, began + size / job.rate - time.monotonic()))
     book.write("ended")
     book.close()
+
+
+def key_of(producer: int, number: int) -> str:
+    """The key of an event."""
+    return f"{producer}-{number % KEYS}"
 
 
 def _first_number(job: Job) -> int:
@@ -164,25 +176,28 @@ def consume(broker: Any, job: Job, stop: threading.Event) -> None:
         fails = chance.random() < 0.01
         handled = events[: chance.randint(0, len(events))] if fails else events
         if handled:
-            words = [f"{event.id}:{event.body['producer']}:{event.body['number']}" for event in handled]
+            words = [f"{_id_of(event)}:{event.body['producer']}:{event.body['number']}" for event in handled]
             book.write("handled", *words)
+            if job.ordered:
+                time.sleep(chance.choice((0.0, 0.001, 0.05)))
+                book.write("done", *{word.partition(":")[0].partition("@")[2] for word in words})
         if fails:
             book.write("failed")
             raise HandlerError
 
-    consumer = broker.consumer_many(STREAM, recovery=Recovery(deadline=job.recovery, cap=0.5))
+    consumer = _new_consumer(broker, job)
     claimed = time.monotonic()
     while not stop.is_set():
         ways = ("run", "batches", "consume", "leave")
         way = chance.choices(ways, (5, 3, 2, 1))[0]
         try:
-            if time.monotonic() > claimed + job.min_idle / 2:
+            if time.monotonic() > claimed + job.min_idle / 2 and not job.ordered:
                 book.write("claiming")
                 claimed = time.monotonic()
                 consumer.auto_claim(job.batch, job.min_idle, handle)
             elif way == "leave":
                 book.write("cleared", consumer.cleanup())
-                consumer = broker.consumer_many(STREAM, recovery=Recovery(deadline=job.recovery, cap=0.5))
+                consumer = _new_consumer(broker, job)
             else:
                 _in_one_way(way, consumer, job, book, handle, chance)
         except HandlerError:
@@ -195,6 +210,19 @@ def consume(broker: Any, job: Job, stop: threading.Event) -> None:
     book.write("ended")
     logging.getLogger("fluxa_fast").removeHandler(told)
     book.close()
+
+
+def _new_consumer(broker: Any, job: Job) -> Any:
+    recovery = Recovery(deadline=job.recovery, cap=0.5)
+    if job.ordered:
+        return broker.consumer_ordered(STREAM, lease=LEASE, recovery=recovery)
+    return broker.consumer_many(STREAM, recovery=recovery)
+
+
+def _id_of(event: Any) -> str:
+    """The ID; of a partition's entry, with the number of the partition."""
+    _, of, rest = event.stream.partition(f"{STREAM}:")
+    return f"{event.id}@{rest.partition('of')[0]}" if of else str(event.id)
 
 
 def _in_one_way(way: str, consumer: Any, job: Job, book: Book, handle: Any, chance: random.Random) -> None:
@@ -235,7 +263,7 @@ def main() -> None:
     loop = Loop() if job.face == "asyncio" else None
     registry = Faces(loop).Registry() if loop else fluxa_fast.Registry()
     registry.register_redis(**job.pool)
-    registry.register_redis_stream(STREAM)
+    registry.register_redis_stream(STREAM, partitions=job.partitions)
     try:
         with registry.validate() as engine:
             broker = engine.new_context().get_event_broker()

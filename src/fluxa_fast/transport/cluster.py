@@ -51,7 +51,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
                     found = self._nodes[name] = Pool(
                         f"{self.name} ({name})",
                         self.topology.connections(name),
-                        owned=False,  # they are the client's, which the topology closes
+                        owned=True,
                         implementation=self.implementation,
                         default=self.default,
                     )

@@ -109,14 +109,22 @@ class Topology(_TopologyBase):
             self.generation += 1
 
     def connections(self, name: str) -> Any:
-        """redis-py's pool of connections to that node."""
+        """A new pool of connections to that node, made as redis-py makes its own.
+
+        Not that one: when redis-py looks at the topology, it has its connections made again.
+        """
         node = self._manager.nodes_cache.get(name)
         if node is None:  # one that has no slots yet
             host, _, port = name.rpartition(":")
             node = _node(host, int(port))
         if node.redis_connection is None:
             self._manager.create_redis_connections([node])
-        return node.redis_connection.connection_pool
+        theirs = node.redis_connection.connection_pool
+        return redis.ConnectionPool(
+            connection_class=theirs.connection_class,
+            max_connections=theirs.max_connections,
+            **{**theirs.connection_kwargs, "retry": redis_py.no_retries(redis_py.BLOCKING)},
+        )
 
     def after_fork(self) -> None:
         """Leave locks behind that a thread may have held which is not in the child."""

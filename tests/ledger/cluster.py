@@ -1,0 +1,220 @@
+"""The ledger on a cluster: what befalls nodes and slots, while producers and consumers go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError
+
+from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.partitions import key_slot, partition_streams
+from tests.ledger.faults import STREAM, Fault, State, state_of
+from tests.ledger.run import Plan, Result, run
+
+__all__ = ["CLUSTER_FAULTS", "ClusterSite", "move_slot", "with_cluster"]
+
+
+class ClusterSite:
+    """The nodes of a cluster, and the partitions of the stream."""
+
+    def __init__(self, cluster: EmbeddedCluster, partitions: int) -> None:
+        self.cluster = cluster
+        self.keys = partition_streams(STREAM, partitions)
+
+    def state(self) -> State:
+        """What there is in all partitions."""
+        left = pending = added = 0
+        for key in self.keys:
+            state = self._of(key)
+            left += state.left
+            pending += state.pending
+            added += state.added or 0
+        return State(left, pending, added)
+
+    def _of(self, key: str) -> State:
+        end = time.monotonic() + 30.0
+        while True:
+            try:
+                with self.cluster.owner(key_slot(key)).client() as client:
+                    return state_of(client, key)
+            except Exception:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
+
+# ---- slots ----------------------------------------------------------------------------------------------
+
+
+def _command(node: EmbeddedServer, *command: object) -> Any:
+    with node.client() as client:
+        connection = client.connection_pool.make_connection()  # redis-py would look for CLUSTER SETSLOT's node itself
+        try:
+            connection.connect()
+            connection.send_command(*command)
+            return connection.read_response()
+        finally:
+            connection.disconnect()
+
+
+@contextmanager
+def moving_slot(cluster: EmbeddedCluster, slot: int, target: EmbeddedServer) -> Iterator[None]:
+    """Move a slot to a node by hand; in the block, its keys have moved and it has not."""
+    source = cluster.owner(slot)
+    if source is target:
+        yield
+        return
+    _command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", cluster.id_of(source))
+    _command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.id_of(target))
+    end = time.monotonic() + 30.0
+    while keys := _command(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+        for key in keys:
+            try:
+                _command(source, "MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+            except RedisError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+    yield
+    for node in (target, source):
+        _command(node, "CLUSTER", "SETSLOT", slot, "NODE", cluster.id_of(target))
+
+
+def move_slot(cluster: EmbeddedCluster, slot: int, target: EmbeddedServer) -> None:
+    """Move a slot to a node, at once."""
+    with moving_slot(cluster, slot, target):
+        pass
+
+
+def primaries(cluster: EmbeddedCluster) -> list[EmbeddedServer]:
+    """The running nodes that are primaries."""
+    found = []
+    for node in cluster.running:
+        with contextlib.suppress(RedisError), node.client() as client:
+            if client.info("replication")["role"] == "master":
+                found.append(node)
+    return found
+
+
+# ---- faults ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _slot_moved(site: ClusterSite) -> Iterator[None]:
+    """By hand; while it lasts, the old node answers ASK."""
+    slot = key_slot(random.choice(site.keys))
+    source = site.cluster.owner(slot)
+    target = random.choice([node for node in primaries(site.cluster) if node is not source])
+    with moving_slot(site.cluster, slot, target):
+        yield
+
+
+@contextmanager
+def _resharded(site: ClusterSite) -> Iterator[None]:
+    """``redis-cli --cluster reshard``: a few thousand slots go to another node."""
+    cli = shutil.which("redis-cli") or shutil.which("valkey-cli")
+    target = random.choice(primaries(site.cluster))
+    source = random.choice([node for node in primaries(site.cluster) if node is not target])
+    if cli is not None:
+        subprocess.run(
+            [
+                cli,
+                *("--cluster", "reshard", f"127.0.0.1:{target.port}", "--cluster-yes", "--cluster-slots", "1500"),
+                *("--cluster-from", site.cluster.id_of(source), "--cluster-to", site.cluster.id_of(target)),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+            check=False,  # the source may have fewer slots than that
+        )
+    yield
+
+
+@contextmanager
+def _node_added(site: ClusterSite) -> Iterator[None]:
+    """It gets a slot of ours at once. Afterwards it stays."""
+    if len(site.cluster.nodes) < 8:
+        node = site.cluster.add_node()
+        site.cluster.add_node(replica_of=node)
+        move_slot(site.cluster, key_slot(random.choice(site.keys)), node)
+    yield
+
+
+@contextmanager
+def _primary_killed(site: ClusterSite) -> Iterator[None]:
+    """Its replica is promoted; it comes back as a replica of that one."""
+    victim = site.cluster.owner(key_slot(random.choice(site.keys)))
+    if not _has_replica(victim):
+        yield
+        return
+    slot = next(slot for slot in map(key_slot, site.keys) if site.cluster.owner(slot) is victim)
+    victim.kill()
+    yield
+    site.cluster.wait_until(lambda: _has_owner(site.cluster, slot), "nobody took over")
+    victim.start()
+    site.cluster.wait_until_ready()
+
+
+def _has_replica(node: EmbeddedServer) -> bool:
+    with node.client() as client:
+        replication: Any = client.info("replication")
+    return any(isinstance(value, dict) and value.get("state") == "online" for value in replication.values())
+
+
+def _has_owner(cluster: EmbeddedCluster, slot: int) -> bool:
+    try:
+        cluster.owner(slot)
+    except Exception:
+        return False
+    return True
+
+
+@contextmanager
+def _cluster_down(site: ClusterSite) -> Iterator[None]:
+    """Most of the primaries are silent, so nobody can be elected: CLUSTERDOWN."""
+    silent = primaries(site.cluster)
+    silent = silent[: len(silent) // 2 + 1]
+    for node in silent:
+        os.kill(node.pid, signal.SIGSTOP)
+    try:
+        time.sleep(2.5)
+        yield
+    finally:
+        for node in silent:
+            os.kill(node.pid, signal.SIGCONT)
+    site.cluster.wait_until_ready()
+
+
+CLUSTER_FAULTS = {
+    "slot moved": Fault(_slot_moved),
+    "resharded": Fault(_resharded),
+    "node added": Fault(_node_added),
+    "primary killed": Fault(_primary_killed, keeps_data=False),
+    "cluster down": Fault(_cluster_down),
+}
+
+
+def with_cluster(plan: Plan, program: str, folder: Path) -> Result:
+    """The plan on three primaries, each with a replica that must have an event before it counts as confirmed."""
+    plan.partitions = plan.partitions or 12
+    plan.replicas = 1
+    plan.forgets = True  # acknowledgements are not waited for: a new primary may not have them
+    with EmbeddedCluster(3, 1, program, node_timeout=1.0) as cluster:
+        pool = {"address": cluster.url, "socket_timeout": 1.5}
+        return run(plan, ClusterSite(cluster, plan.partitions), pool, folder)
+
+
+def client_of(node: EmbeddedServer) -> redis.Redis:
+    return node.client()
