@@ -9,7 +9,7 @@ from typing import Any
 
 from .consumer import EventConsumer, Handler, LeftEarly, acknowledge_one
 from .durations import Duration, checked_count, seconds
-from .flows.claim import auto_claim, cleanup, pending_of
+from .flows.claim import auto_claim
 from .flows.crew import Crew
 from .flows.leases import Leases
 from .flows.membership import Membership
@@ -116,19 +116,9 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     # ---- leaving ----
 
     def cleanup(self) -> int:
-        crew = self._crew
         try:
             with self._turn():
-                if crew.leases is None:
-                    return sum(self._ask(cleanup(one.member), one.member.stream) for one in crew.partitions)
-                pending = 0
-                for one in crew.partitions:
-                    if one.lease is not None and one.lease.owned:
-                        pending += self._ask(pending_of(one.member), one.member.stream)
-                        self._ask(crew.leases.release(one.member, one.lease), one.member.stream)
-                        one.member.replaying = True
-                self._ask(crew.leases.leave(), crew.partitions[0].member.stream)
-                return pending
+                return sum(self._ask(flow, key) for key, flow in self._crew.farewells())
         finally:
             while self._links:
                 self._links.popitem()[1].release()

@@ -5,6 +5,7 @@
 | ``begun FIRST LAST`` | producer | these numbers are about to be flushed for the first time |
 | ``confirmed NUMBER...`` | producer | the server has these; ranges are written FIRST-LAST |
 | ``unconfirmed NUMBER...`` | producer | these will be sent again, and may be there already |
+| ``why TEXT`` | producer | what a flush said |
 | ``handled ID:PRODUCER:NUMBER...`` | consumer | a handler was given these |
 | ``done PARTITION...`` | consumer | the handler of events of these partitions returned |
 | ``started``, ``failed``, ``left``, ``outage``, ``error``, ``claiming`` | consumer | why events may come again from here on |

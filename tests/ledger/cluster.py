@@ -211,7 +211,10 @@ def with_cluster(plan: Plan, program: str, folder: Path) -> Result:
     plan.partitions = plan.partitions or 12
     plan.replicas = 1
     plan.forgets = True  # acknowledgements are not waited for: a new primary may not have them
-    with EmbeddedCluster(3, 1, program, node_timeout=1.0) as cluster:
+    settings = {
+        "cluster-allow-replica-migration": "no"
+    }  # or a node that has lost its slots would take its replica along
+    with EmbeddedCluster(3, 1, program, node_timeout=1.0, config=settings) as cluster:
         pool = {"address": cluster.url, "socket_timeout": 1.5}
         return run(plan, ClusterSite(cluster, plan.partitions), pool, folder)
 

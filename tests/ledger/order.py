@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from tests.ledger.audit import Balance
@@ -64,7 +65,7 @@ def _check_alone(
     balance: Balance,
     paused: Sequence[tuple[int, float, float]],
 ) -> None:
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         if before[1] <= after[0] or before[2] == after[2]:
             continue
         if not any(

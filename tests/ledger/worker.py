@@ -130,6 +130,7 @@ def _flush(flusher: Any, job: Job, book: Book, waiting: list[int]) -> list[int]:
         left = left_after(error, waiting)
         if len(left) != len(flusher) or len(error.confirmed) + len(left) != len(waiting):
             book.write("error", f"the account of a flush does not add up: {error}, {len(flusher)} wait")
+        book.write("why", str(error)[:500])
         gone = set(left)
         book.write("confirmed", *spans(one for one in waiting if one not in gone))
         book.write("unconfirmed", *spans(waiting[position] for position in sorted(unconfirmed)))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..consumer import LeftEarly
 from ..durations import Duration, checked_count, seconds
-from ..flows.claim import auto_claim, cleanup, pending_of
+from ..flows.claim import auto_claim
 from ..flows.crew import Crew
 from ..flows.leases import Leases
 from ..flows.membership import Membership
@@ -95,22 +95,10 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     # ---- leaving ----
 
     async def cleanup(self) -> int:
-        crew = self._crew
         with self._turn:
             try:
                 await self._settle()
-                pending = 0
-                for one in crew.partitions:
-                    key = one.member.stream
-                    if crew.leases is None:
-                        pending += await self._ask(cleanup(one.member), key)
-                    elif one.lease is not None and one.lease.owned:
-                        pending += await self._ask(pending_of(one.member), key)
-                        await self._ask(crew.leases.release(one.member, one.lease), key)
-                        one.member.replaying = True
-                if crew.leases is not None:
-                    await self._ask(crew.leases.leave(), crew.partitions[0].member.stream)
-                return pending
+                return sum([await self._ask(flow, key) for key, flow in self._crew.farewells()])
             finally:
                 while self._links:
                     await self._links.popitem()[1].release()

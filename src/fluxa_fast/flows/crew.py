@@ -21,6 +21,7 @@ from ..errors import LeaseLostError
 from ..protocol.interface import CommandBuffer, ErrorReply, EventBatch, ReplyReader
 from ..scripts import OWN_PENDING, RELEASE_LEASE, RENEW_LEASE, TAKE_LEASE, Script
 from .acknowledge import Acknowledgements
+from .claim import cleanup
 from .leases import Lease, Leases, answered, is_fenced
 from .membership import GROUP, GROUP_LOST, Membership
 from .recovery import FINAL, OUTAGES, Outage, ServerNotReadyError, checked
@@ -163,6 +164,14 @@ class Crew:
         self._idle = idle
         self._end = time.monotonic() + idle
         return self.house(self.partitions, None)
+
+    def farewells(self) -> list[tuple[str, Flow[int]]]:
+        """What is to be run when the consumer leaves: for each a key, and a flow that tells how many are pending."""
+        leases = self.leases
+        if leases is None:
+            return [(one.member.stream, cleanup(one.member)) for one in self.partitions]
+        flows = [(one.member.stream, leases.release(one.member, one.lease)) for one in self.partitions if one.lease]
+        return [*flows, (self.partitions[0].member.stream, leases.leave())]
 
     def fail(self, error: BaseException) -> None:
         """End the call with that error, unless there is one already."""
@@ -544,6 +553,8 @@ class Lane:
 
     def _write_waiting(self, commands: CommandBuffer, expected: list[_Expected], wait: float) -> None:
         waiting = self._waiting()
+        if not waiting:  # a lease has ended just now
+            return
         if not self._at_once(waiting):
             self._turn += 1
             waiting = [waiting[self._turn % len(waiting)]]

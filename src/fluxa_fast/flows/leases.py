@@ -16,10 +16,11 @@ from typing import Any
 
 from ..protocol.interface import CommandBuffer, ErrorReply
 from ..scripts import RELEASE_LEASE, ROSTER, TAKE_LEASE, Script
+from .claim import pending_of
 from .membership import Fence, Membership
 from .recovery import checked
 from .scripting import ScriptRefusedError
-from .steps import Flow, any_reply, ask
+from .steps import Flow, ask
 
 __all__ = ["Lease", "Leases"]
 
@@ -137,32 +138,49 @@ class Leases:
 
     # ---- leaving ----
 
-    def leave(self) -> Flow[None]:
+    def leave(self) -> Flow[int]:
         """Go from the roster, so that others take over at once."""
-        commands = self._first.commands()
-        while True:
-            commands.command(*self._first.scripting.call(ROSTER), 1, self._roster, self._name, 0)
-            try:
-                answered(self._first, ROSTER, (yield from ask(commands)))
-            except ScriptRefusedError:
-                continue
-            self._look_at = -math.inf
-            self.share = None
-            return
+        member = self._first
 
-    def release(self, member: Membership, lease: Lease) -> Flow[None]:
-        """Leave a partition to others."""
-        commands = member.commands()
-        while lease.owned:
+        def attempt() -> Flow[int]:
+            commands = member.commands()
+            commands.command(*member.scripting.call(ROSTER), 1, self._roster, self._name, 0)
+            reply = yield from ask(commands)
+            try:
+                answered(member, ROSTER, reply)
+            except ScriptRefusedError:
+                return (yield from attempt())
+            return 0
+
+        yield from member.recovered(attempt)
+        self._look_at = -math.inf
+        self.share = None
+        return 0
+
+    def release(self, member: Membership, lease: Lease) -> Flow[int]:
+        """Leave a partition to others. Returns how many entries are pending in it."""
+        pending = 0
+
+        def attempt() -> Flow[None]:
+            nonlocal pending
+            pending = yield from pending_of(member)
+            commands = member.commands()
             self.write(commands, member, lease, RELEASE_LEASE)
             lease.asked = False
-            reply = yield from ask(commands, any_reply)
+            reply = yield from ask(commands)
+            if is_fenced(reply):
+                pending = 0  # they are somebody else's
+                return
             try:
-                if not is_fenced(reply):
-                    answered(member, RELEASE_LEASE, reply)
+                answered(member, RELEASE_LEASE, reply)
             except ScriptRefusedError:
-                continue
+                yield from attempt()
+
+        if lease.owned:
+            yield from member.recovered(attempt)
             lease.gone(0.0)
+            member.replaying = True
+        return pending
 
 
 def is_fenced(reply: Any) -> bool:
