@@ -10,7 +10,7 @@ import pytest
 from fluxa_fast import protocol
 from tests.threads import WITHOUT_GIL
 
-pytest_plugins = ("tests.fix_servers", "tests.fix_broker", "tests.fix_asyncio", "tests.fix_proxy")
+pytest_plugins = ("tests.fix_servers", "tests.fix_cluster", "tests.fix_broker", "tests.fix_asyncio", "tests.fix_proxy")
 
 _MUST_BE_COMPILED = os.environ.get("FLUXA_FAST_IMPL") == "c" or os.environ.get("FLUXA_FAST_REQUIRE_EXTENSIONS") == "1"
 

@@ -103,7 +103,7 @@ class EmbeddedServer:
         return self.start()
 
     def _free_port(self) -> int:
-        return _free_port(10_000 if self.config.get("cluster-enabled") == "yes" else 0)
+        return _free_port_of_two() if self.config.get("cluster-enabled") == "yes" else _free_port()
 
     @property
     def url(self) -> str:
@@ -194,15 +194,21 @@ class EmbeddedServer:
         self.close()
 
 
-def _free_port(bus: int) -> int:
-    """A free port; with a `bus`, one that is free so much higher as well: there the nodes of a cluster talk."""
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _free_port_of_two() -> int:
+    """A free port that is free 10 000 higher as well: there the nodes of a cluster talk to each other."""
     while True:
+        port = random.randrange(20_000, 32_000)  # the second one is not above 42 000
         with socket.socket() as probe, socket.socket() as other:
             try:
-                probe.bind(("127.0.0.1", random.randrange(20_000, 32_000) if bus else 0))
-                port: int = probe.getsockname()[1]
-                if bus:
-                    other.bind(("127.0.0.1", port + bus))
+                probe.bind(("127.0.0.1", port))
+                other.bind(("127.0.0.1", port + 10_000))
             except OSError:
                 continue
-            return port
+        return port

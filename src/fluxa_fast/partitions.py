@@ -56,7 +56,7 @@ def partition_of(key: Key, partitions: int) -> int:
     return protocol.default.key_hash(key) % partitions
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)
 def partition_streams(stream: str, partitions: int) -> tuple[str, ...]:
     """The keys in Redis of a stream's partitions, in order: ``orders:0of12:{8}``, for one.
 

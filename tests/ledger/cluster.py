@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -14,16 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import redis
-from redis.exceptions import RedisError
-
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
 from fluxa_fast.partitions import key_slot, partition_streams
 from tests.ledger.faults import STREAM, Fault, State, state_of
 from tests.ledger.run import Plan, Result, run
+from tests.slots import move_slot, moving_slot, primaries
 
-__all__ = ["CLUSTER_FAULTS", "ClusterSite", "move_slot", "with_cluster"]
+__all__ = ["CLUSTER_FAULTS", "ClusterSite", "with_cluster"]
 
 
 class ClusterSite:
@@ -53,59 +50,6 @@ class ClusterSite:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.2)
-
-
-# ---- slots ----------------------------------------------------------------------------------------------
-
-
-def _command(node: EmbeddedServer, *command: object) -> Any:
-    with node.client() as client:
-        connection = client.connection_pool.make_connection()  # redis-py would look for CLUSTER SETSLOT's node itself
-        try:
-            connection.connect()
-            connection.send_command(*command)
-            return connection.read_response()
-        finally:
-            connection.disconnect()
-
-
-@contextmanager
-def moving_slot(cluster: EmbeddedCluster, slot: int, target: EmbeddedServer) -> Iterator[None]:
-    """Move a slot to a node by hand; in the block, its keys have moved and it has not."""
-    source = cluster.owner(slot)
-    if source is target:
-        yield
-        return
-    _command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", cluster.id_of(source))
-    _command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.id_of(target))
-    end = time.monotonic() + 30.0
-    while keys := _command(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
-        for key in keys:
-            try:
-                _command(source, "MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
-            except RedisError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
-    yield
-    for node in (target, source):
-        _command(node, "CLUSTER", "SETSLOT", slot, "NODE", cluster.id_of(target))
-
-
-def move_slot(cluster: EmbeddedCluster, slot: int, target: EmbeddedServer) -> None:
-    """Move a slot to a node, at once."""
-    with moving_slot(cluster, slot, target):
-        pass
-
-
-def primaries(cluster: EmbeddedCluster) -> list[EmbeddedServer]:
-    """The running nodes that are primaries."""
-    found = []
-    for node in cluster.running:
-        with contextlib.suppress(RedisError), node.client() as client:
-            if client.info("replication")["role"] == "master":
-                found.append(node)
-    return found
 
 
 # ---- faults ---------------------------------------------------------------------------------------------
@@ -217,7 +161,3 @@ def with_cluster(plan: Plan, program: str, folder: Path) -> Result:
     with EmbeddedCluster(3, 1, program, node_timeout=1.0, config=settings) as cluster:
         pool = {"address": cluster.url, "socket_timeout": 1.5}
         return run(plan, ClusterSite(cluster, plan.partitions), pool, folder)
-
-
-def client_of(node: EmbeddedServer) -> redis.Redis:
-    return node.client()

@@ -298,6 +298,8 @@ class Lane:
         """Read, hand over, acknowledge, until the call ends or no partition is left."""
         try:
             yield from self._run()
+        except Exception as error:
+            self._crew.fail(error)
         finally:
             self._crew.lanes.pop(self.name, None)
 

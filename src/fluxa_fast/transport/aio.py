@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from redis.exceptions import ConnectionError
+from redis.exceptions import AskError, ConnectionError
 
 from ..flows.publish import PoolFlush, Replication
 from ..flows.statistics import statistics
@@ -135,6 +135,8 @@ class Link:
     async def disconnect(self, error: Exception | None) -> None:
         """Close the connection, because of that error."""
         await self.drop()
+        if isinstance(error, AskError):
+            self.pool.redirected(error, "")
 
     async def release(self) -> None:
         """Return the connection to redis-py's pool, in working order."""

@@ -242,7 +242,7 @@ def _wrong_client(client: Any, flavour: Flavour) -> TypeError:
     for other, package in ((BLOCKING, "fluxa_fast"), (ASYNCIO, "fluxa_fast.asyncio")):
         if isinstance(client, (other.client, other.cluster)):
             hint = f"; {package} is for those"
-    return TypeError(f"client= takes a {flavour.name}, or a RedisCluster of the same package, not {kind}{hint}")
+    return TypeError(f"client= takes a {flavour.name}, not {kind}{hint}")
 
 
 # ---- connections --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from redis.exceptions import ConnectionError
+from redis.exceptions import AskError, ConnectionError
 
 from ..flows.publish import PoolFlush, Replication, write_event
 from ..flows.replies import ENTRY_ID, id_of
@@ -111,6 +111,8 @@ class Link:
     def disconnect(self, error: Exception | None) -> None:
         """Close the connection, because of that error."""
         self.drop()
+        if isinstance(error, AskError):
+            self.pool.redirected(error, "")
 
     def release(self) -> None:
         """Return the connection to redis-py's pool, in working order."""

@@ -1,0 +1,189 @@
+"""Which partition an event goes to, what partitions are called, and which slot a key has. Both for ever, in any language."""
+
+from __future__ import annotations
+
+import zlib
+from binascii import crc_hqx
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fluxa_fast import Registry, RegistryError, SerializationError, UnregisteredStreamError
+from fluxa_fast.partitions import key_slot, partition_of, partition_streams
+from fluxa_fast.protocol import Implementation, load, missing_modules
+from fluxa_fast.protocol.commands import entry_head
+
+# The same are in docs/cluster.md.
+VECTORS = [
+    ("", 0x00000000, 0, 0, 0),
+    ("user-1", 0x7E264614, 2, 8, 20),
+    ("123456789", 0xCBF43926, 2, 2, 38),
+    (42, 0x3224B088, 2, 8, 8),
+    (-7, 0xD94EED1F, 2, 11, 31),
+    ("Zoë", 0x67AC422A, 2, 2, 42),
+    (b"\x00\xff", 0x6CDBFD72, 1, 10, 50),
+]
+
+
+@pytest.mark.parametrize(("key", "hashed", "of_3", "of_12", "of_64"), VECTORS)
+def test_the_written_vectors(
+    implementation: Implementation, key: Any, hashed: int, of_3: int, of_12: int, of_64: int
+) -> None:
+    assert implementation.key_hash(key) == hashed
+    assert [partition_of(key, count) for count in (3, 12, 64)] == [of_3, of_12, of_64]
+
+
+@given(st.one_of(st.text(), st.binary(), st.integers()))
+def test_the_hash_is_crc_32(key: Any) -> None:
+    try:
+        data = key if isinstance(key, bytes) else str(key).encode()
+    except UnicodeEncodeError:
+        return
+    for name in ("python",) if missing_modules() else ("c", "python"):
+        assert load(name).key_hash(key) == zlib.crc32(data)
+
+
+@given(st.text("ab{}", max_size=8))
+def test_the_slot_is_that_of_the_first_hash_tag(key: str) -> None:
+    inside = key.partition("{")[2].partition("}")
+    hashed = inside[0] if "{" in key and inside[1] and inside[0] else key
+    for name in ("python",) if missing_modules() else ("c", "python"):
+        assert load(name).key_slot(key) == crc_hqx(hashed.encode(), 0) % 16384
+
+
+@pytest.mark.parametrize(("key", "slot"), [("123456789", 0x31C3), ("foo{bar}x", 5061), ("foo{}{bar}", 8363), ("", 0)])
+def test_slots_that_the_specification_names(implementation: Implementation, key: str, slot: int) -> None:
+    assert implementation.key_slot(key) == slot
+    assert key_slot(key) == slot
+
+
+@pytest.mark.parametrize("key", [1.5, None, True, ["a"], object()])
+def test_what_is_no_key_is_refused(implementation: Implementation, key: Any) -> None:
+    with pytest.raises(SerializationError, match="a key is a str, bytes or int, not"):
+        implementation.key_hash(key)
+
+
+def test_a_key_with_a_lone_surrogate_is_refused(implementation: Implementation) -> None:
+    with pytest.raises(SerializationError, match=r"key: str .* lone surrogate"):
+        implementation.key_hash("a\ud800")
+
+
+# ---- names ----------------------------------------------------------------------------------------------
+
+
+def test_names_as_they_are_written_down() -> None:
+    assert partition_streams("orders", 3) == ("orders:0of3:{21418}", "orders:1of3:{8209}", "orders:2of3:{16418}")
+    assert partition_streams("orders", 12)[7] == "orders:7of12:{2821}"
+    assert partition_streams("orders", 64)[63] == "orders:63of64:{802}"
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 3, 6, 12, 60, 1000])
+def test_partitions_are_spread_evenly_over_the_nodes(partitions: int) -> None:
+    slots = [key_slot(stream) for stream in partition_streams("orders", partitions)]
+    assert slots == [(2 * index + 1) * 16384 // (2 * partitions) for index in range(partitions)]
+    for nodes in (1, 2, 3, 6, 60):
+        if partitions % nodes == 0:  # as redis-cli --cluster create deals slots out
+            begins = [round(node * 16384 / nodes) for node in range(nodes + 1)]
+            counts = Counter(sum(slot >= begin for begin in begins[1:]) for slot in slots)
+            assert set(counts.values()) == {partitions // nodes}
+
+
+def test_the_tag_is_the_smallest_number_of_its_slot() -> None:
+    for stream in partition_streams("orders", 5):
+        tag = int(stream.partition("{")[2].rstrip("}"))
+        assert all(key_slot(str(number)) != key_slot(stream) for number in range(tag))
+
+
+@pytest.mark.parametrize("partitions", [0, -1, 16385, 1.5, "3", True])
+def test_a_number_of_partitions_that_cannot_be(partitions: Any) -> None:
+    registry = Registry()
+    registry.register_redis("localhost:6379")
+    registry.register_redis_stream("orders", partitions=partitions)
+    with pytest.raises(RegistryError, match="'orders': a stream has 1 to 16384 partitions, not"):
+        registry.validate()
+
+
+def test_a_name_with_a_hash_tag_cannot_have_partitions() -> None:
+    registry = Registry()
+    registry.register_redis("localhost:6379")
+    registry.register_redis_stream("{a}orders", partitions=3)
+    with pytest.raises(RegistryError, match=r"has no '\{'"):
+        registry.validate()
+
+
+def test_the_engine_tells_what_a_stream_is_made_of() -> None:
+    registry = Registry()
+    registry.register_redis("localhost:6379")
+    registry.register_redis_stream("orders", partitions=3)
+    registry.register_redis_stream("users")
+    engine = registry.validate()
+    assert engine.partitions("orders") == partition_streams("orders", 3)
+    assert engine.partitions("users") == ("users",)
+    assert dict(engine.streams) == {"orders": "default", "users": "default"}
+    with pytest.raises(UnregisteredStreamError):
+        engine.partitions("others")
+
+
+# ---- the writer -----------------------------------------------------------------------------------------
+
+
+def _writer(implementation: Implementation) -> tuple[Any, list[Any]]:
+    buffers = [implementation.CommandBuffer() for _ in range(4)]
+    routes = {
+        "orders": [(entry_head(stream), index) for index, stream in enumerate(partition_streams("orders", 3))],
+        "users": [(entry_head("users"), 3)],
+    }
+    return implementation.EventWriter(routes, buffers), buffers
+
+
+def test_the_same_key_goes_to_the_same_partition(implementation: Implementation) -> None:
+    writer, buffers = _writer(implementation)
+    for number in range(60):
+        writer.publish("orders", number, None, number % 6)
+        writer.publish_many("orders", [number], None, 0, str(number % 6))
+    for index, buffer in enumerate(buffers[:3]):
+        numbers = sum(20 for key in range(6) if partition_of(key, 3) == index)
+        assert buffer.commands == numbers
+        assert buffer.keys(range(buffer.commands)) == [partition_streams("orders", 3)[index]] * numbers
+
+
+def test_events_without_a_key_stay_together_until_the_next_batch(implementation: Implementation) -> None:
+    writer, buffers = _writer(implementation)
+    batches = []
+    for _ in range(6):
+        before = [buffer.commands for buffer in buffers]
+        writer.publish("orders", 1)
+        writer.publish_many("orders", [2, 3])
+        writer.publish("orders", 4)
+        grown = [buffer.commands - was for buffer, was in zip(buffers, before, strict=True)]
+        assert sorted(grown) == [0, 0, 0, 4]
+        batches.append(grown.index(4))
+        writer.restart(())
+    assert batches[:3] == batches[3:]
+    assert sorted(batches[:3]) == [0, 1, 2]
+
+
+def test_a_key_has_no_effect_without_partitions(implementation: Implementation) -> None:
+    writer, buffers = _writer(implementation)
+    writer.publish("users", 1, None, "k")
+    assert buffers[3].commands == 1
+    assert writer.order == [(3, 1)]
+
+
+@pytest.mark.parametrize("stream", ["orders", "users"])
+def test_a_refused_key_leaves_the_buffers_as_they_were(implementation: Implementation, stream: str) -> None:
+    writer, buffers = _writer(implementation)
+    for call in (
+        lambda: writer.publish(stream, 1, None, 1.5),
+        lambda: writer.publish_many(stream, [1], None, 0, 1.5),
+        lambda: writer.index(stream, 1.5),
+    ):
+        with pytest.raises(SerializationError, match=f"{stream}: key: a key is a str") as caught:
+            call()
+        assert caught.value.stream == stream
+    assert [buffer.commands for buffer in buffers] == [0, 0, 0, 0]
+    with pytest.raises(UnregisteredStreamError):
+        writer.publish("others", 1, None, "k")
