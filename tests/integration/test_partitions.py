@@ -17,6 +17,7 @@ from fluxa_fast.embedded_cluster import EmbeddedCluster
 from fluxa_fast.flows.leases import _beside
 from fluxa_fast.partitions import key_slot, partition_of, partition_streams
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
+from tests.fix_servers import PROGRAMS
 from tests.slots import command, move_slot
 
 pytestmark = ON_CLUSTERS
@@ -47,7 +48,9 @@ class Place:
 @pytest.fixture(params=["server", "cluster"])
 def place(request: pytest.FixtureRequest) -> Place:
     if request.param == "cluster":
-        cluster: EmbeddedCluster = request.getfixturevalue("cluster")
+        cluster: EmbeddedCluster = request.getfixturevalue("partitions_cluster")
+        for node in cluster.nodes:
+            command(node, "FLUSHALL")
         return Place(cluster.url, lambda key: cluster.owner(key_slot(key)), cluster.nodes)
     server: EmbeddedServer = request.getfixturevalue("partitions_server")
     with server.client() as client:
@@ -59,6 +62,12 @@ def place(request: pytest.FixtureRequest) -> Place:
 def partitions_server() -> Iterator[EmbeddedServer]:
     with EmbeddedServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def partitions_cluster() -> Iterator[EmbeddedCluster]:
+    with EmbeddedCluster(3, 0, PROGRAMS[sorted(PROGRAMS)[-1]], node_timeout=1.0) as cluster:
+        yield cluster
 
 
 @pytest.fixture
