@@ -173,7 +173,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
                     driving = strands_in_turn(strands)
                     continue
                 if left is not None or self._crew.error is not None:
-                    strand.throw(LeftEarly())  # it came too late
+                    strand.handled(False)  # it came too late
                     continue
                 try:
                     yield strand.events

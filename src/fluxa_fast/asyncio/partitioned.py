@@ -143,10 +143,8 @@ def _several(crew: Crew, handler: Callable[[Sequence[Any]], object], limit: int)
 
     async def deliver(events: Sequence[Any]) -> bool:
         async with slots:
-            if crew.error is not None:
-                raise LeftEarly  # it came too late
-            if not crew.may_deliver(events):
-                return False
+            if crew.error is not None or not crew.may_deliver(events):
+                return False  # it came too late
             answer = handler(events)
             if inspect.isawaitable(answer):
                 await answer

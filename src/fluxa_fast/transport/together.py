@@ -73,9 +73,9 @@ class Strand:
         events: Sequence[Any] = self._step.events
         return events
 
-    def handled(self) -> None:
-        """Its events were handled."""
-        self._advance(self._flow.send, None)
+    def handled(self, outcome: object = None) -> None:
+        """Its events were handled; or, if the outcome is False, nobody was given them."""
+        self._advance(self._flow.send, outcome)
 
     def go_on(self) -> None:
         """Do what can be done without waiting, up to the next events that it delivers."""
