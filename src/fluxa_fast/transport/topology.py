@@ -161,7 +161,10 @@ class AwaitedTopology(_TopologyBase):
                 assert self._make is not None
                 self._client = self._make()
             try:
-                await self._manager.initialize()
+                if self._make is None and not self.known:
+                    await self._client.initialize()  # or it would not know that there is something to be closed
+                else:
+                    await self._manager.initialize()
             except _UNKNOWN as error:
                 raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
             self._moved.clear()
@@ -188,5 +191,7 @@ class AwaitedTopology(_TopologyBase):
 
     async def close(self) -> None:
         if self._client is not None:
-            with suppress(RedisError, OSError):
-                await self._manager.aclose() if hasattr(self._manager, "aclose") else await self._manager.close()
+            close = getattr(self._manager, "aclose", None) or self._manager.close  # redis-py 5.0.0 has another name
+            for nodes in ("nodes_cache", "startup_nodes"):
+                with suppress(RedisError, OSError):
+                    await close(nodes)
