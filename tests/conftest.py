@@ -58,9 +58,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
+_SERVERS = ("server_url", "own_server", "site", "shared_cluster")
+
+
 def _is_their_server(parameters: dict[str, Any]) -> bool:
     from tests.fix_servers import PROGRAMS
 
     programs = sorted(PROGRAMS)
     wanted = programs[0 if parameters["implementation"] == "c" else -1] if programs else None
-    return all(parameters.get(fixture, wanted) in (wanted, "given") for fixture in ("server_url", "own_server", "site"))
+    return all(parameters.get(fixture, wanted) in (wanted, "given") for fixture in _SERVERS)
