@@ -10,6 +10,7 @@ one command can read them, and by turns in a cluster.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from .acknowledge import Acknowledgements
 from .claim import cleanup
 from .leases import Lease, Leases, answered, is_fenced
 from .membership import GROUP, GROUP_LOST, Membership
-from .recovery import FINAL, OUTAGES, Outage, ServerNotReadyError, checked
+from .recovery import FINAL, OUTAGES, Outage, Recovery, ServerNotReadyError, checked
 from .replies import NUMBER, OK
 from .scripting import ScriptRefusedError
 from .steps import Deliver, Flow, Pause, Receive, Refresh, Send, Start, any_reply
@@ -77,7 +78,7 @@ class Partition:
         self.asked_at: str | None = None
         self.failures = 0
         self.redirections = 0
-        self.failing_since = 0.0
+        self.failing_since: float = 0.0
 
     @property
     def unsettled(self) -> bool:
@@ -135,15 +136,15 @@ class Crew:
         self.nodes = nodes
         self.leases = leases
         of = leases.all if leases is not None else [None] * len(members)
-        self.partitions = [Partition(member, lease) for member, lease in zip(members, of, strict=True)]
-        self.by_key = {partition.member.stream: partition for partition in self.partitions}
-        self.recovery = members[0].recovery
-        self.stopping = members[0].stopping
-        self.outage = Outage(f"consumer {members[0].name} of {members[0].stream} and other partitions")
+        self.partitions: list[Partition] = [Partition(member, lease) for member, lease in zip(members, of, strict=True)]
+        self.by_key: dict[str, Partition] = {partition.member.stream: partition for partition in self.partitions}
+        self.recovery: Recovery = members[0].recovery
+        self.stopping: threading.Event = members[0].stopping
+        self.outage: Outage = Outage(f"consumer {members[0].name} of {members[0].stream} and other partitions")
         self.lanes: dict[tuple[str, str], Lane] = {}
-        self.count = 1
-        self.once = False
-        self.handled = 0
+        self.count: int = 1
+        self.once: bool = False
+        self.handled: int = 0
         self.error: BaseException | None = None
         self._idle = math.inf
         self._end = math.inf

@@ -47,13 +47,13 @@ class Lease:
     """
 
     def __init__(self, member: Membership, owner: str) -> None:
-        self.fence = Fence(_beside(member.stream, "lease"), owner)
-        self.owned = False
-        self.valid_until = -math.inf
-        self.renew_at = -math.inf
-        self.try_at = -math.inf
-        self.asked = False
-        self.leaving = False
+        self.fence: Fence = Fence(_beside(member.stream, "lease"), owner)
+        self.owned: bool = False
+        self.valid_until: float = -math.inf
+        self.renew_at: float = -math.inf
+        self.try_at: float = -math.inf
+        self.asked: bool = False
+        self.leaving: bool = False
         member.fence = self.fence
         member.scripting.required = True
 
@@ -70,7 +70,8 @@ class Lease:
 
     def gone(self, again_in: float) -> None:
         """It is not owned any more."""
-        self.owned = self.leaving = False
+        self.owned = False
+        self.leaving = False
         self.try_at = time.monotonic() + again_in
 
 
@@ -87,14 +88,14 @@ class Leases:
     """
 
     def __init__(self, name: str, members: Sequence[Membership], seconds: float) -> None:
-        self.seconds = seconds
-        self.interval = min(_LONGEST_INTERVAL, seconds / 6)
+        self.seconds: float = seconds
+        self.interval: float = min(_LONGEST_INTERVAL, seconds / 6)
         self.share: int | None = None
         self._name = f"{name}-{secrets.token_hex(8)}"  # nobody else has it, not even this consumer in another life
         self._roster = _beside(members[0].stream, "consumers")
         self._first = members[0]
         self._look_at = -math.inf
-        self.all = [Lease(member, self._name) for member in members]
+        self.all: list[Lease] = [Lease(member, self._name) for member in members]
 
     @property
     def owned(self) -> int:

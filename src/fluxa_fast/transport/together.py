@@ -31,8 +31,8 @@ class Strand:
 
     def __init__(self, flow: Flow[Any], link: Link | None, other: Callable[[Any], Any] | None = None) -> None:
         self.link = link
-        self.over = False
-        self.is_new = True
+        self.over: bool = False
+        self.is_new: bool = True
         self.outcome: Any = None
         self._flow = flow
         self._other = other

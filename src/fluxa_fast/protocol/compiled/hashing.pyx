@@ -6,7 +6,7 @@ from libc.string cimport memchr
 
 from .buffer cimport FLUXA_FAST_VERSION
 
-from ..hashing import SLOTS, key_bytes
+from ..hashing import SLOTS as _SLOTS, key_bytes
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
@@ -57,7 +57,7 @@ def key_slot(key):
         if after > tag + 1:
             begin = tag + 1
             end = after
-    return crc16(begin, end - begin) % <int>SLOTS
+    return crc16(begin, end - begin) % <int>_SLOTS
 
 
 cdef uint32_t hash_of(object key) except? 0:
