@@ -30,12 +30,21 @@ def test_demo(implementation: str) -> None:
     assert {"c": "compiled", "python": "pure Python"}[implementation] in done.stdout
 
 
+@pytest.mark.xdist_group("cluster")
+def test_demo_on_a_cluster() -> None:
+    done = run("demo", "--cluster", "--events", "20000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all 20,000 events came back exactly once" in " ".join(done.stdout.split())
+    assert run("demo", "--cluster", "--url", "redis://localhost").returncode == 2
+
+
 def test_demo_notices_what_does_not_come_back() -> None:
     """Something that deletes an event behind its back."""
     code = (
         "import sys; from fluxa_fast.cli import demo; publish = demo._publish\n"
-        "def lossy(broker, client, *rest):\n"
-        "    phase = publish(broker, client, *rest)\n"
+        "def lossy(broker, nodes, *rest):\n"
+        "    phase = publish(broker, nodes, *rest)\n"
+        "    (client,) = nodes\n"
         "    client.xtrim('order-events', maxlen=client.xlen('order-events') - 1, approximate=False)\n"
         "    client.xadd('telemetry', client.xrange('telemetry', count=1)[0][1])\n"
         "    return phase\n"

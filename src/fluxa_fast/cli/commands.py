@@ -23,12 +23,15 @@ def fluxa_fast() -> None:
 @click.option("--events", default=1_000_000, show_default=True, type=click.IntRange(1), help="Events to publish.")
 @click.option("--batch", default=1000, show_default=True, type=click.IntRange(1), help="Events in one batch.")
 @click.option("--url", help="A running server to use. By default one is started for the demo, and stopped after it.")
-def demo(events: int, batch: int, url: str | None) -> None:
+@click.option("--cluster", is_flag=True, help="On a cluster of three nodes, with partitions.")
+def demo(events: int, batch: int, url: str | None, *, cluster: bool) -> None:
     """Publish and consume a million events of many shapes, and check that each came back exactly once."""
     from .demo import run_demo
 
+    if cluster and url is not None:
+        raise click.UsageError("--cluster starts a cluster of its own: leave --url out")
     with _told():
-        sys.exit(0 if run_demo(Console(), events, batch, url) else 1)
+        sys.exit(0 if run_demo(Console(), events, batch, url, cluster=cluster) else 1)
 
 
 @fluxa_fast.command()

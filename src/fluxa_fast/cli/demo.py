@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import redis
@@ -16,6 +16,8 @@ from .. import implementation
 from ..benchmark.usage import server_cpu
 from ..broker import EventBroker
 from ..embedded import EmbeddedServer
+from ..embedded_cluster import EmbeddedCluster
+from ..engine import Engine
 from ..errors import FluxaError
 from ..protocol.interface import Event
 from ..registry import Registry
@@ -23,6 +25,9 @@ from ..transport.addresses import shown
 from .sample import STREAMS, number_of, sample
 
 __all__ = ["run_demo"]
+
+_NODES = 3  # of the cluster
+_PARTITIONS = 6  # of each stream there
 
 
 @dataclass(slots=True)
@@ -58,7 +63,7 @@ class Account:
     def add(self, events: Sequence[Event]) -> None:
         for event in events:
             body = event.body
-            number = number_of(event.stream, body)
+            number = number_of(event.stream.partition(":")[0], body)  # of a partition: the stream's name
             expected = sample(number)
             if body != expected.expected or event.tags != (expected.tags or {}):
                 self.wrong += 1
@@ -70,12 +75,14 @@ class Account:
             self.bytes += len(event.raw_body or b"")
 
 
-def run_demo(console: Console, events: int, batch: int, url: str | None) -> bool:
+def run_demo(console: Console, events: int, batch: int, url: str | None, *, cluster: bool = False) -> bool:
     """Run the demo. True if every event came back exactly once and unchanged.
 
     Raises:
         FluxaError: if there is no server to start, or if the given one has data in the demo's streams.
     """
+    if cluster:
+        return _on_cluster(console, events, batch)
     if url is not None:
         return _on_server(console, events, batch, url)
     with EmbeddedServer() as server:
@@ -83,25 +90,39 @@ def run_demo(console: Console, events: int, batch: int, url: str | None) -> bool
 
 
 def _on_server(console: Console, events: int, batch: int, url: str) -> bool:
-    registry = Registry()
-    registry.register_redis(url)
-    for stream in STREAMS:
-        registry.register_redis_stream(stream)
-    with registry.validate() as engine, redis.Redis.from_url(url) as client:
+    with _engine(url, None) as engine, redis.Redis.from_url(url) as client:
         taken = [stream for stream in STREAMS if client.exists(stream)]
         if taken:
             raise FluxaError(
                 f"the demo wants streams of its own, and {', '.join(taken)} exist on {shown(url)}: delete them first"
             )
-        broker = engine.new_context().get_event_broker()
-        account = Account(bytearray(events))
         try:
-            with _progress(console) as progress:
-                published = _publish(broker, client, progress, events, batch)
-                consumed = _consume(broker, client, progress, account, batch)
-            left = sum(int(client.xlen(stream)) for stream in STREAMS)
+            return _there_and_back(console, engine, [client], events, batch)
         finally:
             client.delete(*STREAMS)
+
+
+def _on_cluster(console: Console, events: int, batch: int) -> bool:
+    with EmbeddedCluster(_NODES) as cluster, ExitStack() as clients, _engine(cluster.url, _PARTITIONS) as engine:
+        nodes = [clients.enter_context(node.client()) for node in cluster.nodes]
+        return _there_and_back(console, engine, nodes, events, batch)
+
+
+def _engine(url: str, partitions: int | None) -> Engine:
+    registry = Registry()
+    registry.register_redis(url)
+    for stream in STREAMS:
+        registry.register_redis_stream(stream, partitions=partitions)
+    return registry.validate()
+
+
+def _there_and_back(console: Console, engine: Engine, nodes: Sequence[redis.Redis], events: int, batch: int) -> bool:
+    broker = engine.new_context().get_event_broker()
+    account = Account(bytearray(events))
+    with _progress(console) as progress:
+        published = _publish(broker, nodes, progress, events, batch)
+        consumed = _consume(broker, nodes, progress, account, batch)
+    left = sum(one.len for one in broker.get_streams_statistics())
     console.print(_table(published, consumed))
     _print_verdict(console, account, events, left)
     return account.exact and not left
@@ -112,25 +133,27 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, expand=True)
 
 
-def _publish(broker: EventBroker, client: redis.Redis, progress: Progress, events: int, batch: int) -> Phase:
+def _publish(broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progress, events: int, batch: int) -> Phase:
     phase = Phase("publish")
     task = progress.add_task("publish", total=events)
-    with _measured(phase, client):
+    with _measured(phase, nodes):
         flusher = broker.new_flusher()
         for begin in range(0, events, batch):
             for number in range(begin, min(begin + batch, events)):
                 one = sample(number)
-                flusher.publish(one.stream, one.body, one.tags)
+                flusher.publish(one.stream, one.body, one.tags, number)
             phase.bytes += flusher.size
             phase.events += len(flusher.flush())
             progress.update(task, completed=phase.events)
     return phase
 
 
-def _consume(broker: EventBroker, client: redis.Redis, progress: Progress, account: Account, batch: int) -> Phase:
+def _consume(
+    broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progress, account: Account, batch: int
+) -> Phase:
     phase = Phase("consume")
     task = progress.add_task("consume", total=len(account.seen))
-    with _measured(phase, client):
+    with _measured(phase, nodes):
         for stream in STREAMS:
             with broker.consumer_single(stream) as consumer:
                 for events in consumer.batches(count=batch, block=None):
@@ -142,14 +165,14 @@ def _consume(broker: EventBroker, client: redis.Redis, progress: Progress, accou
 
 
 @contextmanager
-def _measured(phase: Phase, client: redis.Redis) -> Iterator[None]:
-    server = server_cpu(client)
+def _measured(phase: Phase, nodes: Sequence[redis.Redis]) -> Iterator[None]:
+    server = sum(map(server_cpu, nodes))
     cpu = time.process_time()
     begin = time.perf_counter()
     yield
     phase.elapsed = time.perf_counter() - begin
     phase.client_cpu = time.process_time() - cpu
-    phase.server_cpu = server_cpu(client) - server
+    phase.server_cpu = sum(map(server_cpu, nodes)) - server
 
 
 def _table(*phases: Phase) -> Table:
