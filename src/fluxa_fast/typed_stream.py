@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from .flows.recovery import Recovery
 from .protocol.generic import BodyT
+from .protocol.hashing import Key
 
 if TYPE_CHECKING:
     from .broker import Delivery, EventBroker
     from .consumer import EventConsumer
+    from .durations import Duration
+    from .partitioned import PartitionedConsumer
 
 __all__ = ["TypedStream", "TypedStreamBase"]
 
@@ -18,7 +21,9 @@ __all__ = ["TypedStream", "TypedStreamBase"]
 class _Collects(Protocol):
     """A flusher of either kind."""
 
-    def publish(self, stream: str, body: object = None, tags: Mapping[str, str] | None = None) -> None: ...
+    def publish(
+        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> None: ...
 
 
 class TypedStreamBase(Generic[BodyT]):
@@ -33,9 +38,11 @@ class TypedStreamBase(Generic[BodyT]):
         """The stream."""
         return self._name
 
-    def collect(self, flusher: _Collects, body: BodyT, tags: Mapping[str, str] | None = None) -> None:
-        """``flusher.publish(name, body, tags)``, with a body that type checkers know."""
-        flusher.publish(self._name, body, tags)
+    def collect(
+        self, flusher: _Collects, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> None:
+        """``flusher.publish(name, body, tags, key)``, with a body that type checkers know."""
+        flusher.publish(self._name, body, tags, key)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r}>"
@@ -46,9 +53,9 @@ class TypedStream(TypedStreamBase[BodyT]):
 
     _broker: EventBroker
 
-    def publish(self, body: BodyT, tags: Mapping[str, str] | None = None) -> str:
+    def publish(self, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None) -> str:
         """As `EventBroker.publish`."""
-        return self._broker.publish(self._name, body, tags)
+        return self._broker.publish(self._name, body, tags, key)
 
     def consumer_single(
         self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
@@ -61,3 +68,13 @@ class TypedStream(TypedStreamBase[BodyT]):
     ) -> EventConsumer[BodyT]:
         """As `EventBroker.consumer_many`: ``event.body`` is a `BodyT`."""
         return self._broker.consumer_many(self._name, delivery=delivery, recovery=recovery)
+
+    def consumer_ordered(
+        self,
+        *,
+        lease: Duration = 10.0,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
+    ) -> PartitionedConsumer[BodyT]:
+        """As `EventBroker.consumer_ordered`: ``event.body`` is a `BodyT`."""
+        return self._broker.consumer_ordered(self._name, lease=lease, delivery=delivery, recovery=recovery)

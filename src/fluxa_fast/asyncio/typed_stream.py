@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from ..flows.recovery import Recovery
 from ..protocol.generic import BodyT
+from ..protocol.hashing import Key
 from ..typed_stream import TypedStreamBase
 
 if TYPE_CHECKING:
     from ..broker import Delivery
+    from ..durations import Duration
     from .broker import EventBroker
     from .consumer import EventConsumer
+    from .partitioned import PartitionedConsumer
 
 __all__ = ["TypedStream"]
 
@@ -22,9 +25,9 @@ class TypedStream(TypedStreamBase[BodyT]):
 
     _broker: EventBroker
 
-    async def publish(self, body: BodyT, tags: Mapping[str, str] | None = None) -> str:
+    async def publish(self, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None) -> str:
         """As `EventBroker.publish`."""
-        return await self._broker.publish(self._name, body, tags)
+        return await self._broker.publish(self._name, body, tags, key)
 
     def consumer_single(
         self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
@@ -37,3 +40,13 @@ class TypedStream(TypedStreamBase[BodyT]):
     ) -> EventConsumer[BodyT]:
         """As `EventBroker.consumer_many`: ``event.body`` is a `BodyT`."""
         return self._broker.consumer_many(self._name, delivery=delivery, recovery=recovery)
+
+    def consumer_ordered(
+        self,
+        *,
+        lease: Duration = 10.0,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
+    ) -> PartitionedConsumer[BodyT]:
+        """As `EventBroker.consumer_ordered`: ``event.body`` is a `BodyT`."""
+        return self._broker.consumer_ordered(self._name, lease=lease, delivery=delivery, recovery=recovery)
