@@ -47,12 +47,18 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Asyncio has the flows in common with blocking use: each implementation is enough with one of the servers."""
+    """What has been tested elsewhere is left out.
+
+    Asyncio has the flows in common with blocking use: each implementation is enough with one of the servers. And on
+    clusters nothing is new to the implementations: one of them is enough.
+    """
     kept, left = [], []
     for item in items:
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         awaited = parameters.get("faces") == "asyncio" or "run" in getattr(item, "fixturenames", ())
+        on_a_cluster = "shared_cluster" in parameters or parameters.get("place") == "cluster"
         wanted = not awaited or (not item.get_closest_marker("blocking") and _is_their_server(parameters))
+        wanted = wanted and not (on_a_cluster and parameters.get("implementation") == "python" != _implementations()[0])
         (kept if wanted else left).append(item)
     config.hook.pytest_deselected(items=left)
     items[:] = kept
