@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 
 from fluxa_fast.embedded import EmbeddedServer
-from tests.ledger.faults import Fault
+from tests.ledger.faults import STREAM, Fault, State, state_of
 from tests.ledger.run import Plan, Result, run
 
 __all__ = ["FAILOVERS", "Replicated", "replicated_servers", "with_sentinels"]
@@ -63,6 +63,11 @@ class Replicated:
     def admin(self) -> redis.Redis:
         """A client of the master."""
         return self.master.client(socket_timeout=10.0)
+
+    def state(self) -> State:
+        """What there is in the stream."""
+        with self.admin() as admin:
+            return state_of(admin, STREAM)
 
     @contextmanager
     def failed_over(self) -> Iterator[None]:

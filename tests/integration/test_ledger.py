@@ -12,8 +12,10 @@ if sys.platform == "win32":
     pytest.skip("faults of POSIX processes", allow_module_level=True)
 
 from tests.fix_servers import PROGRAMS
-from tests.ledger.audit import audit, report
+from tests.ledger.audit import Balance, audit, report
 from tests.ledger.books import Book, spans, unspan
+from tests.ledger.cluster import CLUSTER_FAULTS, with_cluster
+from tests.ledger.order import check_order
 from tests.ledger.run import Plan, Result, with_one_server
 from tests.sentinels import with_sentinels
 
@@ -46,6 +48,19 @@ def test_promises_3_4_and_6_the_ledger_balances(program: str, seconds: float, tm
 @pytest.mark.parametrize("program", sorted(PROGRAMS)[:1])
 def test_the_ledger_balances_through_failovers(program: str, tmp_path: Path) -> None:
     _check(with_sentinels(_plan(30.0), PROGRAMS[program], tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.xdist_group("cluster")
+@pytest.mark.parametrize(("program", "ordered"), list(zip(sorted(PROGRAMS), (False, True), strict=False)))
+def test_the_ledger_balances_on_a_cluster(program: str, *, ordered: bool, tmp_path: Path) -> None:
+    """Nodes are killed and added, slots move, most primaries fall silent; owners of partitions are paused."""
+    plan = _plan(20.0)
+    plan.faults = CLUSTER_FAULTS
+    plan.ordered = ordered
+    plan.rate = 200.0
+    _check(with_cluster(plan, PROGRAMS[program], tmp_path))
 
 
 # ---- the audit itself -----------------------------------------------------------------------------------
@@ -83,3 +98,23 @@ def test_spans_are_read_back() -> None:
     numbers = [0, 1, 2, 5, 7, 8]
     assert list(spans(numbers)) == ["0-2", "5-5", "7-8"]
     assert list(unspan(spans(numbers))) == numbers
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (["0 handled 1-0@0:0:0", "0 done 0", "1 handled 2-0@0:0:20", "1 done 0"], ""),
+        (["0 handled 2-0@0:0:20", "0 done 0", "1 handled 1-0@0:0:0", "1 done 0"], "after event 20"),
+        (["0 handled 1-0@0:0:0", "1 handled 2-0@0:0:20", "0 done 0", "1 done 0"], "overlap"),
+        (["0 handled 1-0@0:0:0", "1 handled 2-0@1:0:1", "0 done 0", "1 done 1"], ""),
+    ],
+)
+def test_the_order_of_owners_is_checked(tmp_path: Path, lines: list[str], problem: str) -> None:
+    books = [Book(tmp_path / f"consumer-{number}.book") for number in range(2)]
+    for line in lines:
+        number, *words = line.split()
+        books[int(number)].write(*words)
+    balance = Balance()
+    check_order(tmp_path, balance, ())
+    assert bool(balance.problems) == bool(problem), balance.problems
+    assert problem in "".join(balance.problems)
