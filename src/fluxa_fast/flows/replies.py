@@ -7,7 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from redis._parsers.base import BaseParser
-from redis.exceptions import ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    ResponseError,
+    TryAgainError,
+)
 
 from ..protocol import refused_bytes
 from ..protocol.interface import INCOMPLETE, ErrorReply, ReplyReader
@@ -15,11 +22,23 @@ from .steps import Take
 
 __all__ = ["ACKNOWLEDGEMENT", "ENTRY_ID", "NUMBER", "OK", "PENDING_ENTRIES", "error_of", "id_of"]
 
+# Older parsers of redis-py know these only within a RedisCluster.
+_OF_CLUSTERS: dict[str, Callable[[str], Exception]] = {
+    "ASK": AskError,
+    "CLUSTERDOWN": ClusterDownError,
+    "MASTERDOWN": MasterDownError,
+    "MOVED": MovedError,
+    "TRYAGAIN": TryAgainError,
+}
+
 _ID = re.compile(rb"\d{1,20}-\d{1,20}")
 
 
 def error_of(reply: ErrorReply) -> Exception:
     """redis-py's exception for an error reply: OutOfMemoryError, NoPermissionError, ReadOnlyError, ResponseError..."""
+    code, _, rest = reply.message.partition(" ")
+    if code in _OF_CLUSTERS:
+        return _OF_CLUSTERS[code](rest)
     error: object = BaseParser.parse_error(reply.message)  # type: ignore[no-untyped-call]
     if isinstance(error, Exception) and str(error):
         return error
