@@ -90,11 +90,14 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
         waiting = 0.0 if block is None else seconds("block", block, infinite=True)
         begin = self._crew.begin(checked_count(count), waiting, once=True)
-        self._handle(begin, handler)
-        return self._crew.handled
+        with self._turn():
+            self._handle(begin, handler)
+            return self._crew.handled
 
     def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
-        self._handle(self._crew.begin(checked_count(count), math.inf, once=False), handler)
+        begin = self._crew.begin(checked_count(count), math.inf, once=False)
+        with self._turn():
+            self._handle(begin, handler)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
@@ -156,7 +159,8 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
             elif isinstance(step, Refresh):
                 self._pool.refresh(step.seen)
 
-        strands.append(Strand(begin, None, start))
+        with self._turn():
+            strands.append(Strand(begin, None, start))
         driving = strands_in_turn(strands)
         left: GeneratorExit | None = None
         try:

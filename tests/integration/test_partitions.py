@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from fluxa_fast import LeaseLostError
+from fluxa_fast import FluxaError, LeaseLostError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
 from fluxa_fast.flows.leases import _beside
@@ -292,6 +292,39 @@ def test_two_consumers_share_the_events(place: Place, broker: Any) -> None:
     assert sorted(seen[0].numbers + seen[1].numbers) == list(range(400))
     assert first.name != second.name
     assert first.cleanup() == second.cleanup() == 0
+
+
+@pytest.mark.parametrize("call", ["consume", "run"])
+def test_a_second_caller_is_refused_and_changes_nothing(call: str, place: Place, broker: Any) -> None:
+    _publish(broker, range(300))
+    consumer = broker.consumer_many("orders")
+    seen = Seen()
+    refused: list[Exception] = []
+
+    def intrude() -> None:
+        try:
+            consumer.consume(1, None, print)
+        except FluxaError as error:
+            refused.append(error)
+
+    def handle(events: Sequence[Any]) -> None:
+        seen(events)
+        if len(seen.batches) == 1:
+            thread = threading.Thread(target=intrude)
+            thread.start()
+            thread.join(20.0)
+        if len(seen.numbers) == 300:
+            consumer.stop()
+
+    if call == "run":
+        consumer.run(handle, 20)
+    else:
+        while consumer.consume(20, None, handle):
+            pass
+    assert "in use" in str(refused)
+    assert sorted(seen.numbers) == list(range(300))
+    assert consumer.cleanup() == 0
+    assert place.left == 0
 
 
 def test_a_lost_group_is_made_again(place: Place, broker: Any) -> None:

@@ -150,7 +150,7 @@ class Crew:
         self._end = math.inf
 
     def begin(self, count: int, idle: float, *, once: bool) -> Flow[None]:
-        """The first flow of a call; it starts the others.
+        """The first flow of a call; it starts the others. Nothing of the crew changes before it runs.
 
         Args:
             count: events in one batch at most.
@@ -164,7 +164,7 @@ class Crew:
         self.lanes = {}
         self._idle = idle
         self._end = time.monotonic() + idle
-        return self.house(self.partitions, None)
+        yield from self.house(self.partitions, None)
 
     def farewells(self) -> list[tuple[str, Flow[int]]]:
         """What is to be run when the consumer leaves: for each a key, and a flow that tells how many are pending."""
