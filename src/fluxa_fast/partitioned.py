@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from .flows.steps import Flow, Refresh, Start
 from .protocol.generic import BodyT
 from .protocol.interface import Event
 from .transport.cluster import ClusterPool
-from .transport.sync import Link, Pool, drive
+from .transport.sync import Pool, drive
 from .transport.together import Strand, strands_in_turn
 from .turn import ThreadTurn
 
@@ -27,9 +27,26 @@ __all__ = ["PartitionedBase", "PartitionedConsumer"]
 class PartitionedBase:
     """What a consumer of partitions tells about itself."""
 
-    _name: str
-    _stream: str
-    _crew: Crew
+    def __init__(
+        self,
+        pool: Any,
+        stream: str,
+        name: str,
+        members: Sequence[Membership],
+        leases: Leases | None,
+        acknowledging: Callable[[Membership], Callable[[Any], Any]],
+    ) -> None:
+        self._pool = pool
+        self._stream = stream
+        self._name = name
+        self._member = members[0]  # what is asked of it is the same for all
+        self._crew = Crew(pool, members, leases)
+        self._links: dict[tuple[str, str], Any] = {}
+        # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connections. And the
+        # same for all partitions, because one reply may have events of several.
+        acknowledge = _by_stream({member.stream: acknowledging(member) for member in members})
+        for member in members:
+            member.acknowledged_by(acknowledge)
 
     @property
     def name(self) -> str:
@@ -51,12 +68,23 @@ class PartitionedBase:
         """Entries so far that were pending, but no longer in the stream; acknowledged, and never handed over."""
         return sum(one.member.deleted for one in self._crew.partitions)
 
-    def stop(self) -> None:
-        """End `run`, `batches` or a waiting `consume`, once the handler returns. Any thread, or a signal handler, may.
+    def _link_to(self, node: tuple[str, str]) -> Any:
+        """The connection of a lane; those to nodes are kept."""
+        link = self._links.get(node)
+        if link is None:
+            link = self._pool.lane_link(*node)
+            if not node[1]:
+                self._links[node] = link
+        return link
 
-        Takes effect within about a second, on a call that comes after it as well if none is going on.
-        """
-        self._crew.stopping.set()
+
+def _by_stream(acknowledge: Mapping[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """What acknowledges an event as its partition does."""
+
+    def of_any(event: Any) -> Any:
+        return acknowledge[event.stream](event)
+
+    return of_any
 
 
 class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
@@ -75,15 +103,8 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         members: Sequence[Membership],
         leases: Leases | None = None,
     ) -> None:
-        self._pool = pool
-        self._stream = stream
-        self._name = name
-        self._crew = Crew(pool, members, leases)
+        super().__init__(pool, stream, name, members, leases, lambda member: partial(acknowledge_one, pool, member))
         self._turn = ThreadTurn("consumer")
-        self._links: dict[tuple[str, str], Link] = {}
-        for member in members:
-            # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connections.
-            member.acknowledged_by(partial(acknowledge_one, pool, member))
 
     # ---- reading ----
 
@@ -194,14 +215,3 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
             raise left
         if self._crew.error is not None:
             raise self._crew.error
-
-    def _link_to(self, node: tuple[str, str]) -> Link:
-        """The connection of a lane."""
-        link = self._links.pop(node, None)
-        if link is None:
-            name, key = node
-            if key and isinstance(self._pool, ClusterPool):
-                return self._pool.new_link(key, name)
-            link = self._pool.node(name).new_link()
-        self._links[node] = link
-        return link

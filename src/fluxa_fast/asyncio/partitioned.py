@@ -44,17 +44,11 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         members: Sequence[Membership],
         leases: Leases | None = None,
     ) -> None:
-        self._pool = pool
-        self._stream = stream
-        self._name = name
-        self._crew = Crew(pool, members, leases)
+        super().__init__(pool, stream, name, members, leases, lambda member: Acknowledging(pool, member).one)
         self._turn = Turn()
-        self._links: dict[tuple[str, str], Link] = {}
-        self._iteration: PartitionedBatches[BodyT] | None = None  # that was left, perhaps
+        self._batches: Batches[BodyT] | None = None
         for member in members:
             member.page = PAGE[pool.implementation.name]
-            # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connections.
-            member.acknowledged_by(Acknowledging(pool, member).one)
 
     # ---- reading ----
 
@@ -63,7 +57,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         checked_count(count)
         with self._turn:
             await self._settle()
-            await _Work(self, _one_by_one(self._crew, handler)).drive(self._crew.begin(count, waiting, once=True))
+            await _Work(self, _limited(self._crew, handler)).drive(self._crew.begin(count, waiting, once=True))
             return self._crew.handled
 
     async def run(self, handler: Handler[BodyT], count: int = 1000, *, concurrency: int = 1) -> None:
@@ -72,14 +66,14 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         checked_count(concurrency, "concurrency")
         with self._turn:
             await self._settle()
-            await _Work(self, _several(self._crew, handler, concurrency)).drive(
+            await _Work(self, _limited(self._crew, handler, concurrency)).drive(
                 self._crew.begin(count, math.inf, once=False)
             )
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Batches[BodyT]:
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
-        self._iteration = PartitionedBatches(self, checked_count(count), idle, self._iteration)
-        return self._iteration
+        self._batches = PartitionedBatches(self, checked_count(count), idle, self._batches)
+        return self._batches
 
     async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         idle = seconds("min_idle", min_idle)
@@ -112,33 +106,12 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         finally:
             await link.release()
 
-    async def _settle(self) -> None:
-        """Acknowledge what was handled in a loop over `batches` that was left."""
-        if self._iteration is not None:
-            left, self._iteration = self._iteration, None
-            await left.settle()
-
-    def link_to(self, node: tuple[str, str]) -> Link:
-        """The connection of a lane."""
-        link = self._links.pop(node, None)
-        if link is None:
-            name, key = node
-            if key and isinstance(self._pool, ClusterPool):
-                return self._pool.new_link(key, name)
-            link = self._pool.node(name).new_link()
-        self._links[node] = link
-        return link
-
 
 Deliver = Callable[[Sequence[Any]], Awaitable[bool]]
 
 
-def _one_by_one(crew: Crew, handler: Callable[[Sequence[Any]], object]) -> Deliver:
-    """One batch at a time, whatever lane it comes from."""
-    return _several(crew, handler, 1)
-
-
-def _several(crew: Crew, handler: Callable[[Sequence[Any]], object], limit: int) -> Deliver:
+def _limited(crew: Crew, handler: Callable[[Sequence[Any]], object], limit: int = 1) -> Deliver:
+    """Hands over so many batches at a time, whatever lanes they come from."""
     slots = asyncio.Semaphore(limit)
 
     async def deliver(events: Sequence[Any]) -> bool:
@@ -157,11 +130,11 @@ class _Work:
     """One call: a task for each flow. What fails ends the others, which settle what was handled."""
 
     def __init__(self, consumer: PartitionedConsumer[Any], deliver: Deliver) -> None:
+        self.pool = consumer._pool
         self._consumer = consumer
         self._crew = consumer._crew
         self._deliver = deliver
         self._tasks: set[asyncio.Task[None]] = set()
-        self._links: set[Link] = set()
 
     async def drive(self, begin: Flow[None]) -> None:
         """Until all flows are over."""
@@ -191,14 +164,11 @@ class _Work:
         self._tasks.add(asyncio.ensure_future(self._run(node, flow)))
 
     async def _run(self, node: tuple[str, str] | None, flow: Flow[None]) -> None:
-        link = self._consumer._pool.new_link("") if node is None else self._consumer.link_to(node)
+        link = self.pool.new_link("") if node is None else self._consumer._link_to(node)
         try:
             await _LaneDriver(link, self._deliver, self).drive(flow)
         except BaseException as error:
             self._crew.fail(error)
-
-    async def refresh(self, seen: int) -> None:
-        await self._consumer._pool.refresh(seen)
 
 
 class _LaneDriver(Driver):
@@ -212,7 +182,7 @@ class _LaneDriver(Driver):
         if type(step) is Start:
             return self._work.start(step.node, step.flow)
         if type(step) is Refresh:
-            return await self._work.refresh(step.seen)
+            return await self._work.pool.refresh(step.seen)
         return await super()._perform(step)
 
 
@@ -228,12 +198,12 @@ class PartitionedBatches(Batches[BodyT]):
         consumer: PartitionedConsumer[BodyT],
         count: int,
         idle: float,
-        before: PartitionedBatches[BodyT] | None,
+        before: Batches[BodyT] | None,
     ) -> None:
         self._consumer = consumer
         self._count = count
         self._idle = idle
-        self._earlier = before
+        self._before = before
         self._turn = consumer._turn
         self._over = False
         self._work: asyncio.Task[None] | None = None
@@ -248,7 +218,7 @@ class PartitionedBatches(Batches[BodyT]):
             if self._work is None:
                 crew = self._consumer._crew
                 begin = crew.begin(self._count, self._idle, once=False)
-                self._work = asyncio.ensure_future(_Work(self._consumer, _one_by_one(crew, self._offer)).drive(begin))
+                self._work = asyncio.ensure_future(_Work(self._consumer, _limited(crew, self._offer)).drive(begin))
             self._answer(None)
             return await self._next_offer(self._work)
 
@@ -295,8 +265,3 @@ class PartitionedBatches(Batches[BodyT]):
             await self._work
         except LeftEarly:
             return
-
-    async def _settle_before(self) -> None:
-        if self._earlier is not None:
-            before, self._earlier = self._earlier, None
-            await before.settle()

@@ -787,8 +787,7 @@ class _Waited(_Expected):
         self._wait = wait
 
     def receive(self) -> Flow[Sequence[Found]]:
-        members = {partition.member.stream: partition.member for partition in self.partitions}
-        acknowledge = self.partition.member.acknowledge if len(members) == 1 else self._acknowledge
+        acknowledge = self.partition.member.acknowledge  # all have the same
 
         def take(reader: ReplyReader) -> Any:
             return reader.read_streams(acknowledge)
@@ -809,11 +808,6 @@ class _Waited(_Expected):
             Found(partition, found[stream], not partition.member.at_most_once)
             for stream, partition in partitions.items()
         ]
-
-    def _acknowledge(self, event: Any) -> Any:
-        acknowledge = self._crew.by_key[event.stream].member.acknowledge
-        assert acknowledge is not None
-        return acknowledge(event)
 
     def lost(self) -> None:
         for partition in self.partitions:

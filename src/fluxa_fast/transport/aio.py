@@ -315,9 +315,9 @@ class Pool(PoolBase[Link]):
         else:
             await link.release()
 
-    def node(self, name: str) -> Pool:
-        """The pool of one node: there is no other."""
-        return self
+    def lane_link(self, node: str, key: str) -> Link:
+        """A link to a node; there is one node only."""
+        return self.new_link()
 
     async def refresh(self, seen: int) -> None:
         """There is nothing to ask."""

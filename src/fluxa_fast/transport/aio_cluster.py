@@ -117,6 +117,10 @@ class ClusterPool(ClusterPoolBase[AwaitedTopology, Pool]):
 
     # ---- as the pool of one server ----
 
+    def lane_link(self, node: str, key: str) -> Link:
+        """A link to a node. `key`: the only one that it is asked for, because it has it without having its slot."""
+        return self.new_link(key, node) if key else self.node(node).new_link()
+
     def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
         """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
         self._check_open()

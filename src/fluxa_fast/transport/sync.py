@@ -355,9 +355,9 @@ class Pool(PoolBase[Link]):
                 return
         link.release()
 
-    def node(self, name: str) -> Pool:
-        """The pool of one node: there is no other."""
-        return self
+    def lane_link(self, node: str, key: str) -> Link:
+        """A link to a node; there is one node only."""
+        return self.new_link()
 
     def refresh(self, seen: int) -> None:
         """There is nothing to ask."""
