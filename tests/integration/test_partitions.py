@@ -16,7 +16,7 @@ import redis
 from fluxa_fast import FluxaError, LeaseLostError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
-from fluxa_fast.flows.leases import _beside
+from fluxa_fast.flows.leases import beside
 from fluxa_fast.partitions import key_slot, partition_of, partition_streams
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
@@ -453,8 +453,8 @@ def test_partitions_are_shared_out_fairly_as_consumers_come_and_go(place: Place,
         for worker in workers:
             worker.stop()
     for key in KEYS:
-        assert place.command(key, "EXISTS", _beside(key, "lease")) == 0
-    assert place.command(KEYS[0], "EXISTS", _beside(KEYS[0], "consumers")) == 0
+        assert place.command(key, "EXISTS", beside(key, "lease")) == 0
+    assert place.command(KEYS[0], "EXISTS", beside(KEYS[0], "consumers")) == 0
 
 
 def test_order_is_kept_while_partitions_change_hands(place: Place, broker: Any) -> None:
@@ -490,7 +490,7 @@ def test_whoever_has_lost_a_lease_can_not_acknowledge(place: Place, broker: Any)
 
     def be_robbed(events: Sequence[Any]) -> None:
         for key in KEYS:
-            place.command(key, "SET", _beside(key, "lease"), "somebody else")
+            place.command(key, "SET", beside(key, "lease"), "somebody else")
         seen(events)
 
     while not seen.numbers:
@@ -498,7 +498,7 @@ def test_whoever_has_lost_a_lease_can_not_acknowledge(place: Place, broker: Any)
     assert place.left == 60
     assert late.partitions == ()
     for key in KEYS:
-        place.command(key, "DEL", _beside(key, "lease"))
+        place.command(key, "DEL", beside(key, "lease"))
     other = broker.consumer_ordered("orders", lease=30.0)
     late.cleanup()
     again = Seen()
@@ -518,11 +518,11 @@ def test_a_single_acknowledgement_is_fenced_too(place: Place, broker: Any) -> No
             while True:
                 consumer.consume(10, 0.2, lambda events: kept.extend(events) or {}["keep"])
     key = kept[0].stream
-    place.command(key, "SET", _beside(key, "lease"), "somebody else")
+    place.command(key, "SET", beside(key, "lease"), "somebody else")
     with pytest.raises(LeaseLostError, match="lease on"):
         kept[0].ack()
     assert not kept[0].acknowledged
-    place.command(key, "DEL", _beside(key, "lease"))
+    place.command(key, "DEL", beside(key, "lease"))
     consumer.cleanup()
 
 

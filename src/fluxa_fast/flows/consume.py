@@ -21,9 +21,9 @@ from .membership import GROUP, Membership
 from .recovery import OUTAGES, Recovery
 from .steps import Arrived, Ask, Deliver, Flow, Receive, Send, Take
 
-__all__ = ["consume", "handle", "next_batch", "pump"]
+__all__ = ["SLICE", "blocking", "consume", "handle", "next_batch", "pump", "taking", "write_read"]
 
-_SLICE = 1.0  # seconds that one read blocks at most, so that stop() is soon noticed
+SLICE = 1.0  # seconds that one read blocks at most, so that stop() is soon noticed
 
 
 def consume(member: Membership, count: int, block: float | None) -> Flow[int]:
@@ -108,7 +108,7 @@ def _read_new(member: Membership, count: int, block: float | None) -> Flow[list[
     end = time.monotonic() + (block or 0.0)
     while True:
         left = end - time.monotonic()
-        waiting = min(left, _SLICE) if left > 0 else None
+        waiting = min(left, SLICE) if left > 0 else None
         batch: EventBatch | None = yield from member.in_group(partial(_read_once, member, count, waiting))
         if batch is None:
             return []
@@ -136,8 +136,8 @@ def _read(member: Membership, count: int, block: float | None, after: str) -> Fl
         more = True
         while more:
             commands = member.commands()
-            _write_read(commands, member, pages.size, block, after)
-            more = pages.add((yield Ask(commands, _taking(member), block or 0.0)))
+            write_read(commands, member, pages.size, block, after)
+            more = pages.add((yield Ask(commands, taking(member), block or 0.0)))
             if more:
                 block, after = None, pages.last_id if after != ">" else after
     return pages.batch
@@ -190,13 +190,28 @@ class _Pages:
             self._member.in_hand += self.batch.events
 
 
-def _write_read(commands: CommandBuffer, member: Membership, count: int, block: float | None, after: str = ">") -> None:
-    milliseconds = None if block is None else max(1, math.ceil(block * 1000))  # 0 would wait for ever
+def write_read(
+    commands: CommandBuffer,
+    member: Membership,
+    count: int,
+    block: float | None,
+    after: str = ">",
+    streams: Sequence[str] = (),
+) -> None:
+    """Append a read as that member: of its stream, or of several where it has the same name."""
     noack = member.at_most_once and after == ">"
-    commands.xreadgroup(GROUP, member.name, {member.stream: after}, count=count, block=milliseconds, noack=noack)
+    of = dict.fromkeys(streams or (member.stream,), after)
+    commands.xreadgroup(GROUP, member.name, of, count=count, block=blocking(block), noack=noack)
 
 
-def _taking(member: Membership) -> Take:
+def blocking(seconds: float | None) -> int | None:
+    """As BLOCK takes it: milliseconds. 0 would wait for ever."""
+    return None if seconds is None else max(1, math.ceil(seconds * 1000))
+
+
+def taking(member: Membership) -> Take:
+    """How to read the reply."""
+
     def take(reader: ReplyReader) -> Any:
         return reader.read_streams(member.acknowledge)
 
@@ -236,7 +251,7 @@ class _Pump:
         acknowledgements = Acknowledgements(self.member, self.handled, pending=not self.member.at_most_once)
         yield from acknowledgements.write(commands)
         if read:
-            _write_read(commands, self.member, count or min(self.count, self.member.page), block)
+            write_read(commands, self.member, count or min(self.count, self.member.page), block)
         if not commands.commands:
             return
         behind = bool(self.under_way)
@@ -260,7 +275,7 @@ class _Pump:
         try:
             while self.under_way[0] is not _READ:
                 yield from self.receive_acknowledgement()
-            reply = yield Receive(_taking(self.member), block or 0.0)
+            reply = yield Receive(taking(self.member), block or 0.0)
         except BaseException:
             self.lost()
             raise
@@ -350,7 +365,7 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
             end = time.monotonic() + idle
             continue
         left = end - time.monotonic()
-        block = min(left, _SLICE) if left > 0 else None
+        block = min(left, SLICE) if left > 0 else None
         ahead = state.ahead
         batch: EventBatch | None = yield from member.in_group(partial(state.next, block))
         if batch is None:

@@ -12,6 +12,7 @@ import math
 import secrets
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..protocol.interface import CommandBuffer, ErrorReply
@@ -22,13 +23,13 @@ from .recovery import checked
 from .scripting import ScriptRefusedError
 from .steps import Flow, ask
 
-__all__ = ["Lease", "Leases"]
+__all__ = ["Lease", "Leases", "answered", "beside", "is_fenced"]
 
 _LONGEST_INTERVAL = 1.0  # seconds between two looks at who is there
 _BELIEVED = 0.9  # of a lease: the rest is for what the clocks differ, and for what the network takes
 
 
-def _beside(key: str, what: str) -> str:
+def beside(key: str, what: str) -> str:
     """A key in the same slot."""
     return f"{key}:{what}" if "{" in key else f"{{{key}}}:{what}"
 
@@ -47,7 +48,7 @@ class Lease:
     """
 
     def __init__(self, member: Membership, owner: str) -> None:
-        self.fence: Fence = Fence(_beside(member.stream, "lease"), owner)
+        self.fence: Fence = Fence(beside(member.stream, "lease"), owner)
         self.owned: bool = False
         self.valid_until: float = -math.inf
         self.renew_at: float = -math.inf
@@ -92,7 +93,7 @@ class Leases:
         self.interval: float = min(_LONGEST_INTERVAL, seconds / 6)
         self.share: int | None = None
         self._name = f"{name}-{secrets.token_hex(8)}"  # nobody else has it, not even this consumer in another life
-        self._roster = _beside(members[0].stream, "consumers")
+        self._roster = beside(members[0].stream, "consumers")
         self._first = members[0]
         self._look_at = -math.inf
         self.all: list[Lease] = [Lease(member, self._name) for member in members]
@@ -141,19 +142,7 @@ class Leases:
 
     def leave(self) -> Flow[int]:
         """Go from the roster, so that others take over at once."""
-        member = self._first
-
-        def attempt() -> Flow[int]:
-            commands = member.commands()
-            commands.command(*member.scripting.call(ROSTER), 1, self._roster, self._name, 0)
-            reply = yield from ask(commands)
-            try:
-                answered(member, ROSTER, reply)
-            except ScriptRefusedError:
-                return (yield from attempt())
-            return 0
-
-        yield from member.recovered(attempt)
+        yield from self._first.recovered(partial(_call, self._first, ROSTER, 1, self._roster, self._name, 0))
         self._look_at = -math.inf
         self.share = None
         return 0
@@ -165,23 +154,29 @@ class Leases:
         def attempt() -> Flow[None]:
             nonlocal pending
             pending = yield from pending_of(member)
-            commands = member.commands()
-            self.write(commands, member, lease, RELEASE_LEASE)
-            lease.asked = False
-            reply = yield from ask(commands)
-            if is_fenced(reply):
+            keys = (2, member.stream, lease.fence.lease, lease.fence.owner)
+            if is_fenced((yield from _call(member, RELEASE_LEASE, *keys))):
                 pending = 0  # they are somebody else's
-                return
-            try:
-                answered(member, RELEASE_LEASE, reply)
-            except ScriptRefusedError:
-                yield from attempt()
 
         if lease.owned:
             yield from member.recovered(attempt)
             lease.gone(0.0)
             member.replaying = True
         return pending
+
+
+def _call(member: Membership, script: Script, *arguments: str | int) -> Flow[Any]:
+    """Run a script by itself. Returns its reply, also where that says that somebody else is the owner."""
+    while True:
+        commands = member.commands()
+        commands.command(*member.scripting.call(script), *arguments)
+        reply = yield from ask(commands)
+        if is_fenced(reply):
+            return reply
+        try:
+            return answered(member, script, reply)
+        except ScriptRefusedError:  # the server does not know it yet, or not any more
+            continue
 
 
 def is_fenced(reply: Any) -> bool:

@@ -134,7 +134,14 @@ class Membership:
         """``XGROUP CREATE stream consumer_group 0 MKSTREAM``; one that is there already is as good."""
         commands = self.commands()
         commands.xgroup_create(self.stream, GROUP, "0")
-        reply = yield from ask(commands, OK)
+        self.has_group((yield from ask(commands, OK)))
+
+    def has_group(self, reply: Any) -> None:
+        """Take the reply to XGROUP CREATE.
+
+        Raises:
+            ServerNotReadyError, redis.ResponseError: as `checked`.
+        """
         if not (isinstance(reply, ErrorReply) and reply.code == "BUSYGROUP"):
             checked(reply)
         self.group_made = True

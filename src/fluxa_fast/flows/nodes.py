@@ -9,14 +9,23 @@ from redis.exceptions import AskError
 
 from ..protocol.interface import Default, Implementation
 
-__all__ = ["ClusterMap", "Patience"]
+__all__ = ["ClusterMap", "NodeMap", "Patience"]
 
 _PATIENCE = 3.0  # seconds to wait until somebody has the slots that are asked for
 _FIRST_PAUSE = 0.02  # seconds; each following one is twice as long
 _LONGEST_PAUSE = 0.3
 
 
-class ClusterMap(Protocol):
+class NodeMap(Protocol):
+    """What a flow has to know of where keys are: on one server, or on the nodes of a cluster."""
+
+    @property
+    def generation(self) -> int: ...
+    def place(self, key: str) -> str | None: ...
+    def redirected(self, error: AskError, asked: str) -> str: ...
+
+
+class ClusterMap(NodeMap, Protocol):
     """What a flow has to know of a cluster."""
 
     @property
@@ -25,10 +34,6 @@ class ClusterMap(Protocol):
     def implementation(self) -> Implementation: ...
     @property
     def default(self) -> Default | None: ...
-    @property
-    def generation(self) -> int: ...
-    def place(self, key: str) -> str | None: ...
-    def redirected(self, error: AskError, asked: str) -> str: ...
 
 
 class Patience:

@@ -148,13 +148,10 @@ class Strand:
                 self.throw(error)
 
 
-def strands_in_turn(strands: list[Strand], most: Callable[[], float] = lambda: math.inf) -> Iterator[Strand]:
+def strands_in_turn(strands: list[Strand]) -> Iterator[Strand]:
     """Drive them until all are over. Yields a strand that has events to be handled, which are when it is resumed.
 
     Strands may be added to the list meanwhile. Those that are over leave it.
-
-    Args:
-        most: seconds to wait for sockets at a time at most.
     """
     while strands:
         busy = False
@@ -166,14 +163,13 @@ def strands_in_turn(strands: list[Strand], most: Callable[[], float] = lambda: m
         busy = busy or any(strand.is_new for strand in strands)
         strands[:] = [strand for strand in strands if not strand.over]
         if strands and not busy:
-            _wait(strands, most())
+            _wait(strands)
 
 
-def _wait(strands: Sequence[Strand], most: float) -> None:
+def _wait(strands: Sequence[Strand]) -> None:
     with _Selector() as selector:
         deadline = min(strand.register(selector) for strand in strands)
-        now = time.monotonic()
-        timeout = min(most, max(0.0, deadline - now))
+        timeout = max(0.0, deadline - time.monotonic())
         if selector.get_map():
             ready = selector.select(None if timeout == math.inf else timeout)
         else:

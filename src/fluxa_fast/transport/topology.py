@@ -75,11 +75,6 @@ class _TopologyBase:
         if self.owner(slot) != node:
             self._moved[slot] = node
 
-    @property
-    def primaries(self) -> list[str]:
-        """The names of all nodes that have slots."""
-        return list(dict.fromkeys(str(nodes[0].name) for nodes in self._manager.slots_cache.values() if nodes))
-
 
 class Topology(_TopologyBase):
     """A cluster, as a `redis.RedisCluster` knows it. Threads may share it."""

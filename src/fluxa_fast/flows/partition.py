@@ -1,0 +1,86 @@
+"""One of the keys that a stream with partitions is made of, as a consumer knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .leases import Lease
+from .membership import Membership
+
+__all__ = ["Found", "Partition"]
+
+
+class Partition:
+    """One of the keys.
+
+    Attributes:
+        member: the consumer's place in its group.
+        handled: events whose acknowledgement is to be sent; `read_once`: those that were read at most once.
+        in_hand: events that were read, and that the handler has, or is about to be given.
+        unconfirmed: acknowledgements that are under way.
+        deleted: pending entries that are no longer in the stream, to be acknowledged.
+        reading: a read is under way.
+        hot: the last read was full.
+        last_id: of the last event that was read.
+        asked_at: the node that has the key already, though not yet its slot.
+        lease: on it, if only its owner may consume it.
+    """
+
+    def __init__(self, member: Membership, lease: Lease | None) -> None:
+        self.member = member
+        self.lease = lease
+        self.handled: list[Any] = []
+        self.read_once: list[Any] = []
+        self.deleted: list[str] = []
+        self.in_hand = 0
+        self.unconfirmed = 0
+        self.reading = False
+        self.hot = False
+        self.last_id = "$"
+        self.asked_at: str | None = None
+        self.failures = 0
+        self.redirections = 0
+        self.failing_since: float = 0.0
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something of it was handled, and the server does not know yet."""
+        return bool(self.handled or self.read_once or self.unconfirmed)
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this consumer may read it."""
+        return self.lease is None or (self.lease.valid and not self.lease.leaving)
+
+    def put_back(self, events: Sequence[Any], *, pending: bool) -> None:
+        """These events were read, and nobody was given them."""
+        if not pending:
+            self.member.in_hand += events
+        elif events:
+            self.member.replaying = True
+
+    def lost(self, lease_again_in: float) -> None:
+        """Another consumer owns it now: whatever is known of it is for that one."""
+        assert self.lease is not None
+        self.lease.gone(lease_again_in)
+        self.handled = []
+        self.read_once = []
+        self.deleted = []
+        self.member.replaying = True
+
+
+class Found(NamedTuple):
+    """What was read.
+
+    Attributes:
+        pending: false for events that were read at most once.
+    """
+
+    partition: Partition
+    events: list[Any]
+    pending: bool
+
+    def put_back(self) -> None:
+        """Nobody was given it."""
+        self.partition.put_back(self.events, pending=self.pending)
