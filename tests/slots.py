@@ -5,26 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from redis.exceptions import RedisError
 
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
 
-__all__ = ["command", "move_slot", "moving_slot", "primaries"]
-
-
-def command(node: EmbeddedServer, *arguments: object) -> Any:
-    """The reply of this node and no other."""
-    with node.client() as client:
-        connection = client.connection_pool.make_connection()  # redis-py makes dicts of some replies
-        try:
-            connection.connect()
-            connection.send_command(*arguments)
-            return connection.read_response()
-        finally:
-            connection.disconnect()
+__all__ = ["move_slot", "moving_slot", "primaries"]
 
 
 @contextmanager
@@ -34,21 +21,21 @@ def moving_slot(cluster: EmbeddedCluster, slot: int, target: EmbeddedServer) -> 
     if source is target:
         yield
         return
-    command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", cluster.id_of(source))
-    command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.id_of(target))
+    target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", cluster.id_of(source))
+    source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.id_of(target))
     _migrate(source, target, slot)
     yield
     _migrate(source, target, slot)
     for node in (target, source):
-        command(node, "CLUSTER", "SETSLOT", slot, "NODE", cluster.id_of(target))
+        node.command("CLUSTER", "SETSLOT", slot, "NODE", cluster.id_of(target))
 
 
 def _migrate(source: EmbeddedServer, target: EmbeddedServer, slot: int) -> None:
     end = time.monotonic() + 30.0
-    while keys := command(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+    while keys := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
         for key in keys:
             try:
-                command(source, "MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+                source.command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
             except RedisError:
                 if time.monotonic() > end:
                     raise

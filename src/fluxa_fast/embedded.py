@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import redis
 
@@ -162,6 +163,21 @@ class EmbeddedServer:
     def client(self, **options: object) -> redis.Redis:
         """A redis-py client of the server."""
         return redis.Redis.from_url(self.url, **options)
+
+    def command(self, *arguments: object) -> Any:
+        """The reply to one command, as the server gives it: redis-py makes dicts of some, and others in each version.
+
+        Raises:
+            redis.RedisError: what the server says.
+        """
+        with self.client() as client:
+            connection = client.connection_pool.make_connection()
+            try:
+                connection.connect()
+                connection.send_command(*arguments)
+                return connection.read_response()
+            finally:
+                connection.disconnect()
 
     def kill(self) -> None:
         """Kill the server at once (kill -9), as a fault does."""

@@ -84,45 +84,30 @@ class EmbeddedCluster:
     def _assign(self, primaries: int) -> None:
         for index, node in enumerate(self.nodes[:primaries]):
             begin, end = (SLOTS * at // primaries for at in (index, index + 1))
-            with node.client() as client:
-                client.execute_command("CLUSTER ADDSLOTS", *range(begin, end))
-                client.execute_command("CLUSTER SET-CONFIG-EPOCH", index + 1)
+            node.command("CLUSTER", "ADDSLOTS", *range(begin, end))
+            node.command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
 
     def _meet(self, nodes: list[EmbeddedServer]) -> None:
         """Introduce nodes to all others: gossip would take longer to do that."""
         for node in nodes:
-            with node.client() as client:
-                for other in self.running:
-                    if other is not node:
-                        client.execute_command("CLUSTER MEET", "127.0.0.1", other.port)
+            for other in self.running:
+                if other is not node:
+                    node.command("CLUSTER", "MEET", "127.0.0.1", other.port)
         self.wait_until(
             lambda: all(len(self._known(node)) >= len(self.running) for node in self.running), "the nodes did not meet"
         )
 
     def _known(self, node: EmbeddedServer) -> list[str]:
         """The names of the nodes that a node knows and has talked to."""
-        lines = self._asked(node, "CLUSTER NODES").splitlines()
+        lines = _text(node, "NODES").splitlines()
         return [line.split()[0] for line in lines if "handshake" not in line]
-
-    @staticmethod
-    def _asked(node: EmbeddedServer, *command: str) -> str:
-        # Over a bare connection: redis-py makes dicts of these, and other ones in each of its versions.
-        with node.client() as client:
-            connection = client.connection_pool.make_connection()
-            try:
-                connection.connect()
-                connection.send_command(*command)
-                return bytes(connection.read_response()).decode()
-            finally:
-                connection.disconnect()
 
     def id_of(self, node: EmbeddedServer) -> str:
         """The node's name among the others (``CLUSTER MYID``)."""
-        return self._asked(node, "CLUSTER MYID")
+        return _text(node, "MYID")
 
     def _replicate(self, node: EmbeddedServer, primary: EmbeddedServer) -> None:
-        with node.client() as client:
-            client.execute_command("CLUSTER REPLICATE", self.id_of(primary))
+        node.command("CLUSTER", "REPLICATE", self.id_of(primary))
 
     def wait_until_ready(self) -> None:
         """Wait until all running nodes say that the cluster is, and replicas have what their primaries have."""
@@ -152,7 +137,7 @@ class EmbeddedCluster:
         """The running node that says that it has a slot."""
         for node in self.running:
             with suppress(RedisError):
-                for line in self._asked(node, "CLUSTER NODES").splitlines():
+                for line in _text(node, "NODES").splitlines():
                     _, _, flags, _, _, _, _, _, *ranges = line.split()
                     if "myself" in flags and "master" in flags and any(_covers(one, slot) for one in ranges):
                         return node
@@ -172,6 +157,11 @@ class EmbeddedCluster:
         self.close()
 
 
+def _text(node: EmbeddedServer, about: str) -> str:
+    """What a node says of the cluster."""
+    return bytes(node.command("CLUSTER", about)).decode()
+
+
 def _covers(slots: str, slot: int) -> bool:
     """Whether ``17-42`` or ``17`` has the slot. What is on its way (``[17->-...]``) is listed without that as well."""
     if slots.startswith("["):
@@ -185,4 +175,4 @@ def _is_ready(node: EmbeddedServer) -> bool:
         replication = client.info("replication")
         if replication["role"] == "slave" and replication["master_link_status"] != "up":
             return False
-    return "cluster_state:ok" in EmbeddedCluster._asked(node, "CLUSTER INFO")
+    return "cluster_state:ok" in _text(node, "INFO")

@@ -25,7 +25,7 @@ from fluxa_fast.protocol import Implementation
 from tests.awaited import Faces
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
-from tests.slots import command, move_slot, moving_slot
+from tests.slots import move_slot, moving_slot
 
 if sys.platform == "win32":
     pytest.skip("faults of POSIX processes", allow_module_level=True)
@@ -40,14 +40,14 @@ def _broker(engine: Any) -> Any:
 
 
 def _lengths(cluster: EmbeddedCluster) -> list[int]:
-    return [command(cluster.owner(key_slot(key)), "XLEN", key) for key in KEYS]
+    return [cluster.owner(key_slot(key)).command("XLEN", key) for key in KEYS]
 
 
 def _numbers(cluster: EmbeddedCluster, key: str) -> list[int]:
     """The bodies of a partition, in order."""
     from fluxa_fast import unpack
 
-    entries = command(cluster.owner(key_slot(key)), "XRANGE", key, "-", "+")
+    entries = cluster.owner(key_slot(key)).command("XRANGE", key, "-", "+")
     return [unpack(fields[fields.index(b"s") + 1]) for _, fields in entries]
 
 
@@ -62,7 +62,7 @@ def _other(cluster: EmbeddedCluster, slot: int) -> EmbeddedServer:
 def test_slots_are_those_of_the_server(cluster: EmbeddedCluster, implementation: Implementation) -> None:
     keys = ["", "a", "{a}b", "a{}b", "{}{a}", "{{a}}", "a{b{c}d}", "}{a}", "x" * 1000, "Zoë", *KEYS]
     for key in keys:
-        assert implementation.key_slot(key) == command(cluster.nodes[0], "CLUSTER", "KEYSLOT", key), key
+        assert implementation.key_slot(key) == cluster.nodes[0].command("CLUSTER", "KEYSLOT", key), key
 
 
 @pytest.mark.parametrize("form", ["url", "hosts", "one host", "client"])
@@ -165,7 +165,7 @@ def test_a_flush_goes_to_all_nodes_in_order(cluster: EmbeddedCluster, make_clust
         per_partition[partition_of(number, PARTITIONS)].append(number)
     for index, key in enumerate(KEYS):
         assert _numbers(cluster, key) == per_partition[index]
-    ids = {key: [id for id, _ in command(cluster.owner(key_slot(key)), "XRANGE", key, "-", "+")] for key in KEYS}
+    ids = {key: [id for id, _ in cluster.owner(key_slot(key)).command("XRANGE", key, "-", "+")] for key in KEYS}
     places = Counter[int]()
     for number, id in enumerate(result.ids):
         partition = partition_of(number, PARTITIONS)
@@ -193,7 +193,7 @@ def _asked_of_all(cluster: EmbeddedCluster, name: str, counts: list[int]) -> Ite
     def calls() -> int:
         total = 0
         for node in cluster.running:
-            for line in command(node, "INFO", "commandstats").decode().splitlines():
+            for line in node.command("INFO", "commandstats").decode().splitlines():
                 if line.startswith(f"cmdstat_{name}:"):
                     total += int(line.partition("calls=")[2].partition(",")[0])
         return total
@@ -278,8 +278,8 @@ def test_the_topology_may_be_asked_for_while_nobody_has_a_slot(
     slot = key_slot(KEYS[2])
     owner = cluster.owner(slot)
     for node in cluster.nodes:
-        command(node, "CONFIG", "SET", "cluster-require-full-coverage", "no")
-        command(node, "CLUSTER", "DELSLOTS", slot)
+        node.command("CONFIG", "SET", "cluster-require-full-coverage", "no")
+        node.command("CLUSTER", "DELSLOTS", slot)
     try:
         before = _lengths_of_others(cluster, 2)
         for number in range(600):
@@ -295,9 +295,9 @@ def test_the_topology_may_be_asked_for_while_nobody_has_a_slot(
     finally:
         for node in [owner, *(node for node in cluster.nodes if node is not owner)]:
             with contextlib.suppress(redis.ResponseError):
-                command(node, "CLUSTER", "DELSLOTS", slot)
-        command(owner, "CLUSTER", "ADDSLOTS", slot)
-        command(owner, "CLUSTER", "BUMPEPOCH")
+                node.command("CLUSTER", "DELSLOTS", slot)
+        owner.command("CLUSTER", "ADDSLOTS", slot)
+        owner.command("CLUSTER", "BUMPEPOCH")
         cluster.wait_until_ready()
         cluster.wait_until(
             lambda: all(_knows(node, slot, owner) for node in cluster.nodes), "the slot is not known to all"
@@ -308,19 +308,19 @@ def test_the_topology_may_be_asked_for_while_nobody_has_a_slot(
 
 def _knows(node: EmbeddedServer, slot: int, owner: EmbeddedServer) -> bool:
     return any(
-        begin <= slot <= end and first[1] == owner.port for begin, end, first, *_ in command(node, "CLUSTER", "SLOTS")
+        begin <= slot <= end and first[1] == owner.port for begin, end, first, *_ in node.command("CLUSTER", "SLOTS")
     )
 
 
 def _lengths_of_others(cluster: EmbeddedCluster, without: int) -> int:
-    return sum(command(cluster.owner(key_slot(key)), "XLEN", key) for index, key in enumerate(KEYS) if index != without)
+    return sum(cluster.owner(key_slot(key)).command("XLEN", key) for index, key in enumerate(KEYS) if index != without)
 
 
 def test_what_one_node_refuses_for_good_is_told_and_the_rest_is_there(
     cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
 ) -> None:
     flusher = _broker(make_cluster_engine(cluster.url)).new_flusher()
-    command(cluster.owner(key_slot(KEYS[3])), "SET", KEYS[3], "no stream")
+    cluster.owner(key_slot(KEYS[3])).command("SET", KEYS[3], "no stream")
     for number in range(120):
         flusher.publish("orders", number, key=number)
     wrong = [number for number in range(120) if partition_of(number, PARTITIONS) == 3]

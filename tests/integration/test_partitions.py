@@ -20,7 +20,7 @@ from fluxa_fast.flows.leases import beside
 from fluxa_fast.partitions import key_slot, partition_of, partition_streams
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
-from tests.slots import command, move_slot
+from tests.slots import move_slot
 
 pytestmark = ON_CLUSTERS
 
@@ -37,7 +37,7 @@ class Place:
 
     def command(self, key: str, *arguments: object) -> Any:
         """The reply of the node that has the key."""
-        return command(self._owner(key), *arguments)
+        return self._owner(key).command(*arguments)
 
     @property
     def left(self) -> int:
@@ -52,7 +52,7 @@ def place(request: pytest.FixtureRequest) -> Place:
     if request.param == "cluster":
         cluster: EmbeddedCluster = request.getfixturevalue("partitions_cluster")
         for node in cluster.nodes:
-            command(node, "FLUSHALL")
+            node.command("FLUSHALL")
         return Place(cluster.url, lambda key: cluster.owner(key_slot(key)), cluster.nodes)
     server: EmbeddedServer = request.getfixturevalue("partitions_server")
     with server.client() as client:
@@ -179,7 +179,7 @@ def test_an_idle_consumer_does_not_poll_hard(place: Place, broker: Any) -> None:
     def commands() -> int:
         total = 0
         for node in place.nodes:
-            for line in command(node, "INFO", "commandstats").decode().splitlines():
+            for line in node.command("INFO", "commandstats").decode().splitlines():
                 if line.startswith(("cmdstat_xread", "cmdstat_eval")):
                     total += int(line.partition("calls=")[2].partition(",")[0])
         return total
@@ -585,7 +585,7 @@ def test_leases_that_cannot_be(broker: Any) -> None:
 
 def test_without_scripts_nothing_can_be_owned(place: Place, make_cluster_engine: MakeClusterEngine) -> None:
     for node in place.nodes:
-        command(node, "ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-@scripting")
+        node.command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-@scripting")
     engine = make_cluster_engine(place.url, username="reader", password="pw")
     with pytest.raises(redis.ResponseError, match=r"(?i)no permissions|eval"):
         engine.new_context().get_event_broker().consumer_ordered("orders").consume(10, 1.0, print)
