@@ -228,6 +228,24 @@ def test_a_moved_slot_is_followed_and_the_topology_is_asked_for_once(
     assert counts == [1, 0]
 
 
+@pytest.mark.blocking
+def test_a_view_that_is_older_than_a_redirection_is_believed_the_second_time(
+    cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
+) -> None:
+    """Gossip may not have reached the node that is asked for the topology."""
+    pool: Any = make_cluster_engine(cluster.url)._pools["default"]
+    pool.refresh(pool.generation)
+    slot = key_slot(KEYS[0])
+    owner = pool.topology.owner(slot)
+    other, third = (f"127.0.0.1:{node.port}" for node in cluster.nodes if not owner.endswith(f":{node.port}"))
+    for teller, believed in ((owner, [other, owner]), (third, [owner, owner])):
+        pool.topology.moved(slot, other, teller)  # and no node has heard of it
+        assert pool.topology.owner(slot) == other
+        for expected in believed:
+            pool.refresh(pool.generation)
+            assert pool.topology.owner(slot) == expected
+
+
 def test_a_slot_on_its_way_is_asked_for_at_the_new_node(
     cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
 ) -> None:

@@ -70,7 +70,7 @@ class ClusterPoolBase(Generic[T, N]):
         topology: Any = self.topology
         target: str = topology.name_of(error, asked)
         if isinstance(error, MovedError):
-            topology.moved(error.slot_id, target)
+            topology.moved(error.slot_id, target, asked)
         return target
 
     def _check_open(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -31,6 +32,15 @@ def _node(host: str, port: int) -> Any:
     return redis.cluster.ClusterNode(host, port, "primary")  # type: ignore[no-untyped-call]
 
 
+@dataclass(slots=True)
+class _Moved:
+    """The node `by` has told that `to` has a slot. `kept`: and a view of the cluster was older than that."""
+
+    to: str
+    by: str
+    kept: bool = False
+
+
 class _TopologyBase:
     """What is known of a cluster.
 
@@ -45,13 +55,16 @@ class _TopologyBase:
     def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
         self._make = make
         self._client = client
-        self._moved: dict[int, str] = {}  # slots of which a node has told that another one has them
+        self._moved: dict[int, _Moved] = {}
         self.generation = 0
 
     def owner(self, slot: int) -> str | None:
         """The name of the slot's primary, ``host:port``; None if nobody is known to have it."""
         if (moved := self._moved.get(slot)) is not None:
-            return moved
+            return moved.to
+        return self._viewed(slot)
+
+    def _viewed(self, slot: int) -> str | None:
         nodes = self._manager.slots_cache.get(slot) if self._client is not None else None
         return str(nodes[0].name) if nodes else None
 
@@ -70,10 +83,22 @@ class _TopologyBase:
         host, port = self._manager.remap_host_port(host, port)
         return str(_node(host, port).name)
 
-    def moved(self, slot: int, node: str) -> None:
-        """A node has told that `node` has the slot. It knows better than who was asked for the topology before."""
-        if self.owner(slot) != node:
-            self._moved[slot] = node
+    def moved(self, slot: int, to: str, by: str) -> None:
+        """The node `by` has told that `to` has the slot. It knows better than who was asked for the topology before."""
+        if self.owner(slot) != to:
+            self._moved[slot] = _Moved(to, by)
+
+    def _viewed_anew(self) -> None:
+        """Forget what nodes have told, unless the new view still has the slot where it has just left.
+
+        Gossip takes its time, and whoever was asked may not have heard. That is believed once: the next view counts.
+        """
+        self._moved = {
+            slot: _Moved(moved.to, moved.by, kept=True)
+            for slot, moved in self._moved.items()
+            if not moved.kept and self._viewed(slot) == moved.by
+        }
+        self.generation += 1
 
 
 class Topology(_TopologyBase):
@@ -100,8 +125,7 @@ class Topology(_TopologyBase):
                     self._manager.initialize()
             except _UNKNOWN as error:
                 raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
-            self._moved.clear()
-            self.generation += 1
+            self._viewed_anew()
 
     def connections(self, name: str) -> Any:
         """A new pool of connections to that node, made as redis-py makes its own.
@@ -162,8 +186,7 @@ class AwaitedTopology(_TopologyBase):
                     await self._manager.initialize()
             except _UNKNOWN as error:
                 raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
-            self._moved.clear()
-            self.generation += 1
+            self._viewed_anew()
 
     def connections(self, name: str) -> Any:
         """A new pool of connections to that node."""
