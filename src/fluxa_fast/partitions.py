@@ -5,6 +5,7 @@ Both are written down in docs/cluster.md with vectors, because other languages m
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import count
@@ -12,7 +13,7 @@ from itertools import count
 from . import protocol
 from .protocol.hashing import SLOTS, Key
 
-__all__ = ["MOST_PARTITIONS", "RegisteredStream", "key_slot", "partition_of", "partition_streams"]
+__all__ = ["MOST_PARTITIONS", "RegisteredStream", "key_slot", "partition_of", "partition_streams", "partitions_with"]
 
 MOST_PARTITIONS = SLOTS
 
@@ -76,6 +77,18 @@ def partition_streams(stream: str, partitions: int) -> tuple[str, ...]:
         raise ValueError("the name of a stream with partitions has no '{': each partition has a hash tag of its own")
     slots = [(2 * index + 1) * SLOTS // (2 * partitions) for index in range(partitions)]
     return tuple(f"{stream}:{index}of{partitions}:{{{_tags()[slot]}}}" for index, slot in enumerate(slots))
+
+
+_PARTITION = re.compile(r"(?P<stream>[^{]+):(?P<index>\d{1,5})of(?P<partitions>\d{1,5}):\{\d{1,9}\}", re.DOTALL)
+
+
+def partitions_with(key: str) -> tuple[str, int] | None:
+    """The stream that a key in Redis is a partition of, and how many it has; None for one that is called otherwise."""
+    found = _PARTITION.fullmatch(key)
+    if found is None or not 0 <= int(found["index"]) < int(found["partitions"]) <= MOST_PARTITIONS:
+        return None
+    stream, partitions = found["stream"], int(found["partitions"])
+    return (stream, partitions) if partition_streams(stream, partitions)[int(found["index"])] == key else None
 
 
 @cache

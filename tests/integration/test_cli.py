@@ -16,6 +16,7 @@ import pytest
 import fluxa_fast
 from fluxa_fast import FluxaError, embedded
 from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.partitions import partition_streams
 from tests.command import run
 from tests.fix_servers import PROGRAMS
 
@@ -70,6 +71,36 @@ def test_demo_and_stats_on_a_given_server(own_server: EmbeddedServer) -> None:
     assert "me (1)" in shown
     assert "missing" in shown
     assert "order-events" in run("stats", "--url", own_server.url).stdout
+
+
+def test_stats_of_streams_with_names_of_all_kinds(own_server: EmbeddedServer) -> None:
+    names = [
+        "orders",
+        *partition_streams("orders", 2),
+        *partition_streams("orders", 3)[1:],
+        "orders:0of2:{1}",
+        "[red]x",
+    ]
+    with own_server.client() as client:
+        for name in [*names, b"\xff"]:
+            client.xadd(name, {"s": b"\x01"})
+        client.xgroup_create("[red]x", "consumer_group", "0")
+        client.xreadgroup("consumer_group", "[bold]me", {"[red]x": ">"})
+    shown = run("stats", "--url", own_server.url).stdout
+    rows = [line.split("│")[1:3] for line in shown.splitlines() if "│" in line]
+    assert [(name.strip(), length.strip()) for name, length in rows] == [
+        ("[red]x", "1"),
+        ("orders", "1"),
+        ("orders, 2 partitions", "2"),
+        *((name, "1") for name in partition_streams("orders", 2)),
+        ("orders, 3 partitions", "2"),
+        (partition_streams("orders", 3)[0], "0"),
+        *((name, "1") for name in partition_streams("orders", 3)[1:]),
+        ("orders:0of2:{1}", "1"),
+    ]
+    assert "[bold]me (1)" in shown
+    assert "left out, because its name is not UTF-8: b'\\xff'" in shown
+    assert run("stats", "orders", "--url", own_server.url).stdout.count("partitions") == 2
 
 
 def test_version_tells_the_server(own_server: EmbeddedServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter, defaultdict
@@ -18,6 +19,7 @@ from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
 from fluxa_fast.flows.leases import beside
 from fluxa_fast.partitions import key_slot, partition_of, partition_streams
+from tests.command import run
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
 from tests.slots import move_slot
@@ -402,6 +404,29 @@ def test_statistics_of_each_partition_and_of_all(place: Place, broker: Any) -> N
 
 def _numbers(id: str) -> list[int]:
     return [int(number) for number in id.split("-")]
+
+
+@pytest.mark.blocking
+def test_the_command_shows_each_partition_and_all(place: Place, broker: Any) -> None:
+    _publish(broker, range(1200))
+    broker.publish("users", 1)
+    with suppress(ZeroDivisionError):
+        broker.consumer_many("orders").consume(1200, None, lambda events: 1 / 0)
+    for names in ((), ("orders",)):
+        shown = run("stats", *names, "--url", place.url)
+        assert shown.returncode == 0, shown.stderr
+        rows = {line.split("│")[1].strip(): line for line in shown.stdout.splitlines() if "│" in line}
+        assert [name for name in rows if name != "users"] == ["orders, 6 partitions", *KEYS]
+        assert ("users" in rows) == (not names)
+        assert "1,200" in rows["orders, 6 partitions"]
+        for key in KEYS:
+            assert f"{place.command(key, 'XLEN', key):,}" in rows[key]
+    one = run("stats", KEYS[2], "--url", place.url).stdout
+    assert KEYS[2] in one
+    assert KEYS[1] not in one
+    assert run("demo", "--events", "1000", "--url", place.url).returncode == 0
+    version = run("version", "--json", "--url", place.url)
+    assert json.loads(version.stdout)["server"]["mode"] == ("cluster" if len(place.nodes) > 1 else "standalone")
 
 
 # ---- owning ---------------------------------------------------------------------------------------------

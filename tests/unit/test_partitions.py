@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxa_fast import Registry, RegistryError, SerializationError, UnregisteredStreamError
-from fluxa_fast.partitions import key_slot, partition_of, partition_streams
+from fluxa_fast.partitions import key_slot, partition_of, partition_streams, partitions_with
 from fluxa_fast.protocol import Implementation, load, missing_modules
 from fluxa_fast.protocol.commands import entry_head
 
@@ -187,3 +187,14 @@ def test_a_refused_key_leaves_the_buffers_as_they_were(implementation: Implement
     assert [buffer.commands for buffer in buffers] == [0, 0, 0, 0]
     with pytest.raises(UnregisteredStreamError):
         writer.publish("others", 1, None, "k")
+
+
+@given(st.text(min_size=1), st.integers(1, 16384), st.data())
+def test_a_partition_is_known_by_its_name(stream: str, partitions: int, data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, partitions - 1))
+    stream = stream.replace("{", "(")
+    key = partition_streams(stream, partitions)[index]
+    assert partitions_with(key) == (stream, partitions)
+    for other in (key[1:], key + "0", key.replace("{", "{0"), key.replace("of", "of0"), f"{stream}:{index}of0:{{1}}"):
+        assert partitions_with(other) in (None, (stream[1:], partitions))
+    assert partitions_with(stream) in (None, partitions_with(stream))

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
+from redis.exceptions import RedisClusterException
 
 from ..errors import RegistryError
 from ..transport.addresses import checked_url, shown
+from ..transport.redis_py import BLOCKING, PoolSpec, cluster_client, is_cluster
 
 __all__ = ["client_of"]
 
 
-def client_of(url: str) -> redis.Redis:
-    """A client of the server at that URL.
+def client_of(url: str) -> Any:
+    """A client of the server or the cluster at that URL: a `redis.Redis`, or a `redis.RedisCluster`.
 
     Raises:
         RegistryError: for a URL that can't be one.
+        redis.ConnectionError: if no node of a cluster answers.
     """
+    spec = PoolSpec(url)
     try:
+        if is_cluster(spec):
+            return cluster_client(spec, BLOCKING)()
         checked_url(url)
         return redis.Redis.from_url(url)
     except ValueError as error:
         raise RegistryError([f"{shown(url)}: {error}"]) from None
+    except RedisClusterException as error:
+        raise redis.ConnectionError(f"{shown(url)}: {error}") from error

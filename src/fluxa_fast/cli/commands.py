@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import click
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from rich.console import Console
 
 from ..benchmark.cases import AWAITED, CASES
@@ -22,8 +22,8 @@ def fluxa_fast() -> None:
 @fluxa_fast.command()
 @click.option("--events", default=1_000_000, show_default=True, type=click.IntRange(1), help="Events to publish.")
 @click.option("--batch", default=1000, show_default=True, type=click.IntRange(1), help="Events in one batch.")
-@click.option("--url", help="A running server to use. By default one is started for the demo, and stopped after it.")
-@click.option("--cluster", is_flag=True, help="On a cluster of three nodes, with partitions.")
+@click.option("--url", help="A running server, or redis+cluster://... By default one is started.")
+@click.option("--cluster", is_flag=True, help="Start a cluster of three nodes, and use streams with partitions.")
 def demo(events: int, batch: int, url: str | None, *, cluster: bool) -> None:
     """Publish and consume a million events of many shapes, and check that each came back exactly once."""
     from .demo import run_demo
@@ -36,13 +36,16 @@ def demo(events: int, batch: int, url: str | None, *, cluster: bool) -> None:
 
 @fluxa_fast.command()
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
-@click.option("--url", default="redis://localhost:6379", show_default=True, help="The server.")
+@click.option("--url", default="redis://localhost:6379", show_default=True, help="The server, or redis+cluster://...")
 def stats(streams: tuple[str, ...], url: str) -> None:
-    """Show the state of streams: all streams of the server if none are named."""
+    """Show the state of streams: all streams of the server or cluster if none are named.
+
+    A stream with partitions has a row with the numbers added up, and one for each partition.
+    """
     from .stats import show_statistics
 
     with _told():
-        show_statistics(Console(), url, streams)
+        show_statistics(_wide_console(), url, streams)
 
 
 @fluxa_fast.command()
@@ -65,8 +68,7 @@ def bench(
     from .bench import run_bench
 
     with _told():
-        console = Console(width=None if sys.stdout.isatty() else 160)  # in a file nothing needs to be cut off
-        run_bench(console, quick=quick, only=only, clients=clients, json_file=json_file, charts=charts)
+        run_bench(_wide_console(), quick=quick, only=only, clients=clients, json_file=json_file, charts=charts)
 
 
 @fluxa_fast.command()
@@ -80,6 +82,11 @@ def version(as_json: bool, url: str | None) -> None:
         show_version(Console(), url, as_json=as_json)
 
 
+def _wide_console() -> Console:
+    """For tables: in a file nothing needs to be cut off."""
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
 class _told:  # noqa: N801 (reads as a verb where it is used)
     """Errors for people: what is wrong, without a traceback."""
 
@@ -91,5 +98,5 @@ class _told:  # noqa: N801 (reads as a verb where it is used)
             raise click.ClickException(
                 f"{error}. Install what this needs: pip install 'fluxa-fast[benchmark]'"
             ) from error
-        if isinstance(error, (FluxaError, RedisError)):
+        if isinstance(error, (FluxaError, RedisError, RedisClusterException)):
             raise click.ClickException(str(error)) from error

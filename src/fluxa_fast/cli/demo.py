@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import redis
@@ -22,6 +22,7 @@ from ..errors import FluxaError
 from ..protocol.interface import Event
 from ..registry import Registry
 from ..transport.addresses import shown
+from .client import client_of
 from .sample import STREAMS, number_of, sample
 
 __all__ = ["run_demo"]
@@ -80,32 +81,30 @@ def run_demo(console: Console, events: int, batch: int, url: str | None, *, clus
 
     Raises:
         FluxaError: if there is no server to start, or if the given one has data in the demo's streams.
+        redis.RedisError: what the server or the network says.
     """
-    if cluster:
-        return _on_cluster(console, events, batch)
     if url is not None:
-        return _on_server(console, events, batch, url)
-    with EmbeddedServer() as server:
-        return _on_server(console, events, batch, server.url)
+        return _run_on(url, console, events, batch)
+    with EmbeddedCluster(_NODES) if cluster else EmbeddedServer() as started:
+        return _run_on(started.url, console, events, batch)
 
 
-def _on_server(console: Console, events: int, batch: int, url: str) -> bool:
-    with _engine(url, None) as engine, redis.Redis.from_url(url) as client:
-        taken = [stream for stream in STREAMS if client.exists(stream)]
-        if taken:
-            raise FluxaError(
-                f"the demo wants streams of its own, and {', '.join(taken)} exist on {shown(url)}: delete them first"
-            )
-        try:
-            return _there_and_back(console, engine, [client], events, batch)
-        finally:
-            client.delete(*STREAMS)
-
-
-def _on_cluster(console: Console, events: int, batch: int) -> bool:
-    with EmbeddedCluster(_NODES) as cluster, ExitStack() as clients, _engine(cluster.url, _PARTITIONS) as engine:
-        nodes = [clients.enter_context(node.client()) for node in cluster.nodes]
-        return _there_and_back(console, engine, nodes, events, batch)
+def _run_on(url: str, console: Console, events: int, batch: int) -> bool:
+    with client_of(url) as client:
+        on_cluster = isinstance(client, redis.RedisCluster)
+        nodes = [node.redis_connection for node in client.get_primaries()] if on_cluster else [client]
+        with _engine(url, _PARTITIONS if on_cluster else None) as engine:
+            keys = [key for stream in STREAMS for key in engine.partitions(stream)]
+            if taken := [key for key in keys if client.exists(key)]:
+                raise FluxaError(
+                    f"the demo wants streams of its own, and {', '.join(taken)} exist on {shown(url)}: "
+                    "delete them first"
+                )
+            try:
+                return _there_and_back(console, engine, nodes, events, batch)
+            finally:
+                for key in keys:
+                    client.delete(key)
 
 
 def _engine(url: str, partitions: int | None) -> Engine:

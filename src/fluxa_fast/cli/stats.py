@@ -2,52 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
+from redis.exceptions import NoPermissionError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from ..partitions import partition_streams, partitions_with
 from ..registry import Registry
-from ..statistics import RedisStreamStatistics
+from ..statistics import RedisStreamStatistics, added_up
 from ..transport.addresses import shown
 from .client import client_of
 
 _COLUMNS = ("length", "lag", "pending", "oldest pending", "last delivered", "consumers with pending")
 
+Form = tuple[str, int | None]  # the name of a stream, and how many partitions it has, if any
+
 
 def show_statistics(console: Console, url: str, streams: tuple[str, ...]) -> None:
-    """Print a table of streams.
+    """Print a table of streams; of those with partitions a row for each of them as well.
 
     Raises:
         RegistryError: for a URL that can't be one.
         redis.RedisError: what the server or the network says.
     """
-    registry = Registry()
-    registry.register_redis(url)
-    for stream in dict.fromkeys(streams or _all_streams(url)):
-        registry.register_redis_stream(stream)
-    with registry.validate() as engine:
-        statistics = engine.new_context().get_event_broker().get_streams_statistics()
-    if not statistics:
-        console.print(f"no streams on {shown(url)}")
+    names, unreadable = _streams_on(url, named=streams)
+    forms = _named(streams, names) if streams else _forms(names)
+    for stream in [] if streams else unreadable:
+        console.print(Text(f"left out, because its name is not UTF-8: {stream!r}"))
+    if not forms:
+        console.print(Text(f"no streams on {shown(url)}"))
         return
+    statistics = _statistics(url, forms)
     table = Table("stream", *_COLUMNS)
-    for one in statistics:
-        table.add_row(one.stream, *_cells(one))
+    for form in forms:
+        _add_rows(table, form, [statistics[key] for key in _keys(form)])
     console.print(table)
 
 
-def _all_streams(url: str) -> list[str]:
-    """``SCAN ... TYPE stream``"""
+def _streams_on(url: str, named: Sequence[str]) -> tuple[list[str], list[bytes]]:
+    """The streams there are (``SCAN ... TYPE stream``, on all nodes), and those whose names are not UTF-8."""
+    names, unreadable = [], []
     with client_of(url) as client:
-        return sorted(key.decode("utf-8", "surrogateescape") for key in client.scan_iter(count=1000, _type="stream"))
+        try:
+            for key in client.scan_iter(count=1000, _type="stream"):
+                try:
+                    names.append(key.decode())
+                except UnicodeDecodeError:
+                    unreadable.append(key)
+        except NoPermissionError:
+            if not named:
+                raise
+    return names, unreadable
 
 
-def _cells(one: RedisStreamStatistics) -> list[str]:
+def _forms(names: Iterable[str]) -> list[Form]:
+    """What streams they are: many names may be one stream with partitions."""
+    return sorted({partitions_with(name) or (name, None) for name in names}, key=lambda form: (form[0], form[1] or 0))
+
+
+def _named(streams: Iterable[str], names: Sequence[str]) -> list[Form]:
+    """The streams that are asked for: as they are on the server, or else as ordinary ones, which may not exist."""
+    found = _forms(names)
+    return list(
+        dict.fromkeys(
+            form for stream in streams for form in [one for one in found if one[0] == stream] or [(stream, None)]
+        )
+    )
+
+
+def _keys(form: Form) -> tuple[str, ...]:
+    stream, partitions = form
+    return (stream,) if partitions is None else partition_streams(stream, partitions)
+
+
+def _statistics(url: str, forms: Iterable[Form]) -> dict[str, RedisStreamStatistics]:
+    """Of each key, whatever stream it is a part of."""
+    registry = Registry()
+    registry.register_redis(url)
+    for key in dict.fromkeys(key for form in forms for key in _keys(form)):
+        registry.register_redis_stream(key)
+    with registry.validate() as engine:
+        return {one.stream: one for one in engine.new_context().get_event_broker().get_streams_statistics()}
+
+
+def _add_rows(table: Table, form: Form, statistics: Sequence[RedisStreamStatistics]) -> None:
+    stream, partitions = form
+    if partitions is None:
+        table.add_row(Text(stream), *_cells(statistics[0]))
+        return
+    table.add_row(Text(f"{stream}, {partitions} partitions"), *_cells(added_up(stream, statistics)))
+    for one in statistics:
+        table.add_row(Text(f"  {one.stream}"), *_cells(one), style="dim")
+
+
+def _cells(one: RedisStreamStatistics) -> Iterator[Text]:
     if one.group is None:
-        return [f"{one.len:,}", "no group", "", "", "", ""]
+        return map(Text, (f"{one.len:,}", "no group", "", "", "", ""))
     lag = "unknown" if one.group.lag is None else f"{one.group.lag:,}"
     oldest = f"{one.oldest_event_seconds} s" if one.group.pending else ""
     ago = (
         "" if one.group.last_delivered_id == "0-0" else f"{one.group.last_delivered_duration.total_seconds():.0f} s ago"
     )
     consumers = ", ".join(f"{consumer.name} ({consumer.pending:,})" for consumer in one.group.consumers)
-    return [f"{one.len:,}", lag, f"{one.group.pending:,}", oldest, ago, consumers]
+    return map(Text, (f"{one.len:,}", lag, f"{one.group.pending:,}", oldest, ago, consumers))
