@@ -1,4 +1,4 @@
-"""``python -m benchmarks compare``, ``lag`` and ``dropin``"""
+"""``python -m benchmarks compare``, ``lag``, ``dropin``, ``cluster``..."""
 
 import click
 from rich.console import Console
@@ -28,6 +28,15 @@ def dropin(events: int) -> None:
     from .dropin import run_dropin
 
     run_dropin(Console(), events)
+
+
+@benchmarks.command()
+@click.option("--events", default=200_000, show_default=True, help="Events of each measurement.")
+def cluster(events: int) -> None:
+    """What an event costs the client on clusters of 1, 3 and 6 nodes."""
+    from .cluster import run_cluster
+
+    run_cluster(Console(width=160), events)
 
 
 benchmarks.add_command(bench, "compare")

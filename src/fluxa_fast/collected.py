@@ -11,7 +11,7 @@ from . import protocol
 from .destination import Destination
 from .durations import Duration, checked_count, seconds
 from .errors import FluxaError
-from .flows.account import FlushAccount, FlushResult
+from .flows.account import FlushAccount, FlushResult, Order
 from .flows.publish import PoolFlush, Replication
 from .protocol.commands import EntryHead
 from .protocol.hashing import Key
@@ -79,10 +79,10 @@ class Collected(Generic[P]):
         self._eager = on_full is not None
         self._call: _Call | None = None  # of publish_many, that is under way
         self.writer: EventWriter = protocol.default.EventWriter(routes, self._buffers, on_full)
-        self._order: list[tuple[int, int]] = []  # of what the flush that is under way has taken
+        self._order: Order = ()  # of what the flush that is under way has taken
         self._restart(())
 
-    def _restart(self, order: Sequence[tuple[int, int]]) -> None:
+    def _restart(self, order: Order) -> None:
         """Prepare the next flush. `order` is that of the events that wait for it."""
         self.writer.restart(order)
         self.flushes: list[PoolFlush] = [
@@ -212,7 +212,7 @@ class Collected(Generic[P]):
             return account.result
         error = account.error()
         kept = account.keep_unsettled()
-        order = kept.order + self.writer.order
+        order = [*kept.order, *self.writer.order]
         for buffer, sent in zip(self._buffers, self._sent, strict=True):
             sent.extend(buffer)
             buffer.clear()
@@ -225,7 +225,7 @@ class Collected(Generic[P]):
 class _Mark(NamedTuple):
     """What was there before a call."""
 
-    order: list[tuple[int, int]]
+    order: Order
     events: int
     commands: int
     size: int

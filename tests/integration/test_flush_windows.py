@@ -284,4 +284,4 @@ def test_writers_of_both_implementations_agree(implementation: Implementation) -
     assert full == [0]
     assert writer.publish_many("s", range(5)) == 5
     assert full == [0, 0]
-    assert writer.order == [(0, before + 6)]
+    assert list(writer.order) == [(0, before + 6)]

@@ -278,8 +278,8 @@ def test_writer_keeps_the_order_across_pools(implementation: Implementation) -> 
     writer = implementation.EventWriter({"a": [(entry_head("a"), 0)], "b": [(entry_head("b"), 1)]}, buffers)
     for stream in "aababbb":
         writer.publish(stream, 1)
-    assert writer.order == [(0, 2), (1, 1), (0, 1), (1, 3)]
+    assert list(writer.order) == [(0, 2), (1, 1), (0, 1), (1, 3)]
     assert [buffer.commands for buffer in buffers] == [3, 4]
     writer.restart([(1, 2)])
     writer.publish("a", 1)
-    assert writer.order == [(1, 2), (0, 1)]
+    assert list(writer.order) == [(1, 2), (0, 1)]

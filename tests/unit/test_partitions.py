@@ -170,7 +170,7 @@ def test_a_key_has_no_effect_without_partitions(implementation: Implementation) 
     writer, buffers = _writer(implementation)
     writer.publish("users", 1, None, "k")
     assert buffers[3].commands == 1
-    assert writer.order == [(3, 1)]
+    assert list(writer.order) == [(3, 1)]
 
 
 @pytest.mark.parametrize("stream", ["orders", "users"])

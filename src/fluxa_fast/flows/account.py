@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from .replies import error_of
 
 __all__ = ["FlushAccount", "FlushResult", "Order"]
 
-Order = Sequence[tuple[int, int]]
+Order = Iterable[tuple[int, int]]
 """Runs of (index of the pool, number of events), in the order of publishing."""
 
 

@@ -290,10 +290,10 @@ class EventWriter(Protocol):
         """
 
     @property
-    def order(self) -> list[tuple[int, int]]:
+    def order(self) -> Iterable[tuple[int, int]]:
         """The order of publishing across pools, as runs of (index of the buffer, number of events)."""
 
-    def restart(self, order: Sequence[tuple[int, int]]) -> None:
+    def restart(self, order: Iterable[tuple[int, int]]) -> None:
         """Begin a new order, with the runs of the events that are still in the buffers."""
 
 

@@ -139,13 +139,16 @@ class Strand:
         if type(self._step) is not Pause:
             self._deadline = math.inf
 
-    def expire(self, now: float) -> None:
-        """If its time is over, the server was silent for too long."""
-        if now >= self._deadline and self.link is not None and type(self._step) is not Pause:
+    def is_due(self, now: float) -> bool:
+        """Whether its time is over: a pause has ended, or the server was silent for too long."""
+        if now < self._deadline:
+            return False
+        if self.link is not None and type(self._step) is not Pause:
             try:
                 self.link.time_out()
             except Exception as error:
                 self.throw(error)
+        return True
 
 
 def strands_in_turn(strands: list[Strand]) -> Iterator[Strand]:
@@ -153,34 +156,35 @@ def strands_in_turn(strands: list[Strand]) -> Iterator[Strand]:
 
     Strands may be added to the list meanwhile. Those that are over leave it.
     """
+    ready = list(strands)
     while strands:
-        busy = False
-        for strand in list(strands):
+        resumed = []
+        for strand in ready:
             strand.go_on()
             if strand.delivers:
-                busy = True
+                resumed.append(strand)
                 yield strand
-        busy = busy or any(strand.is_new for strand in strands)
         strands[:] = [strand for strand in strands if not strand.over]
-        if strands and not busy:
-            _wait(strands)
+        resumed += [strand for strand in strands if strand.is_new]
+        others = [strand for strand in strands if strand not in resumed]
+        ready = resumed + (_ready(others, may_wait=not resumed) if others else [])
 
 
-def _wait(strands: Sequence[Strand]) -> None:
+def _ready(strands: Sequence[Strand], *, may_wait: bool) -> list[Strand]:
+    """Those that can go on; if there are none and it may, it waits for one."""
     with _Selector() as selector:
         deadline = min(strand.register(selector) for strand in strands)
-        timeout = max(0.0, deadline - time.monotonic())
+        timeout = max(0.0, deadline - time.monotonic()) if may_wait else 0.0
         if selector.get_map():
-            ready = selector.select(None if timeout == math.inf else timeout)
+            found = selector.select(None if timeout == math.inf else timeout)
         else:
             time.sleep(timeout)
-            ready = []
-    for key, _ in ready:
-        key.data.heard()
-    if not ready:
-        now = time.monotonic()
-        for strand in strands:
-            strand.expire(now)
+            found = []
+    heard = [key.data for key, _ in found]
+    for strand in heard:
+        strand.heard()
+    now = time.monotonic()
+    return heard + [strand for strand in strands if strand not in heard and strand.is_due(now)]
 
 
 def run_together(work: Sequence[tuple[Flow[Any], Link]]) -> list[Any]:

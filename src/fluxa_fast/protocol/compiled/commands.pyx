@@ -8,8 +8,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.object cimport PyObject
-from libc.string cimport memmove
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memmove
 
 from .buffer cimport FLUXA_FAST_VERSION, pending_exception
 from .endian cimport count_digits, store_decimal
@@ -356,30 +358,78 @@ cdef class Route:
 
 ctypedef int (*attempt_entry)(CommandCore, bytes, Py_ssize_t, bytes, object, object) noexcept
 
+cdef enum:
+    LONGEST_RUN = 0xFFFFFFFF
+
+
+@cython.final
+@cython.internal
+cdef class Runs:
+    # Runs of (index of the buffer, number of events). With partitions there are as many as events, so each is 8 bytes:
+    # the index above, the number below.
+    cdef uint64_t *runs
+    cdef Py_ssize_t count
+    cdef Py_ssize_t room
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.runs)
+
+    def __iter__(self):
+        cdef Py_ssize_t at
+        for at in range(self.count):
+            yield self.runs[at] >> 32, self.runs[at] & LONGEST_RUN
+
+    cdef inline int add(self, uint64_t index, uint64_t length) except -1:
+        cdef uint64_t *last = self.runs + self.count - 1
+        if self.count and last[0] >> 32 == index and (last[0] & LONGEST_RUN) + length <= LONGEST_RUN:
+            last[0] += length
+            return 0
+        while length:
+            if self.count == self.room:
+                self.make_room(2 * self.room + 8)
+            self.runs[self.count] = index << 32 | min(length, <uint64_t>LONGEST_RUN)
+            self.count += 1
+            length -= min(length, <uint64_t>LONGEST_RUN)
+        return 0
+
+    cdef int make_room(self, Py_ssize_t room) except -1:
+        cdef void *runs = PyMem_RawRealloc(self.runs, room * sizeof(uint64_t))
+        if runs == NULL:
+            raise MemoryError
+        self.runs = <uint64_t *>runs
+        self.room = room
+        return 0
+
+    cdef Runs copy(self):
+        cdef Runs other = Runs.__new__(Runs)
+        if self.count:
+            other.make_room(self.count)
+            memcpy(other.runs, self.runs, self.count * sizeof(uint64_t))
+            other.count = self.count
+        return other
+
 
 @cython.final
 cdef class EventWriter:
     """`..interface.EventWriter`, compiled."""
 
     cdef dict routes            # of the next event without a key
-    cdef dict partitions        # all routes of each stream that has several
-    cdef list runs
-    cdef Py_ssize_t run_index
-    cdef Py_ssize_t run_length
+    cdef dict partitions        # all routes of each stream
+    cdef Runs runs
     cdef object on_full
     cdef object last_stream     # the same object is often named again: that saves a look into `routes`
     cdef Route last_route
+    cdef object keyed_stream    # and into `partitions`
+    cdef list keyed_routes
 
     def __init__(self, routes, buffers, on_full=None):
         self.on_full = on_full
         self.routes = {}
         self.partitions = {}
         for stream, places in routes.items():
-            found = [route_to(head, index, buffers) for head, index in places]
-            self.routes[stream] = found[0]
-            if len(found) > 1:
-                self.partitions[stream] = found
-                self.routes[stream] = random.choice(found)  # or all flushers would begin with the same one
+            self.partitions[stream] = [route_to(head, index, buffers) for head, index in places]
+            # Or all flushers would begin with the same one.
+            self.routes[stream] = random.choice(self.partitions[stream])
         self.restart(())
 
     def publish(self, stream, body=None, tags=None, key=None):
@@ -405,10 +455,7 @@ cdef class EventWriter:
 
     cdef inline int written(self, Route route, Py_ssize_t count) except -1:
         with cython.critical_section(self):
-            if route.index != self.run_index:
-                self.close_run()
-                self.run_index = route.index
-            self.run_length += count
+            self.runs.add(route.index, count)
         if route.buffer.length >= route.buffer.full_at and self.on_full is not None:
             self.on_full(route.index)
         return 0
@@ -429,41 +476,37 @@ cdef class EventWriter:
 
     cdef Route keyed_route(self, object stream, object key):
         cdef list routes
-        cdef Route route
+        with cython.critical_section(self):
+            if stream is self.keyed_stream and self.keyed_routes is not None:
+                routes = self.keyed_routes
+            else:
+                try:
+                    routes = <list>self.partitions[stream]
+                except (KeyError, TypeError):
+                    raise UnregisteredStreamError(stream) from None
+                self.keyed_stream = stream
+                self.keyed_routes = routes
         try:
-            route = <Route>self.routes[stream]
-        except (KeyError, TypeError):
-            raise UnregisteredStreamError(stream) from None
-        try:
-            hashed = hash_of(key)
+            return <Route>routes[hash_of(key) % <size_t>len(routes)]
         except SerializationError as error:
             error.stream = stream
             raise
-        routes = <list>self.partitions.get(stream)
-        return route if routes is None else <Route>routes[hashed % <size_t>len(routes)]
 
     def index(self, stream, key=None):
         cdef Route route = self.route_of(stream) if key is None else self.keyed_route(stream, key)
         return route.index
 
-    cdef int close_run(self) except -1:
-        if self.run_length:
-            self.runs.append((self.run_index, self.run_length))
-        self.run_length = 0
-        return 0
-
     @property
     @cython.critical_section
     def order(self):
-        self.close_run()
-        self.run_index = -1
-        return list(self.runs)
+        return self.runs.copy()
 
     @cython.critical_section
     def restart(self, order):
-        self.runs = list(order)
-        self.run_index = -1
-        self.run_length = 0
+        cdef Runs runs = Runs.__new__(Runs)
+        for index, count in order:
+            runs.add(index, count)
+        self.runs = runs
         self.last_stream = None
         for stream, routes in self.partitions.items():
             self.routes[stream] = routes[(routes.index(self.routes[stream]) + 1) % len(routes)]

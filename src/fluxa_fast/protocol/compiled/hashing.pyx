@@ -1,15 +1,19 @@
 """The two hashes of scaling out: of a stream's name to a slot of the cluster, and of an event's key to a partition."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint16_t, uint32_t
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_CheckExact
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr
 
 from .buffer cimport FLUXA_FAST_VERSION
+from .endian cimport store_decimal
+from .values cimport fluxa_ascii, fluxa_short_int
 
 from ..hashing import SLOTS as _SLOTS, key_bytes
 
 cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
+    bint PyLong_CheckExact(object)
 
 cdef extern from *:
     """
@@ -61,12 +65,20 @@ def key_slot(key):
 
 
 cdef uint32_t hash_of(object key) except? 0:
+    # Keys of the exact types take the short way; all others, and all that is wrong with one, are those of `key_bytes`.
     cdef Py_ssize_t size
     cdef const char *text
+    cdef long long number
+    cdef unsigned char digits[24]
     cdef bytes data
-    if type(key) is str and key.isascii():
-        text = PyUnicode_AsUTF8AndSize(key, &size)
-        return crc32(<const unsigned char *>text, size)
+    if PyUnicode_CheckExact(key):
+        text = fluxa_ascii(<PyObject *>key, &size)
+        if text != NULL:
+            return crc32(<const unsigned char *>text, size)
+    elif PyLong_CheckExact(key) and fluxa_short_int(<PyObject *>key, &number):
+        digits[0] = 45  # -
+        size = store_decimal(digits + 1, <uint64_t>(-number if number < 0 else number))
+        return crc32(digits, size + 1) if number < 0 else crc32(digits + 1, size)
     data = key_bytes(key)
     return crc32(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 

@@ -315,7 +315,7 @@ class EventWriter:
         self._run_index = -1
         return list(self._runs)
 
-    def restart(self, order: Sequence[tuple[int, int]]) -> None:
+    def restart(self, order: Iterable[tuple[int, int]]) -> None:
         self._runs = list(order)
         self._run_index = -1
         self._run_length = 0
