@@ -39,5 +39,16 @@ def cluster(events: int) -> None:
     run_cluster(Console(width=160), events)
 
 
+@benchmarks.command()
+@click.option("--lease", default=10.0, show_default=True, help="Seconds that a lease lasts.")
+@click.option("--rate", default=5000, show_default=True, help="Events a second while a primary is killed.")
+@click.option("--rounds", default=3, show_default=True, help="How often each is measured.")
+def owners(lease: float, rate: int, rounds: int) -> None:
+    """How long partitions take to change owners, and what a failover has handled again."""
+    from .owners import run_owners
+
+    run_owners(Console(width=160), lease, rate, rounds)
+
+
 benchmarks.add_command(bench, "compare")
 benchmarks(prog_name="python -m benchmarks")

@@ -379,6 +379,12 @@ def test_another_program_reads_one_partition_as_an_ordinary_stream(place: Place,
     assert seen.numbers == [number for number in range(100) if partition_of(number, PARTITIONS) == 2]
 
 
+def test_the_first_call_is_no_outage(place: Place, broker: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The topology is not known yet: that is nothing to warn about, and nothing to wait for."""
+    assert broker.consumer_many("orders").consume(10, None, print) == 0
+    assert not caplog.records
+
+
 # ---- statistics -----------------------------------------------------------------------------------------
 
 

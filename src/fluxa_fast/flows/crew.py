@@ -120,6 +120,11 @@ class Crew:
 
     def _house(self, partitions: Sequence[Partition], error: Exception | None) -> Flow[None]:
         homeless = list(partitions)
+        if error is None and any(self.nodes.place(one.member.stream) is None for one in homeless):
+            try:
+                yield Refresh(self.nodes.generation)  # nobody has asked yet
+            except RedisError as failure:
+                error = failure
         while homeless:
             generation = self.nodes.generation
             if error is not None:
