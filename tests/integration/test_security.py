@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from fluxa_fast import Engine, FlushError, Recovery
+from fluxa_fast import Engine, FlushError, Recovery, Registry
 from fluxa_fast.embedded import EmbeddedServer
 from tests.command import run
 from tests.fix_servers import before_redis_7
@@ -106,6 +106,58 @@ def test_the_smallest_rights(make_engine: MakeEngine, own_server: EmbeddedServer
                 continue
             with pytest.raises((redis.RedisError, FlushError, NotAllowedError)):
                 role(broker, admin)
+
+
+def _own_all(engine: Engine) -> None:
+    """What the owner of partitions does, from the first lease to the last."""
+    broker = engine.new_context().get_event_broker()
+    handled: list[Any] = []
+
+    def handle(events: Any) -> None:
+        events[-1].ack()  # before those in front of it: it can't be trimmed
+        handled.extend(events)
+
+    with broker.consumer_ordered("orders", recovery=_RECOVERY) as consumer:
+        while consumer.consume(60, 0.05, handle):
+            pass
+        assert consumer.auto_claim(10, 0, handled.extend) == 0
+    assert len(handled) == 100
+
+
+@pytest.mark.blocking
+def test_the_smallest_rights_of_an_owner(own_server: EmbeddedServer) -> None:
+    keys, *commands = _RULES["owner"].split()
+    with own_server.client() as admin:
+        if before_redis_7(admin):  # the script deletes one by one
+            commands = [one for one in commands if one not in ("+xlen", "+xpending", "+xrange", "+xtrim")]
+        for left_out in (None, *commands):
+            admin.flushall()
+            admin.script_flush()
+            with _engine_of("", own_server) as engine:
+                flusher = engine.new_context().get_event_broker().new_flusher()
+                for number in range(100):
+                    flusher.publish("orders", number, key=number)
+                flusher.flush()
+            admin.acl_log_reset()
+            user = "user" if left_out is None else re.sub(r"\W", "_", left_out)
+            rights = [command for command in commands if command != left_out]
+            admin.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", keys, *rights)
+            try:
+                with _engine_of(user, own_server) as engine:
+                    _own_all(engine)
+            except (redis.RedisError, AssertionError):
+                assert left_out is not None
+            else:
+                refused = [one for one in admin.acl_log() if one["object"] != "client|setinfo"]
+                assert bool(refused) == (left_out is not None), (left_out, refused)
+
+
+def _engine_of(user: str, server: EmbeddedServer) -> Engine:
+    registry = Registry()
+    who = {"username": user, "password": "secret"} if user else {}
+    registry.register_redis(f"127.0.0.1:{server.port}", **who)
+    registry.register_redis_stream("orders", partitions=2)
+    return registry.validate()
 
 
 # ---- secrets --------------------------------------------------------------------------------------------
