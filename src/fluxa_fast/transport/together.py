@@ -16,7 +16,7 @@ __all__ = ["Strand", "run_together", "strands_in_turn"]
 
 _OTHERS = frozenset({Refresh, Start})  # steps that are not about the strand's own link
 
-# Sockets that are waited for come and go, so this one keeps no state in the kernel. (Windows has only the other.)
+# Sockets that are waited for come and go: this one keeps no state in the kernel. (Windows has only the other.)
 _Selector: Callable[[], selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -24,6 +24,7 @@ class Strand:
     """One flow, which goes on whenever it can without waiting.
 
     Attributes:
+        deadline: of its step, in monotonic seconds: the end of a pause, or of waiting for the server.
         over: whether the flow has ended.
         is_new: it has only begun, and not been driven yet.
         outcome: what it returned, or the error that ended it.
@@ -38,12 +39,13 @@ class Strand:
         self._other = other
         self._step: Any = None
         self._begun = False  # the step has sent what it sends
-        self._deadline = math.inf  # of the step
+        self.deadline: float = math.inf
+        self._waited_for: Any = None  # the socket that a selector knows of
         self._advance(flow.send, None)
 
     def _advance(self, resume: Callable[[Any], Any], value: Any) -> None:
         self._begun = False
-        self._deadline = math.inf
+        self.deadline = math.inf
         try:
             self._step = resume(value)
         except StopIteration as end:
@@ -94,9 +96,9 @@ class Strand:
         kind = type(step)
         now = time.monotonic()
         if kind is Pause:
-            if self._deadline == math.inf:
-                self._deadline = now + step.seconds
-            return None if now >= self._deadline else INCOMPLETE
+            if self.deadline == math.inf:
+                self.deadline = now + step.seconds
+            return None if now >= self.deadline else INCOMPLETE
         link = self.link
         if link is None:
             assert self._other is not None
@@ -118,30 +120,35 @@ class Strand:
     def _waits(self, now: float, wait: float) -> Any:
         assert self.link is not None
         self._begun = True
-        if self._deadline == math.inf and self.link.timeout is not None:
-            self._deadline = now + self.link.timeout + wait
+        if self.deadline == math.inf and self.link.timeout is not None:
+            self.deadline = now + self.link.timeout + wait
         return INCOMPLETE
 
     # ---- waiting ----
 
-    def register(self, selector: selectors.BaseSelector) -> float:
-        """Say what is waited for: the socket, and a time (monotonic seconds)."""
-        step = self._step
-        if self.link is not None and type(step) in (Ask, Receive, Pipeline):
+    def register(self, selector: selectors.BaseSelector) -> None:
+        """Say which socket is waited for, if any, unless that was said before."""
+        if self._waited_for is None and self.link is not None and type(self._step) in (Ask, Receive, Pipeline):
             events = selectors.EVENT_READ
-            if type(step) is Pipeline and self.link.sending(step.commands):
+            if type(self._step) is Pipeline and self.link.sending(self._step.commands):
                 events |= selectors.EVENT_WRITE
-            selector.register(self.link.socket, events, self)
-        return self._deadline
+            self._waited_for = self.link.socket
+            selector.register(self._waited_for, events, self)
+
+    def unregister(self, selector: selectors.BaseSelector) -> None:
+        """It goes on, and may wait for something else after that."""
+        if self._waited_for is not None:
+            waited_for, self._waited_for = self._waited_for, None
+            selector.unregister(waited_for)
 
     def heard(self) -> None:
         """The socket is ready: the server is not silent."""
         if type(self._step) is not Pause:
-            self._deadline = math.inf
+            self.deadline = math.inf
 
     def is_due(self, now: float) -> bool:
         """Whether its time is over: a pause has ended, or the server was silent for too long."""
-        if now < self._deadline:
+        if now < self.deadline:
             return False
         if self.link is not None and type(self._step) is not Pause:
             try:
@@ -157,34 +164,42 @@ def strands_in_turn(strands: list[Strand]) -> Iterator[Strand]:
     Strands may be added to the list meanwhile. Those that are over leave it.
     """
     ready = list(strands)
-    while strands:
-        resumed = []
-        for strand in ready:
-            strand.go_on()
-            if strand.delivers:
-                resumed.append(strand)
-                yield strand
-        strands[:] = [strand for strand in strands if not strand.over]
-        resumed += [strand for strand in strands if strand.is_new]
-        others = [strand for strand in strands if strand not in resumed]
-        ready = resumed + (_ready(others, may_wait=not resumed) if others else [])
-
-
-def _ready(strands: Sequence[Strand], *, may_wait: bool) -> list[Strand]:
-    """Those that can go on; if there are none and it may, it waits for one."""
     with _Selector() as selector:
-        deadline = min(strand.register(selector) for strand in strands)
-        timeout = max(0.0, deadline - time.monotonic()) if may_wait else 0.0
-        if selector.get_map():
-            found = selector.select(None if timeout == math.inf else timeout)
-        else:
-            time.sleep(timeout)
-            found = []
-    heard = [key.data for key, _ in found]
+        try:
+            while strands:
+                resumed = []
+                for strand in ready:
+                    strand.go_on()
+                    if strand.delivers:
+                        resumed.append(strand)
+                        yield strand
+                strands[:] = [strand for strand in strands if not strand.over]
+                resumed += [strand for strand in strands if strand.is_new]
+                others = [strand for strand in strands if strand not in resumed]
+                ready = resumed + (_ready(others, selector, may_wait=not resumed) if others else [])
+        finally:
+            for strand in strands:  # whoever drives them on has a selector of its own
+                strand.unregister(selector)
+
+
+def _ready(strands: Sequence[Strand], selector: selectors.BaseSelector, *, may_wait: bool) -> list[Strand]:
+    """Those that can go on; if there are none and it may, it waits for one."""
+    for strand in strands:
+        strand.register(selector)
+    timeout = max(0.0, min(strand.deadline for strand in strands) - time.monotonic()) if may_wait else 0.0
+    if selector.get_map():
+        found = selector.select(None if timeout == math.inf else timeout)
+    else:
+        time.sleep(timeout)
+        found = []
+    heard: list[Strand] = [key.data for key, _ in found]
     for strand in heard:
         strand.heard()
     now = time.monotonic()
-    return heard + [strand for strand in strands if strand not in heard and strand.is_due(now)]
+    ready = heard + [strand for strand in strands if strand not in heard and strand.is_due(now)]
+    for strand in ready:
+        strand.unregister(selector)
+    return ready
 
 
 def run_together(work: Sequence[tuple[Flow[Any], Link]]) -> list[Any]:
