@@ -132,8 +132,9 @@ class Strand:
             events = selectors.EVENT_READ
             if type(self._step) is Pipeline and self.link.sending(self._step.commands):
                 events |= selectors.EVENT_WRITE
-            self._waited_for = self.link.socket
-            selector.register(self._waited_for, events, self)
+            socket = self.link.socket
+            selector.register(socket, events, self)
+            self._waited_for = socket
 
     def unregister(self, selector: selectors.BaseSelector) -> None:
         """It goes on, and may wait for something else after that."""

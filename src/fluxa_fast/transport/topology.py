@@ -56,7 +56,7 @@ class _TopologyBase:
         self._make = make
         self._client = client
         self._moved: dict[int, _Moved] = {}
-        self.generation = 0
+        self.generation: int = 0
 
     def owner(self, slot: int) -> str | None:
         """The name of the slot's primary, ``host:port``; None if nobody is known to have it."""
