@@ -22,7 +22,7 @@ from fluxa_fast.partitions import key_slot, partition_of, partition_streams
 from tests.command import run
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
-from tests.slots import move_slot
+from tests.slots import move_slot, moving_slot
 
 pytestmark = ON_CLUSTERS
 
@@ -623,6 +623,36 @@ def test_without_scripts_nothing_can_be_owned(place: Place, make_cluster_engine:
 
 
 # ---- slots that move ------------------------------------------------------------------------------------
+
+
+def test_a_slot_that_is_half_moved_has_no_second_lease(
+    cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
+) -> None:
+    """The stream has moved, what lies beside it has not. Nobody may make it anew at the new node."""
+    broker = make_cluster_engine(cluster.url).new_context().get_event_broker()
+    seen = Seen()
+    consumers = [broker.consumer_ordered("orders", lease=0.5) for _ in range(2)]
+    threads = [threading.Thread(target=one.run, args=(seen, 50)) for one in consumers]
+    _publish(broker, range(600), keys=20)
+    slot = key_slot(KEYS[0])
+    owner = cluster.owner(slot)
+    target = next(node for node in cluster.nodes if node is not owner)
+    try:
+        threads[0].start()
+        _until(lambda: len(seen.numbers) == 600)
+        with moving_slot(cluster, slot, target, first=[KEYS[0]]):
+            threads[1].start()
+            time.sleep(2.5)  # each has looked at who is there, and for leases
+            assert target.command("CLUSTER", "GETKEYSINSLOT", slot, 10) == [KEYS[0].encode()]
+        _publish(broker, range(600, 1200), keys=20)
+        _until(lambda: len(seen.numbers) == 1200)
+        _until(lambda: sorted(len(one.partitions) for one in consumers) == [3, 3])
+    finally:
+        for one, thread in zip(consumers, threads, strict=True):
+            one.stop()
+            thread.join(20.0)
+            one.cleanup()
+    assert sorted(seen.numbers) == list(range(1200))
 
 
 @pytest.mark.parametrize("kind", ["consumer_many", "consumer_ordered"])

@@ -118,7 +118,7 @@ class Leases:
         """Say that this consumer is there, and ask who is."""
         self._look_at = time.monotonic() + self.interval
         milliseconds = round(self.seconds * 1000)
-        commands.command(*member.scripting.call(ROSTER), 1, self._roster, self._name, milliseconds)
+        commands.command(*member.scripting.call(ROSTER), 2, self._roster, member.stream, self._name, milliseconds)
 
     def take_roster(self, member: Membership, reply: Any) -> None:
         """The names of all consumers: whose share is larger by one is decided by their order."""
@@ -134,15 +134,16 @@ class Leases:
         """Take a lease, renew it, or release it."""
         lease.asked = True
         fence = lease.fence
-        keys = (1, fence.lease, fence.owner) if script is TAKE_LEASE else (2, member.stream, fence.lease, fence.owner)
+        keys = (fence.lease, member.stream) if script is TAKE_LEASE else (member.stream, fence.lease)
         milliseconds = () if script is RELEASE_LEASE else (round(self.seconds * 1000),)
-        commands.command(*member.scripting.call(script), *keys, *milliseconds)
+        commands.command(*member.scripting.call(script), 2, *keys, fence.owner, *milliseconds)
 
     # ---- leaving ----
 
     def leave(self) -> Flow[int]:
         """Go from the roster, so that others take over at once."""
-        yield from self._first.recovered(partial(_call, self._first, ROSTER, 1, self._roster, self._name, 0))
+        keys = (2, self._roster, self._first.stream)
+        yield from self._first.recovered(partial(_call, self._first, ROSTER, *keys, self._name, 0))
         self._look_at = -math.inf
         self.share = None
         return 0
