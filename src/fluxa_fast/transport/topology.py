@@ -100,6 +100,11 @@ class _TopologyBase:
         }
         self.generation += 1
 
+    def _forget(self) -> None:
+        """Nothing is known any more."""
+        self._moved.clear()
+        self.generation += 1
+
 
 class Topology(_TopologyBase):
     """A cluster, as a `redis.RedisCluster` knows it. Threads may share it."""
@@ -204,8 +209,7 @@ class AwaitedTopology(_TopologyBase):
         self._lock = asyncio.Lock()
         if self._make is not None:
             self._client = None
-            self._moved.clear()
-            self.generation += 1
+            self._forget()
 
     async def close(self) -> None:
         if self._client is not None:
