@@ -35,13 +35,6 @@ _FENCED = {ACKNOWLEDGE: FENCED_ACKNOWLEDGE, TRIM_DELIVERED: FENCED_TRIM_DELIVERE
 _ACKNOWLEDGING = (ACKNOWLEDGE, FENCED_ACKNOWLEDGE)
 
 
-def _keys(member: Membership) -> tuple[str | int, ...]:
-    """The keys of a script, and their number in front; behind them, who asks, if that is checked."""
-    if member.fence is None:
-        return 1, member.stream
-    return 2, member.stream, member.fence.lease, member.fence.owner
-
-
 @dataclass(slots=True)
 class _Page:
     """One acknowledgement under way: of events, or else of IDs that are kept for other groups and tried again."""
@@ -103,7 +96,7 @@ class Acknowledgements:
         script = ACKNOWLEDGE if self._pending else TRIM_DELIVERED
         if member.fence is not None:
             script = _FENCED[script]
-        head = (*member.scripting.call(script), *_keys(member))
+        head = (*member.scripting.call(script), *member.keys)
         if self._pending:
             commands.with_ids((*head, GROUP), events)
         else:
@@ -113,7 +106,7 @@ class Acknowledgements:
     def _write_script_again(self, commands: CommandBuffer, kept: Sequence[Id]) -> None:
         ids = (f"{milliseconds}-{sequence}" for milliseconds, sequence in kept)
         script = ACKNOWLEDGE if self._member.fence is None else FENCED_ACKNOWLEDGE
-        commands.command(*self._member.scripting.call(script), *_keys(self._member), GROUP, *ids)
+        commands.command(*self._member.scripting.call(script), *self._member.keys, GROUP, *ids)
         self._pages.append(_Page(1, kept=kept, script=script))
 
     def receive(self) -> Flow[list[Any]]:

@@ -316,9 +316,7 @@ class Lane:
             read = Read(partition, count, after)
             expected.append(read)
             if partition.lease is not None:
-                fence = partition.lease.fence
-                script = member.scripting.call(OWN_PENDING)
-                commands.command(*script, 2, member.stream, fence.lease, fence.owner, GROUP, member.name)
+                commands.command(*member.scripting.call(OWN_PENDING), *member.keys, GROUP, member.name)
                 expected.append(Fenced(partition, read, partition.in_hand))
         self._polled = True
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from ..protocol.interface import CommandBuffer, ErrorReply
-from ..scripts import RELEASE_LEASE, ROSTER, TAKE_LEASE, Script
+from ..scripts import RELEASE_LEASE, ROSTER, Script
 from .claim import pending_of
 from .membership import Fence, Membership
 from .recovery import checked
@@ -118,7 +118,7 @@ class Leases:
         """Say that this consumer is there, and ask who is."""
         self._look_at = time.monotonic() + self.interval
         milliseconds = round(self.seconds * 1000)
-        commands.command(*member.scripting.call(ROSTER), 2, self._roster, member.stream, self._name, milliseconds)
+        commands.command(*member.scripting.call(ROSTER), 2, member.stream, self._roster, self._name, milliseconds)
 
     def take_roster(self, member: Membership, reply: Any) -> None:
         """The names of all consumers: whose share is larger by one is decided by their order."""
@@ -133,16 +133,14 @@ class Leases:
     def write(self, commands: CommandBuffer, member: Membership, lease: Lease, script: Script) -> None:
         """Take a lease, renew it, or release it."""
         lease.asked = True
-        fence = lease.fence
-        keys = (fence.lease, member.stream) if script is TAKE_LEASE else (member.stream, fence.lease)
         milliseconds = () if script is RELEASE_LEASE else (round(self.seconds * 1000),)
-        commands.command(*member.scripting.call(script), 2, *keys, fence.owner, *milliseconds)
+        commands.command(*member.scripting.call(script), *member.keys, *milliseconds)
 
     # ---- leaving ----
 
     def leave(self) -> Flow[int]:
         """Go from the roster, so that others take over at once."""
-        keys = (2, self._roster, self._first.stream)
+        keys = (2, self._first.stream, self._roster)
         yield from self._first.recovered(partial(_call, self._first, ROSTER, *keys, self._name, 0))
         self._look_at = -math.inf
         self.share = None
@@ -155,8 +153,7 @@ class Leases:
         def attempt() -> Flow[None]:
             nonlocal pending
             pending = yield from pending_of(member)
-            keys = (2, member.stream, lease.fence.lease, lease.fence.owner)
-            if is_fenced((yield from _call(member, RELEASE_LEASE, *keys))):
+            if is_fenced((yield from _call(member, RELEASE_LEASE, *member.keys))):
                 pending = 0  # they are somebody else's
 
         if lease.owned:

@@ -94,6 +94,13 @@ class Membership:
         events, self.in_hand = self.in_hand, []
         return events
 
+    @property
+    def keys(self) -> tuple[str | int, ...]:
+        """The keys of a script, and their number in front; behind them, who asks, if that is checked."""
+        if self.fence is None:
+            return 1, self.stream
+        return 2, self.stream, self.fence.lease, self.fence.owner
+
     def commands(self) -> CommandBuffer:
         """An empty buffer."""
         return self.implementation.CommandBuffer()
