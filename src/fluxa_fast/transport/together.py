@@ -197,7 +197,7 @@ def _ready(strands: Sequence[Strand], selector: selectors.BaseSelector, *, may_w
     for strand in heard:
         strand.heard()
     now = time.monotonic()
-    ready = heard + [strand for strand in strands if strand not in heard and strand.is_due(now)]
+    ready = heard + [strand for strand in strands if strand.is_due(now)]  # of those that were heard none is
     for strand in ready:
         strand.unregister(selector)
     return ready
