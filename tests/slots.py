@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
 
-__all__ = ["migrate", "move_slot", "moving_slot", "primaries"]
+__all__ = ["move_slot", "moving_slot", "primaries"]
 
 
 @contextmanager
@@ -32,14 +32,14 @@ def moving_slot(
         _migrate_all(source, target, slot)
     else:
         for key in first:
-            migrate(source, target, key)
+            _migrate(source, target, key)
     yield
     _migrate_all(source, target, slot)
     for node in (target, source):
         node.command("CLUSTER", "SETSLOT", slot, "NODE", cluster.id_of(target))
 
 
-def migrate(source: EmbeddedServer, target: EmbeddedServer, key: str) -> None:
+def _migrate(source: EmbeddedServer, target: EmbeddedServer, key: str) -> None:
     """Move a key. A key that the target has already is an error, as it is for an operator's tools."""
     source.command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
 
@@ -47,7 +47,7 @@ def migrate(source: EmbeddedServer, target: EmbeddedServer, key: str) -> None:
 def _migrate_all(source: EmbeddedServer, target: EmbeddedServer, slot: int) -> None:
     while keys := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
         for key in keys:
-            migrate(source, target, key)
+            _migrate(source, target, key)
 
 
 def move_slot(cluster: EmbeddedCluster, slot: int, target: EmbeddedServer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +88,23 @@ def _fill(admin: redis.Redis) -> None:
         pipe.execute()
 
 
+def _users(role: str, admin: redis.Redis) -> Iterator[tuple[str, str | None]]:
+    """A user with the rights of the role, then for each of them one without it: the name, and what is left out."""
+    keys, *commands = _RULES[role].split()
+    if role in ("scripted", "owner") and before_redis_7(admin):  # the script deletes one by one
+        commands = [one for one in commands if one not in ("+xlen", "+xpending", "+xrange", "+xtrim")]
+    for left_out in (None, *commands):
+        admin.flushall()
+        user = "user" if left_out is None else re.sub(r"\W", "_", left_out)
+        rights = [command for command in commands if command != left_out]
+        admin.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", keys, *rights)
+        yield user, left_out
+
+
 @pytest.mark.parametrize("role", [publisher, consumer, scripted, monitor])
 def test_the_smallest_rights(make_engine: MakeEngine, own_server: EmbeddedServer, role: Callable[..., None]) -> None:
-    keys, *commands = _RULES[role.__name__].split()
     with own_server.client() as admin:
-        if role is scripted and before_redis_7(admin):  # the script deletes one by one
-            commands = [one for one in commands if one not in ("+xlen", "+xpending", "+xrange", "+xtrim")]
-        for left_out in (None, *commands):
-            admin.flushall()
-            user = "user" if left_out is None else re.sub(r"\W", "_", left_out)
-            rights = [command for command in commands if command != left_out]
-            admin.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", keys, *rights)
+        for user, left_out in _users(role.__name__, admin):
             engine = make_engine(f"127.0.0.1:{own_server.port}", username=user, password="secret")
             broker = engine.new_context().get_event_broker()
             if left_out is None:
@@ -126,12 +132,8 @@ def _own_all(engine: Engine) -> None:
 
 @pytest.mark.blocking
 def test_the_smallest_rights_of_an_owner(own_server: EmbeddedServer) -> None:
-    keys, *commands = _RULES["owner"].split()
     with own_server.client() as admin:
-        if before_redis_7(admin):  # the script deletes one by one
-            commands = [one for one in commands if one not in ("+xlen", "+xpending", "+xrange", "+xtrim")]
-        for left_out in (None, *commands):
-            admin.flushall()
+        for user, left_out in _users("owner", admin):
             admin.script_flush()
             with _engine_of("", own_server) as engine:
                 flusher = engine.new_context().get_event_broker().new_flusher()
@@ -139,9 +141,6 @@ def test_the_smallest_rights_of_an_owner(own_server: EmbeddedServer) -> None:
                     flusher.publish("orders", number, key=number)
                 flusher.flush()
             admin.acl_log_reset()
-            user = "user" if left_out is None else re.sub(r"\W", "_", left_out)
-            rights = [command for command in commands if command != left_out]
-            admin.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", keys, *rights)
             try:
                 with _engine_of(user, own_server) as engine:
                     _own_all(engine)
