@@ -410,30 +410,30 @@ cdef class Runs:
 
 
 @cython.final
+@cython.internal
+cdef class Routes:
+    # Where the events of one stream go: to one of its partitions, or to the only place there is.
+    cdef list all
+    cdef Py_ssize_t next  # of an event without a key
+
+
+@cython.final
 cdef class EventWriter:
     """`..interface.EventWriter`, compiled."""
 
-    cdef dict routes            # of the next event without a key
-    cdef dict partitions        # all routes of each stream
+    cdef dict routes            # of each stream
     cdef Runs runs
     cdef object on_full
     cdef object last_stream     # the same object is often named again: that saves a look into `routes`
-    cdef Route last_route
-    cdef object keyed_stream    # and into `partitions`
-    cdef list keyed_routes
+    cdef Routes last_routes
 
     def __init__(self, routes, buffers, on_full=None):
         self.on_full = on_full
-        self.routes = {}
-        self.partitions = {}
-        for stream, places in routes.items():
-            self.partitions[stream] = [route_to(head, index, buffers) for head, index in places]
-            # Or all flushers would begin with the same one.
-            self.routes[stream] = random.choice(self.partitions[stream])
+        self.routes = {stream: routes_to(places, buffers) for stream, places in routes.items()}
         self.restart(())
 
     def publish(self, stream, body=None, tags=None, key=None):
-        cdef Route route = self.route_of(stream) if key is None else self.keyed_route(stream, key)
+        cdef Route route = self.route_of(stream, key)
         if route.check_body is not None:
             check(route, stream, body)
         if (<attempt_entry>write_entry)(
@@ -443,7 +443,7 @@ cdef class EventWriter:
         self.written(route, 1)
 
     def publish_many(self, stream, bodies, tags=None, first=0, key=None):
-        cdef Route route = self.route_of(stream) if key is None else self.keyed_route(stream, key)
+        cdef Route route = self.route_of(stream, key)
         cdef Py_ssize_t count
         try:
             count = write_entries(route, bodies, tags, first)
@@ -460,41 +460,26 @@ cdef class EventWriter:
             self.on_full(route.index)
         return 0
 
-    cdef inline Route route_of(self, object stream):
-        cdef Route route
+    cdef inline Route route_of(self, object stream, object key):
+        cdef Routes routes
+        cdef Py_ssize_t place
         with cython.critical_section(self):
-            if stream is self.last_stream and self.last_route is not None:
-                route = self.last_route
+            if stream is self.last_stream and self.last_routes is not None:
+                routes = self.last_routes
             else:
                 try:
-                    route = <Route>self.routes[stream]
+                    routes = <Routes>self.routes[stream]
                 except (KeyError, TypeError):
                     raise UnregisteredStreamError(stream) from None
                 self.last_stream = stream
-                self.last_route = route
-        return route
-
-    cdef Route keyed_route(self, object stream, object key):
-        cdef list routes
-        with cython.critical_section(self):
-            if stream is self.keyed_stream and self.keyed_routes is not None:
-                routes = self.keyed_routes
-            else:
-                try:
-                    routes = <list>self.partitions[stream]
-                except (KeyError, TypeError):
-                    raise UnregisteredStreamError(stream) from None
-                self.keyed_stream = stream
-                self.keyed_routes = routes
-        try:
-            return <Route>routes[hash_of(key) % <size_t>len(routes)]
-        except SerializationError as error:
-            error.stream = stream
-            raise
+                self.last_routes = routes
+            place = routes.next
+        if key is not None:
+            place = keyed_place(routes, stream, key)
+        return <Route>routes.all[place]
 
     def index(self, stream, key=None):
-        cdef Route route = self.route_of(stream) if key is None else self.keyed_route(stream, key)
-        return route.index
+        return self.route_of(stream, key).index
 
     @property
     @cython.critical_section
@@ -507,9 +492,23 @@ cdef class EventWriter:
         for index, count in order:
             runs.add(index, count)
         self.runs = runs
-        self.last_stream = None
-        for stream, routes in self.partitions.items():
-            self.routes[stream] = routes[(routes.index(self.routes[stream]) + 1) % len(routes)]
+        for routes in self.routes.values():
+            (<Routes>routes).next = ((<Routes>routes).next + 1) % len((<Routes>routes).all)
+
+
+cdef Py_ssize_t keyed_place(Routes routes, object stream, object key) except -1:
+    try:
+        return hash_of(key) % <size_t>len(routes.all)
+    except SerializationError as error:
+        error.stream = stream
+        raise
+
+
+cdef Routes routes_to(places, buffers):
+    cdef Routes routes = Routes.__new__(Routes)
+    routes.all = [route_to(head, index, buffers) for head, index in places]
+    routes.next = random.randrange(len(routes.all))  # or all flushers would begin with the same one
+    return routes
 
 
 cdef Route route_to(head, Py_ssize_t index, buffers):
