@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,17 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 from fluxa_fast import Engine, Registry
+from fluxa_fast.benchmark.bodies import BODIES
 from fluxa_fast.benchmark.compare import pin
-from fluxa_fast.benchmark.usage import cpu_seconds
+from fluxa_fast.benchmark.usage import Took, timed
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
 
-__all__ = ["run_cluster"]
+__all__ = ["PARTITIONS", "STREAM", "engine_of", "run_cluster"]
 
-_STREAM = "orders"
+STREAM = "orders"
+PARTITIONS = 12
 _SIZES = (1, 3, 6)
-_PARTITIONS = 12
 _ROUNDS = 5
+_BODY = BODIES["dict 32 B"]
 
 
 @dataclass(slots=True)
@@ -41,45 +41,33 @@ class Place:
             node.command("FLUSHALL")
 
 
-@dataclass(slots=True)
-class Cost:
-    """Of one event, in seconds."""
-
-    elapsed: float
-    cpu: float
-
-
-def body(number: int) -> dict[str, int]:
-    return {"UserID": number, "ProductID": 42, "Quantity": 3}
+def engine_of(url: str) -> Engine:
+    """An engine with one stream, which has partitions."""
+    registry = Registry()
+    registry.register_redis(url)
+    registry.register_redis_stream(STREAM, partitions=PARTITIONS)
+    return registry.validate()
 
 
-def _cost(events: int, work: Callable[[], object]) -> Cost:
-    gc.collect()
-    cpu = cpu_seconds()
-    begin = time.perf_counter()
-    work()
-    return Cost((time.perf_counter() - begin) / events, (cpu_seconds() - cpu) / events)
-
-
-def _publish(place: Place, events: int, batch: int, *, keys: bool) -> Cost:
+def _publish(place: Place, events: int, batch: int, *, keys: bool) -> Took:
     place.clear()
     flusher = place.engine.new_context().get_event_broker().new_flusher()
 
     def publish(numbers: range) -> None:
         for begin in range(0, len(numbers), batch):
             for number in numbers[begin : begin + batch]:
-                flusher.publish(_STREAM, body(number), key=number if keys else None)
+                flusher.publish(STREAM, _BODY(number), key=number if keys else None)
             flusher.flush()
 
     publish(range(batch))
-    return _cost(events, lambda: publish(range(events)))
+    return timed(lambda: publish(range(events)))
 
 
-def _consume(place: Place, events: int, count: int, *, ordered: bool) -> Cost:
+def _consume(place: Place, events: int, count: int, *, ordered: bool) -> Took:
     place.clear()
     broker = place.engine.new_context().get_event_broker()
     flusher = broker.new_flusher()
-    flusher.publish(_STREAM, body(0), key=0)
+    flusher.publish(STREAM, _BODY(0), key=0)
     flusher.flush()
     handled = 0
     wanted = 1
@@ -92,17 +80,17 @@ def _consume(place: Place, events: int, count: int, *, ordered: bool) -> Cost:
         if handled >= wanted:
             consumer.stop()
 
-    with broker.consumer_ordered(_STREAM) if ordered else broker.consumer_many(_STREAM) as consumer:
+    with broker.consumer_ordered(STREAM) if ordered else broker.consumer_many(STREAM) as consumer:
         consumer.run(handle, count)
         wanted += events
         for begin in range(0, events, 10_000):
             for number in range(begin, min(begin + 10_000, events)):
-                flusher.publish(_STREAM, body(number), key=number)
+                flusher.publish(STREAM, _BODY(number), key=number)
             flusher.flush()
-        return _cost(events, lambda: consumer.run(handle, count))
+        return timed(lambda: consumer.run(handle, count))
 
 
-def _measurements(events: int) -> dict[str, Callable[[Place], Cost]]:
+def _measurements(events: int) -> dict[str, Callable[[Place], Took]]:
     return {
         "publish, no key, 1000": lambda place: _publish(place, events, 1000, keys=False),
         "publish, keys, 1000": lambda place: _publish(place, events, 1000, keys=True),
@@ -125,10 +113,7 @@ def _places(stack: ExitStack) -> Iterator[Place]:
 def _place(stack: ExitStack, name: str, url: str, nodes: Sequence[EmbeddedServer]) -> Place:
     for node in nodes:
         pin(node.pid, 0)
-    registry = Registry()
-    registry.register_redis(url)
-    registry.register_redis_stream(_STREAM, partitions=_PARTITIONS)
-    return Place(name, stack.enter_context(registry.validate()), nodes)
+    return Place(name, stack.enter_context(engine_of(url)), nodes)
 
 
 def run_cluster(console: Console, events: int) -> None:
@@ -137,16 +122,17 @@ def run_cluster(console: Console, events: int) -> None:
         places = list(_places(stack))
         pin(os.getpid(), 1)
         measurements = _measurements(events)
-        costs: dict[tuple[str, str], list[Cost]] = {}
+        costs: dict[tuple[str, str], list[Took]] = {}
         for _ in range(_ROUNDS):
             for name, measure in measurements.items():
                 for place in places:
                     costs.setdefault((place.name, name), []).append(measure(place))
-    table = Table("client CPU, us (events/s)", *measurements, title=f"{_PARTITIONS} partitions, medians of {_ROUNDS}")
+    table = Table("client CPU, us (events/s)", *measurements, title=f"{PARTITIONS} partitions, medians of {_ROUNDS}")
     for place in places:
-        table.add_row(place.name, *(_cell(costs[place.name, name]) for name in measurements))
+        table.add_row(place.name, *(_cell(costs[place.name, name], events) for name in measurements))
     console.print(table)
 
 
-def _cell(costs: Sequence[Cost]) -> str:
-    return f"{median(one.cpu for one in costs) * 1e6:.2f} ({1 / median(one.elapsed for one in costs):,.0f})"
+def _cell(costs: Sequence[Took], events: int) -> str:
+    seconds, cpu = map(median, zip(*costs, strict=True))
+    return f"{cpu / events * 1e6:.2f} ({events / seconds:,.0f})"

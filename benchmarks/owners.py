@@ -15,29 +15,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fluxa_fast import Engine, FlushError, Registry
+from fluxa_fast import Engine, FlushError
 from fluxa_fast.embedded_cluster import EmbeddedCluster
 from fluxa_fast.partitioned import PartitionedConsumer
 
+from .cluster import PARTITIONS, STREAM, engine_of
+
 __all__ = ["run_owners"]
 
-_STREAM = "orders"
-_PARTITIONS = 12
 _PATIENCE = 30.0  # seconds
-
-
-@contextmanager
-def _engine(url: str) -> Iterator[Engine]:
-    registry = Registry()
-    registry.register_redis(url)
-    registry.register_redis_stream(_STREAM, partitions=_PARTITIONS)
-    with registry.validate() as engine:
-        yield engine
 
 
 def _consumer(engine: Engine, *, ordered: bool, lease: float = 10.0) -> Any:
     broker = engine.new_context().get_event_broker()
-    return broker.consumer_ordered(_STREAM, lease=lease) if ordered else broker.consumer_many(_STREAM)
+    return broker.consumer_ordered(STREAM, lease=lease) if ordered else broker.consumer_many(STREAM)
 
 
 @contextmanager
@@ -66,7 +57,7 @@ def _seconds_until(reached: Callable[[], bool]) -> float:
 
 def _own(url: str, lease: float) -> None:
     """A process that is to be killed."""
-    with _engine(url) as engine:
+    with engine_of(url) as engine:
         _consumer(engine, ordered=True, lease=lease).run(lambda _: None)
 
 
@@ -78,7 +69,7 @@ def _handovers(url: str, lease: float) -> dict[str, float]:
     """Seconds until all partitions are owned again, and fairly."""
     found = {}
     with ExitStack() as stack:
-        engine = stack.enter_context(_engine(url))
+        engine = stack.enter_context(engine_of(url))
         consumers = [
             stack.enter_context(_running(_consumer(engine, ordered=True, lease=lease), lambda _: None))
             for _ in range(3)
@@ -112,11 +103,11 @@ def _failover(rate: int, *, ordered: bool) -> dict[str, float]:
         handled.update(event.body for event in events)
 
     def publish() -> None:
-        with _engine(cluster.url) as engine:
+        with engine_of(cluster.url) as engine:
             flusher = engine.new_context().get_event_broker().new_flusher()
             waiting: list[int] = []
             for number in count():
-                flusher.publish(_STREAM, number, key=number)
+                flusher.publish(STREAM, number, key=number)
                 waiting.append(number)
                 if len(waiting) < rate // 10:
                     continue
@@ -127,7 +118,7 @@ def _failover(rate: int, *, ordered: bool) -> dict[str, float]:
                 if stop.wait(0.1) and not waiting:
                     return
 
-    with EmbeddedCluster(3, 1, node_timeout=1.0) as cluster, _engine(cluster.url) as engine:
+    with EmbeddedCluster(3, 1, node_timeout=1.0) as cluster, engine_of(cluster.url) as engine:
         publisher = threading.Thread(target=publish)
         with _running(_consumer(engine, ordered=ordered), handle):
             publisher.start()
@@ -152,7 +143,7 @@ def run_owners(console: Console, lease: float, rate: int, rounds: int) -> None:
     """Measure and show it."""
     with EmbeddedCluster(3) as cluster:
         found = [_handovers(cluster.url, lease) for _ in range(rounds)]
-    table = Table(*found[0], title=f"seconds until {_PARTITIONS} partitions are shared fairly, lease {lease:g} s")
+    table = Table(*found[0], title=f"seconds until {PARTITIONS} partitions are shared fairly, lease {lease:g} s")
     table.add_row(*(f"{median(one[name] for one in found):.2f}" for name in found[0]))
     console.print(table)
     for ordered in (False, True):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import redis
 
-__all__ = ["cpu_seconds", "peak_memory", "resident_memory", "server_cpu"]
+__all__ = ["Took", "cpu_seconds", "peak_memory", "resident_memory", "server_cpu", "timed"]
 
 
 def cpu_seconds() -> float:
@@ -19,6 +22,23 @@ def cpu_seconds() -> float:
         return time.process_time()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+class Took(NamedTuple):
+    """What a call took: seconds, and seconds of CPU of this process."""
+
+    seconds: float
+    cpu: float
+
+
+def timed(call: Callable[[], object]) -> Took:
+    """Call it, and say what that took."""
+    gc.collect()
+    cpu = cpu_seconds()
+    begin = time.perf_counter()
+    call()
+    seconds = time.perf_counter() - begin
+    return Took(seconds, cpu_seconds() - cpu)
 
 
 def peak_memory() -> int:

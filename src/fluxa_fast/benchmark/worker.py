@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 from .bodies import BODIES
 from .contenders.client import Client
-from .usage import cpu_seconds
+from .usage import timed
 
 
 def _timed(client: Any, call: Callable[[], object]) -> dict[str, float | None]:
-    gc.collect()
-    cpu = cpu_seconds()
-    begin = time.perf_counter()
-    call()
-    seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "cpu": cpu_seconds() - cpu, "lag": getattr(client, "worst_lag", None)}
+    return {**timed(call)._asdict(), "lag": getattr(client, "worst_lag", None)}
 
 
 class Tasks:
