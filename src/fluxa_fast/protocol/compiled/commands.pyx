@@ -380,9 +380,9 @@ cdef class Runs:
             yield self.runs[at] >> 32, self.runs[at] & LONGEST_RUN
 
     cdef inline int add(self, uint64_t index, uint64_t length) except -1:
-        cdef uint64_t *last = self.runs + self.count - 1
-        if self.count and last[0] >> 32 == index and (last[0] & LONGEST_RUN) + length <= LONGEST_RUN:
-            last[0] += length
+        cdef uint64_t last = self.runs[self.count - 1] if self.count else 0
+        if self.count and last >> 32 == index and (last & LONGEST_RUN) + length <= LONGEST_RUN:
+            self.runs[self.count - 1] = last + length
             return 0
         while length:
             if self.count == self.room:
