@@ -15,6 +15,7 @@ class Proxy:
 
     Attributes:
         port: where it listens.
+        server_port: where new connections go to.
         cut_up: cut a connection after that many bytes from client to server; None: never.
         cut_down: the same, from server to client.
         corrupt_down: spoil that byte of what a connection brings from the server, counted from 0; None: none.
@@ -36,7 +37,7 @@ class Proxy:
         self.refusing = False
         self.recording = recording
         self.forwarded = bytearray()
-        self._server_port = port
+        self.server_port = port
         self._flowing = threading.Event()
         self._flowing.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -90,7 +91,7 @@ class Proxy:
         try:
             if self.refusing:
                 raise ConnectionRefusedError
-            far = socket.create_connection(("127.0.0.1", self._server_port))
+            far = socket.create_connection(("127.0.0.1", self.server_port))
         except OSError:  # the server is down: so is the connection
             near.close()
             return

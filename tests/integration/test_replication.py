@@ -9,10 +9,13 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from redis.exceptions import ReadOnlyError
 
 from fluxa_fast import Engine, FlushError, NotReplicatedError, Recovery
+from fluxa_fast.embedded import EmbeddedServer
 from tests.fix_servers import PROGRAMS
 from tests.integration.test_faults import Consuming, Producing
+from tests.proxy import Proxy
 from tests.sentinels import Replicated, replicated_servers
 
 MakeEngine = Callable[..., Engine]
@@ -135,3 +138,55 @@ def test_waiting_for_replicas_never_reconnects_in_between(make_engine: MakeEngin
         kill.join()
     assert len(caught.value.confirmed) == 0
     assert len(flusher) == 1
+
+
+# ---- a master that became a replica ----------------------------------------------------------------------
+
+
+@pytest.fixture(params=sorted(PROGRAMS))
+def site(request: pytest.FixtureRequest) -> Iterator[tuple[EmbeddedServer, EmbeddedServer, Proxy]]:
+    """Two servers, and an address that names the first one."""
+    program = PROGRAMS[request.param]
+    with EmbeddedServer(program) as first, EmbeddedServer(program) as second:
+        proxy = Proxy(first.port, recording=False)
+        yield first, second, proxy
+        proxy.close()
+
+
+def _demote(first: EmbeddedServer, second: EmbeddedServer, proxy: Proxy) -> None:
+    """The second server is the master from now on, and has the address. Connections to the first one stay open."""
+    with first.client() as admin:
+        admin.replicaof("127.0.0.1", str(second.port))
+    proxy.server_port = second.port
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_flush_leaves_a_master_that_became_a_replica(
+    make_engine: MakeEngine, site: tuple[EmbeddedServer, EmbeddedServer, Proxy], eager: bool
+) -> None:
+    first, second, proxy = site
+    flusher = make_engine(f"redis://127.0.0.1:{proxy.port}").new_context().get_event_broker().new_flusher(eager=eager)
+    flusher.publish("orders", 0)
+    flusher.flush()
+    _demote(first, second, proxy)
+    flusher.publish_many("orders", [1, 2])
+    with pytest.raises(FlushError) as caught:
+        flusher.flush()
+    assert [(one.position, type(one.error)) for one in caught.value.refused] == [(0, ReadOnlyError), (1, ReadOnlyError)]
+    assert len(flusher.flush()) == 2
+    with second.client() as admin:
+        assert [fields[b"s"] for _, fields in admin.xrange("orders")] == [b"\x01", b"\x02"]
+
+
+def test_publish_leaves_a_master_that_became_a_replica(
+    make_engine: MakeEngine, site: tuple[EmbeddedServer, EmbeddedServer, Proxy]
+) -> None:
+    first, second, proxy = site
+    broker = make_engine(f"redis://127.0.0.1:{proxy.port}").new_context().get_event_broker()
+    broker.publish("orders", 0)
+    _demote(first, second, proxy)
+    with pytest.raises(ReadOnlyError):
+        broker.publish("orders", 1)
+    broker.publish("orders", 2)
+    with second.client() as admin:
+        assert [fields[b"s"] for _, fields in admin.xrange("orders")] == [b"\x02"]

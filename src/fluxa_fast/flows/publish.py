@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError, RedisError
 from ..errors import NotReplicatedError, SerializationError
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorReply
 from .replies import NUMBER, error_of
-from .steps import Flow, Pipeline, Receive, Send
+from .steps import Disconnect, Flow, Pipeline, Receive, Send
 
 __all__ = ["Answers", "Fate", "PoolFlush", "Replication", "replicated", "write_event"]
 
@@ -132,6 +132,8 @@ class PoolFlush:
             if replication is not None and self.replies.received > len(self.replies.errors):
                 yield from replicated(type(self.buffer)(), self.pool, replication)
             self.withheld = False
+        if any(message.startswith("READONLY ") for _, message in self.replies.errors):
+            yield Disconnect()  # this server is a replica now: the next flush asks anew who is the master
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from redis.exceptions import ReadOnlyError
+
 from ..errors import FluxaError
 from ..flows.publish import write_event
 from ..flows.replies import ENTRY_ID, id_of
@@ -95,6 +97,7 @@ class SharedPipeline:
     def _take(self) -> bool | Incomplete:
         """Tell those whose replies have come. True when everybody knows."""
         reader = self._link.reader
+        demoted: ReadOnlyError | None = None
         while self._sent:
             reply: object = ENTRY_ID(reader)
             if reply is INCOMPLETE:
@@ -105,7 +108,10 @@ class SharedPipeline:
                     published.set_result(id_of(reply))
                 except Exception as error:
                     published.set_exception(error)
-        if (conversation := self._link.conversation) is not None:
+                    demoted = error if isinstance(error, ReadOnlyError) else demoted
+        if demoted is not None:  # this server is a replica now: the next event asks anew who is the master
+            self._fail(demoted)
+        elif (conversation := self._link.conversation) is not None:
             conversation.expect_nothing()
         return True
 

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from redis.exceptions import AskError, ConnectionError
+from redis.exceptions import AskError, ConnectionError, ReadOnlyError
 
 from ..flows.publish import PoolFlush, Replication, write_event
 from ..flows.replies import ENTRY_ID, id_of
@@ -381,6 +381,9 @@ class Pool(PoolBase[Link]):
         try:
             write_event(link.commands, head, body, tags)
             return id_of(link.ask(link.commands, ENTRY_ID))
+        except ReadOnlyError:
+            link.drop()  # this server is a replica now: the next event asks anew who is the master
+            raise
         finally:
             link.commands.clear()
             self.return_link(link)
