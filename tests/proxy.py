@@ -23,6 +23,7 @@ class Proxy:
         split: forward that many bytes at a time at most.
         delay: seconds by which whatever comes from the server is late.
         refusing: close new connections at once.
+        connections: how many were made so far.
         forwarded: all bytes that went to the server, if `recording`.
         recording: whether to keep them.
     """
@@ -35,6 +36,7 @@ class Proxy:
         self.split = 65536
         self.delay = 0.0
         self.refusing = False
+        self.connections = 0
         self.recording = recording
         self.forwarded = bytearray()
         self.server_port = port
@@ -85,6 +87,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                self.connections += 1
                 self._begin(near)
 
     def _begin(self, near: socket.socket) -> None:

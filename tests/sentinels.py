@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -41,7 +42,7 @@ class Replicated:
         self.sentinels = sentinels
 
     @property
-    def pool(self) -> dict[str, object]:
+    def pool(self) -> dict[str, Any]:
         """The arguments of `register_redis`."""
         return {"address": _NAME, "sentinels": [f"127.0.0.1:{one.port}" for one in self.sentinels]}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +15,8 @@ from redis.exceptions import ReadOnlyError
 
 from fluxa_fast import Engine, FlushError, NotReplicatedError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.transport.redis_py import ASYNCIO, BLOCKING, no_retries
+from fluxa_fast.transport.sentinels import AwaitedSentinels, Sentinels
 from tests.fix_servers import PROGRAMS
 from tests.integration.test_faults import Consuming, Producing
 from tests.proxy import Proxy
@@ -89,6 +93,40 @@ def test_bad_arguments_are_refused(
     with pytest.raises(error):
         flusher.flush(**options)
     assert len(flusher) == 1
+
+
+def test_a_sentinel_that_is_down_is_asked_once(make_engine: MakeEngine, servers: Replicated) -> None:
+    proxy = Proxy(servers.sentinels[0].port)
+    proxy.refusing = True
+    first = f"127.0.0.1:{proxy.port}"
+    broker = make_engine("mymaster", sentinels=[first, *servers.pool["sentinels"]]).new_context().get_event_broker()
+    broker.publish("orders", 1)
+    proxy.close()
+    assert proxy.connections == 1
+
+
+def test_masters_that_are_asked_for_at_the_same_time_lose_no_sentinel(servers: Replicated) -> None:
+    """The first one is down, so that everybody who asks moves another one to the front."""
+    addresses = [("127.0.0.1", 1), *(("127.0.0.1", one.port) for one in servers.sentinels)]
+    blocking = Sentinels(addresses, sentinel_kwargs={"retry": no_retries(BLOCKING)})
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(10):
+            blocking.sentinels = list(blocking.known)
+            assert len(set(threads.map(blocking.discover_master, ["mymaster"] * 8))) == 1
+            assert sorted(blocking.sentinels, key=id) == sorted(blocking.known, key=id)
+    for sentinel in blocking.known:
+        sentinel.close()
+
+    async def ask() -> None:
+        awaited = AwaitedSentinels(addresses, sentinel_kwargs={"retry": no_retries(ASYNCIO)})
+        for _ in range(10):
+            awaited.sentinels = list(awaited.known)
+            await asyncio.gather(*(awaited.discover_master("mymaster") for _ in range(8)))
+            assert sorted(awaited.sentinels, key=id) == sorted(awaited.known, key=id)
+        for sentinel in awaited.known:
+            await sentinel.connection_pool.disconnect()
+
+    asyncio.run(ask())
 
 
 class _Replicating(Producing):

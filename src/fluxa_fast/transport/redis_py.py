@@ -19,14 +19,13 @@ import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.asyncio.retry
-import redis.asyncio.sentinel
 import redis.cluster
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from .addresses import checked_url, shown
+from .sentinels import AwaitedSentinels, Sentinels
 
 __all__ = [
     "ASYNCIO",
@@ -69,13 +68,13 @@ class Flavour:
     retry: Any
 
 
-BLOCKING = Flavour("redis.Redis", redis.Redis, redis.RedisCluster, redis.cluster.ClusterNode, Sentinel, Retry)
+BLOCKING = Flavour("redis.Redis", redis.Redis, redis.RedisCluster, redis.cluster.ClusterNode, Sentinels, Retry)
 ASYNCIO = Flavour(
     "redis.asyncio.Redis",
     redis.asyncio.Redis,
     redis.asyncio.RedisCluster,
     redis.asyncio.cluster.ClusterNode,
-    redis.asyncio.sentinel.Sentinel,
+    AwaitedSentinels,
     redis.asyncio.retry.Retry,
 )
 
@@ -161,7 +160,8 @@ def _sentinel_pool(spec: PoolSpec, flavour: Flavour, options: dict[str, Any]) ->
     sentinels = [_host_and_port(one, 26379) if isinstance(one, str) else one for one in spec.sentinels or ()]
     if not sentinels:
         raise ValueError("sentinels= is a list of at least one 'host:port'")
-    kwargs = options.pop("sentinel_kwargs", {"socket_timeout": 1.0, "socket_connect_timeout": 1.0})
+    kwargs = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "retry": no_retries(flavour)}
+    kwargs |= options.pop("sentinel_kwargs", {})
     master = flavour.sentinel(sentinels, sentinel_kwargs=kwargs).master_for(spec.address, db=spec.db, **options)
     return master.connection_pool
 
@@ -275,7 +275,8 @@ def close(pool: Any) -> None:
 
 
 def _pools_of_sentinels(pool: Any) -> list[Any]:
-    return [sentinel.connection_pool for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())]
+    manager = getattr(pool, "sentinel_manager", None)
+    return [sentinel.connection_pool for sentinel in getattr(manager, "known", getattr(manager, "sentinels", ()))]
 
 
 def after_fork(pool: Any) -> None:
