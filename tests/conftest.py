@@ -55,8 +55,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept, left = [], []
     for item in items:
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        awaited = parameters.get("faces") == "asyncio" or "run" in getattr(item, "fixturenames", ())
-        on_a_cluster = "shared_cluster" in parameters or parameters.get("place") == "cluster"
+        fixtures = getattr(item, "fixturenames", ())
+        awaited = parameters.get("faces") == "asyncio" or "run" in fixtures
+        on_a_cluster = not {"shared_cluster", "secured"}.isdisjoint(fixtures) or parameters.get("place") == "cluster"
         wanted = not awaited or (not item.get_closest_marker("blocking") and _is_their_server(parameters))
         wanted = wanted and not (on_a_cluster and parameters.get("implementation") == "python" != _implementations()[0])
         (kept if wanted else left).append(item)

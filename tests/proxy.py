@@ -24,6 +24,7 @@ class Proxy:
         delay: seconds by which whatever comes from the server is late.
         refusing: close new connections at once.
         connections: how many were made so far.
+        sources: the ports from which it has talked to the server.
         forwarded: all bytes that went to the server, if `recording`.
         recording: whether to keep them.
     """
@@ -37,6 +38,7 @@ class Proxy:
         self.delay = 0.0
         self.refusing = False
         self.connections = 0
+        self.sources: set[int] = set()
         self.recording = recording
         self.forwarded = bytearray()
         self.server_port = port
@@ -99,6 +101,7 @@ class Proxy:
             near.close()
             return
         self._pairs.append((near, far))
+        self.sources.add(far.getsockname()[1])
         for source, sink, up in ((near, far, True), (far, near, False)):
             sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._forward, args=(source, sink, up), daemon=True).start()

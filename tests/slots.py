@@ -41,7 +41,7 @@ def moving_slot(
 
 def _migrate(source: EmbeddedServer, target: EmbeddedServer, key: str) -> None:
     """Move a key. A key that the target has already is an error, as it is for an operator's tools."""
-    source.command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+    source.command("MIGRATE", "127.0.0.1", target.config.get("tls-port", target.port), key, 0, 5000)
 
 
 def _migrate_all(source: EmbeddedServer, target: EmbeddedServer, slot: int) -> None:

@@ -81,6 +81,10 @@ class EmbeddedCluster:
         self.wait_until_ready()
         return node
 
+    def _port(self, node: EmbeddedServer) -> int:
+        """Where the other nodes reach a node."""
+        return node.port
+
     def _assign(self, primaries: int) -> None:
         for index, node in enumerate(self.nodes[:primaries]):
             begin, end = (SLOTS * at // primaries for at in (index, index + 1))
@@ -92,7 +96,7 @@ class EmbeddedCluster:
         for node in nodes:
             for other in self.running:
                 if other is not node:
-                    node.command("CLUSTER", "MEET", "127.0.0.1", other.port)
+                    node.command("CLUSTER", "MEET", "127.0.0.1", self._port(other))
         self.wait_until(
             lambda: all(len(self._known(node)) >= len(self.running) for node in self.running), "the nodes did not meet"
         )
