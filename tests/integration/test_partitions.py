@@ -22,6 +22,7 @@ from fluxa_fast.partitions import key_slot, partition_of, partition_streams
 from tests.command import run
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
+from tests.proxy import Proxy
 from tests.slots import move_slot, moving_slot
 
 pytestmark = ON_CLUSTERS
@@ -177,21 +178,23 @@ def test_what_was_waited_for_has_its_type_and_is_acknowledged(
     assert place.left == 0
 
 
-def test_an_idle_consumer_does_not_poll_hard(place: Place, broker: Any) -> None:
-    def commands() -> int:
-        total = 0
-        for node in place.nodes:
-            for line in node.command("INFO", "commandstats").decode().splitlines():
-                if line.startswith(("cmdstat_xread", "cmdstat_eval")):
-                    total += int(line.partition("calls=")[2].partition(",")[0])
-        return total
+def _reads(place: Place) -> int:
+    """How many reads, and scripts behind them, the nodes have executed."""
+    total = 0
+    for node in place.nodes:
+        for line in node.command("INFO", "commandstats").decode().splitlines():
+            if line.startswith(("cmdstat_xread", "cmdstat_eval")):
+                total += int(line.partition("calls=")[2].partition(",")[0])
+    return total
 
+
+def test_an_idle_consumer_does_not_poll_hard(place: Place, broker: Any) -> None:
     for kind in ("consumer_many", "consumer_ordered"):
         with getattr(broker, kind)("orders") as consumer:
             consumer.consume(10, None, print)
-            before = commands()
+            before = _reads(place)
             consumer.consume(10, 2.0, print)
-            assert commands() - before < 2.0 * PARTITIONS * 25, kind
+            assert _reads(place) - before < 2.0 * PARTITIONS * 25, kind
 
 
 def test_a_full_partition_does_not_starve_the_others(place: Place, broker: Any) -> None:
@@ -486,6 +489,57 @@ def test_partitions_are_shared_out_fairly_as_consumers_come_and_go(place: Place,
     for key in KEYS:
         assert place.command(key, "EXISTS", beside(key, "lease")) == 0
     assert place.command(KEYS[0], "EXISTS", beside(KEYS[0], "consumers")) == 0
+
+
+def test_an_owner_that_waits_reads_when_it_is_woken(place: Place, broker: Any) -> None:
+    """One event after the other, each of them published when the one before was handled."""
+    seen = Seen()
+    worker = Worker(broker, seen)
+    _until(lambda: len(worker.consumer.partitions) == PARTITIONS)
+    before = _reads(place)
+    began = time.monotonic()
+    for number in range(20):
+        broker.publish("orders", number, key="k")
+        _until(lambda number=number: len(seen.numbers) > number)  # type: ignore[misc]
+    seconds = time.monotonic() - began
+    worker.stop()
+    assert _reads(place) - before < 20 * PARTITIONS * 6 + seconds * PARTITIONS * 25
+    assert seen.numbers == list(range(20))
+
+
+def test_an_owner_knows_from_where_to_wait(broker: Any, place: Place, make_cluster_engine: MakeClusterEngine) -> None:
+    """Whatever comes between a read and a wait would be overlooked by a wait for "what is newer than now" ($)."""
+    proxy = Proxy(place.nodes[0].port)
+    if len(place.nodes) > 1:
+        pytest.skip("a proxy in front of one node")
+    broker = make_cluster_engine(f"redis://127.0.0.1:{proxy.port}").new_context().get_event_broker()
+    seen = Seen()
+    worker = Worker(broker, seen)
+    _until(lambda: b"XREAD\r\n" in proxy.forwarded)
+    broker.publish("orders", 1)
+    _until(lambda: len(seen.numbers) == 1)
+    worker.stop()
+    proxy.close()
+    assert b"\r\n$1\r\n$\r\n" not in proxy.forwarded
+
+
+def test_an_owner_does_not_wait_for_what_was_delivered(place: Place, broker: Any) -> None:
+    """What another group keeps in the stream wakes nobody, whoever had it."""
+    for key in KEYS:
+        place.command(key, "XGROUP", "CREATE", key, "audit", "0", "MKSTREAM")
+    first, second = (broker.consumer_ordered("orders") for _ in range(2))
+    for consumer in (first, second):
+        _publish(broker, range(60))
+        seen = Seen()
+        with consumer:
+            while len(seen.numbers) < 60:
+                consumer.consume(100, 1.0, seen)
+    with first:
+        first.consume(10, None, print)
+        before = _reads(place)
+        first.consume(10, 2.0, print)
+        assert _reads(place) - before < 2.0 * PARTITIONS * 25
+    assert place.left == 120
 
 
 def test_order_is_kept_while_partitions_change_hands(place: Place, broker: Any) -> None:

@@ -25,6 +25,7 @@ from .under_way import (
     Fenced,
     Forgotten,
     GroupMade,
+    LastDelivered,
     Leased,
     Read,
     Roster,
@@ -308,6 +309,9 @@ class Lane:
             if not member.group_made:
                 commands.xgroup_create(member.stream, GROUP, "0")
                 expected.append(GroupMade(partition))
+            if partition.lease is not None and partition.last_id is None:
+                commands.xinfo_groups(member.stream)
+                expected.append(LastDelivered(partition))
             share = max(1, self._crew.count // (hot if partition.hot else len(readable)))
             count = min(share, member.page)
             after = "0" if member.replaying else ">"
@@ -329,7 +333,7 @@ class Lane:
             waiting = [waiting[self._turn % len(waiting)]]
             self._polled = False  # the others have to be asked after it
         if self._crew.leases is not None:  # only to be woken: what is read must be fenced
-            after = {partition.member.stream: partition.last_id for partition in waiting}
+            after = {partition.member.stream: partition.last_id or "$" for partition in waiting}
             commands.xread(after, count=1, block=blocking(wait))
         else:
             member = waiting[0].member
@@ -364,6 +368,8 @@ class Lane:
             for one in found:
                 one.put_back()
             raise
+        if Waited in kinds and self._crew.leases is not None:
+            self._polled = False  # it was only to be woken
         if kinds & {Leased, Roster}:  # who owns what has changed, perhaps
             self._empty = min(self._empty, 1)
             self._polled = False

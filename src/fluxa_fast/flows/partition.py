@@ -22,7 +22,7 @@ class Partition:
         deleted: pending entries that are no longer in the stream, to be acknowledged.
         reading: a read is under way.
         hot: the last read was full.
-        last_id: of the last event that was read.
+        last_id: of the last entry that the group was given; None: not known.
         asked_at: the node that has the key already, though not yet its slot.
         lease: on it, if only its owner may consume it.
     """
@@ -37,7 +37,7 @@ class Partition:
         self.unconfirmed = 0
         self.reading = False
         self.hot = False
-        self.last_id = "$"
+        self.last_id: str | None = None
         self.asked_at: str | None = None
         self.failures = 0
         self.redirections = 0

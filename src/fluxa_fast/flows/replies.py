@@ -20,7 +20,7 @@ from ..protocol import refused_bytes
 from ..protocol.interface import INCOMPLETE, ErrorReply, ReplyReader
 from .steps import Take
 
-__all__ = ["ACKNOWLEDGEMENT", "ENTRY_ID", "NUMBER", "OK", "PENDING_ENTRIES", "error_of", "id_of"]
+__all__ = ["ACKNOWLEDGEMENT", "ENTRY_ID", "NUMBER", "OK", "PENDING_ENTRIES", "error_of", "id_of", "named"]
 
 # Older parsers of redis-py know these only within a RedisCluster.
 _OF_CLUSTERS: dict[str, Callable[[str], Exception]] = {
@@ -54,6 +54,12 @@ def id_of(reply: Any) -> str:
     if isinstance(reply, ErrorReply):
         raise error_of(reply)
     return str(reply, "ascii")
+
+
+def named(reply: Any) -> dict[str, Any]:
+    """What a reply calls by name: RESP2 answers a flat list of names and values, RESP3 a map."""
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    return {name.decode(): value for name, value in pairs}
 
 
 # ---- how to read them -----------------------------------------------------------------------------------

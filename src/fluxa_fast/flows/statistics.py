@@ -14,6 +14,7 @@ from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatisti
 from .membership import GROUP
 from .nodes import ClusterMap, Patience
 from .recovery import ServerNotReadyError, checked
+from .replies import named
 from .steps import Disconnect, Flow, Pause, Refresh, Together, ask_all
 
 __all__ = ["cluster_statistics", "statistics"]
@@ -82,7 +83,7 @@ def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list
 def _stream(stream: str, pool: str, now: int, length: Any, groups: Any, pending: Any) -> RedisStreamStatistics:
     if _missing(groups) or _missing(pending):  # no stream, or no group
         return RedisStreamStatistics(stream, pool, checked(length), 0, None)
-    for group in map(_named, checked(groups)):
+    for group in map(named, checked(groups)):
         if group["name"] == GROUP.encode():
             statistics = _group(group, now, *checked(pending))
             age = int(statistics.lower_duration.total_seconds())
@@ -112,12 +113,6 @@ def _group(
 
 def _missing(reply: Any) -> bool:
     return isinstance(reply, ErrorReply) and (reply.code == "NOGROUP" or "no such key" in reply.message)
-
-
-def _named(group: Any) -> dict[str, Any]:
-    """RESP2 answers a flat list of names and values, RESP3 a map."""
-    pairs = group.items() if isinstance(group, dict) else zip(group[::2], group[1::2], strict=True)
-    return {name.decode(): value for name, value in pairs}
 
 
 def _age(id: str, now: int) -> timedelta:

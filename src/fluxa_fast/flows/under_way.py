@@ -13,10 +13,10 @@ from ..scripts import OWN_PENDING, RELEASE_LEASE, Script
 from .acknowledge import Acknowledgements
 from .consume import taking
 from .leases import Leases, answered, is_fenced
-from .membership import GROUP_LOST
+from .membership import GROUP, GROUP_LOST
 from .partition import Found, Partition
 from .recovery import checked
-from .replies import NUMBER, OK
+from .replies import NUMBER, OK, named
 from .scripting import ScriptRefusedError
 from .steps import Flow, Receive, any_reply
 
@@ -30,6 +30,7 @@ __all__ = [
     "Fenced",
     "Forgotten",
     "GroupMade",
+    "LastDelivered",
     "Leased",
     "Read",
     "Roster",
@@ -134,6 +135,19 @@ class Read(Expected):
         self.partition.hot = False
 
 
+class LastDelivered(Expected):
+    """From where to wait: whatever comes later, the group has not been given."""
+
+    def receive(self) -> Flow[Sequence[Found]]:
+        reply = yield Receive(any_reply)
+        if isinstance(reply, ErrorReply) and reply.code in {"ERR", "NOGROUP"}:
+            return ()  # there is no such key; the read says so as well
+        for group in map(named, checked(reply)):
+            if group["name"] == GROUP.encode():
+                self.partition.last_id = group["last-delivered-id"].decode()
+        return ()
+
+
 class Fenced(Expected):
     """Whether a read was the owner's, and the only one: then what is pending is what was read, and nothing else."""
 
@@ -163,7 +177,7 @@ class Fenced(Expected):
             return ()
         if not events:
             return ()
-        partition.last_id = events[-1].id
+        partition.last_id = events[-1].id if self._read.after == ">" else None
         return (Found(partition, events, self._read.after == "0" or not partition.member.at_most_once),)
 
     def lost(self) -> None:
@@ -236,6 +250,7 @@ class Leased(Expected):
         else:
             if not lease.owned:
                 partition.member.replaying = True  # what was pending for the owner before goes first
+                partition.last_id = None
             lease.granted(self._sent_at, leases.seconds)
         return ()
 
