@@ -507,11 +507,12 @@ def test_an_owner_that_waits_reads_when_it_is_woken(place: Place, broker: Any) -
     assert seen.numbers == list(range(20))
 
 
-def test_an_owner_knows_from_where_to_wait(broker: Any, place: Place, make_cluster_engine: MakeClusterEngine) -> None:
+def test_an_owner_knows_from_where_to_wait(
+    partitions_server: EmbeddedServer, make_cluster_engine: MakeClusterEngine
+) -> None:
     """Whatever comes between a read and a wait would be overlooked by a wait for "what is newer than now" ($)."""
-    proxy = Proxy(place.nodes[0].port)
-    if len(place.nodes) > 1:
-        pytest.skip("a proxy in front of one node")
+    partitions_server.command("FLUSHALL")
+    proxy = Proxy(partitions_server.port)
     broker = make_cluster_engine(f"redis://127.0.0.1:{proxy.port}").new_context().get_event_broker()
     seen = Seen()
     worker = Worker(broker, seen)
