@@ -335,6 +335,7 @@ class Lane:
         if self._crew.leases is not None:  # only to be woken: what is read must be fenced
             after = {partition.member.stream: partition.last_id or "$" for partition in waiting}
             commands.xread(after, count=1, block=blocking(wait))
+            self._polled = False
         else:
             member = waiting[0].member
             count = min(max(1, self._crew.count // len(waiting)), member.page)
@@ -368,8 +369,6 @@ class Lane:
             for one in found:
                 one.put_back()
             raise
-        if Waited in kinds and self._crew.leases is not None:
-            self._polled = False  # it was only to be woken
         if kinds & {Leased, Roster}:  # who owns what has changed, perhaps
             self._empty = min(self._empty, 1)
             self._polled = False

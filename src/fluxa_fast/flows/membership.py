@@ -12,14 +12,14 @@ from ..protocol.entries import TypedOrigin
 from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
 from .kept import Kept
 from .recovery import Outage, Recovery, checked, recovered
-from .replies import OK
+from .replies import OK, named
 from .scripting import Scripting
 from .steps import Flow, ask
 
 if TYPE_CHECKING:
     from ..protocol.typed import Reader
 
-__all__ = ["GROUP", "GROUP_LOST", "Fence", "Membership"]
+__all__ = ["GROUP", "GROUP_LOST", "Fence", "Membership", "group_in", "is_missing"]
 
 GROUP = "consumer_group"
 """The group that all consumers of a stream share; the original uses the same."""
@@ -28,6 +28,18 @@ GROUP_LOST = frozenset({"NOGROUP", "UNBLOCKED"})
 _ATTEMPTS = 5  # to make a group that somebody else keeps destroying
 
 T = TypeVar("T")
+
+
+def is_missing(reply: Any) -> bool:
+    """Whether there is no such stream, or no such group."""
+    return isinstance(reply, ErrorReply) and (reply.code == "NOGROUP" or "no such key" in reply.message)
+
+
+def group_in(reply: Any) -> dict[str, Any] | None:
+    """What the reply to XINFO GROUPS says about the group; None if there is none."""
+    if is_missing(reply):
+        return None
+    return next((group for group in map(named, checked(reply)) if group["name"] == GROUP.encode()), None)
 
 
 class Fence(NamedTuple):

@@ -9,12 +9,11 @@ from typing import Any
 from redis.exceptions import AskError, ClusterDownError, ConnectionError, TimeoutError, TryAgainError
 
 from ..protocol import refused_bytes
-from ..protocol.interface import CommandBuffer, ErrorReply
+from ..protocol.interface import CommandBuffer
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
-from .membership import GROUP
+from .membership import GROUP, group_in, is_missing
 from .nodes import ClusterMap, Patience
 from .recovery import ServerNotReadyError, checked
-from .replies import named
 from .steps import Disconnect, Flow, Pause, Refresh, Together, ask_all
 
 __all__ = ["cluster_statistics", "statistics"]
@@ -81,14 +80,12 @@ def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list
 
 
 def _stream(stream: str, pool: str, now: int, length: Any, groups: Any, pending: Any) -> RedisStreamStatistics:
-    if _missing(groups) or _missing(pending):  # no stream, or no group
+    group = None if is_missing(pending) else group_in(groups)
+    if group is None:
         return RedisStreamStatistics(stream, pool, checked(length), 0, None)
-    for group in map(named, checked(groups)):
-        if group["name"] == GROUP.encode():
-            statistics = _group(group, now, *checked(pending))
-            age = int(statistics.lower_duration.total_seconds())
-            return RedisStreamStatistics(stream, pool, checked(length), age, statistics)
-    return RedisStreamStatistics(stream, pool, checked(length), 0, None)
+    statistics = _group(group, now, *checked(pending))
+    age = int(statistics.lower_duration.total_seconds())
+    return RedisStreamStatistics(stream, pool, checked(length), age, statistics)
 
 
 def _group(
@@ -109,10 +106,6 @@ def _group(
             for name, count in consumers or ()
         ),
     )
-
-
-def _missing(reply: Any) -> bool:
-    return isinstance(reply, ErrorReply) and (reply.code == "NOGROUP" or "no such key" in reply.message)
 
 
 def _age(id: str, now: int) -> timedelta:

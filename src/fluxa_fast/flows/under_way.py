@@ -13,10 +13,10 @@ from ..scripts import OWN_PENDING, RELEASE_LEASE, Script
 from .acknowledge import Acknowledgements
 from .consume import taking
 from .leases import Leases, answered, is_fenced
-from .membership import GROUP, GROUP_LOST
+from .membership import GROUP_LOST, group_in
 from .partition import Found, Partition
 from .recovery import checked
-from .replies import NUMBER, OK, named
+from .replies import NUMBER, OK
 from .scripting import ScriptRefusedError
 from .steps import Flow, Receive, any_reply
 
@@ -139,12 +139,9 @@ class LastDelivered(Expected):
     """From where to wait: whatever comes later, the group has not been given."""
 
     def receive(self) -> Flow[Sequence[Found]]:
-        reply = yield Receive(any_reply)
-        if isinstance(reply, ErrorReply) and reply.code in {"ERR", "NOGROUP"}:
-            return ()  # there is no such key; the read says so as well
-        for group in map(named, checked(reply)):
-            if group["name"] == GROUP.encode():
-                self.partition.last_id = group["last-delivered-id"].decode()
+        group = group_in((yield Receive(any_reply)))
+        if group is not None:  # or else the read that follows says so as well
+            self.partition.last_id = group["last-delivered-id"].decode()
         return ()
 
 
