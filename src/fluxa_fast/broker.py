@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
@@ -14,7 +13,7 @@ from .destination import Destination
 from .durations import Duration, seconds
 from .errors import UnregisteredStreamError
 from .flows.leases import Leases
-from .flows.membership import Membership
+from .flows.membership import Membership, StopFlag
 from .flows.recovery import Recovery
 from .flusher import EventFlusher
 from .partitioned import PartitionedConsumer
@@ -67,7 +66,7 @@ class BrokerBase(Generic[P]):
             raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
         pool = self._destination(stream).pool
         at_most_once = delivery == "at-most-once"
-        stopping = threading.Event()
+        stopping = StopFlag()
         members = []
         for key in self._streams[stream].keys:
             member = Membership(pool.implementation, key, name, recovery or Recovery(), at_most_once, stopping=stopping)

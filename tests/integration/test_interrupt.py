@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 import redis
@@ -74,3 +77,24 @@ def test_promise_4_a_consumer_that_is_interrupted(
     assert rest == sorted(rest)
     assert set(handled) | set(rest) == set(range(events))
     assert client.xlen("orders") == client.xpending("orders", "consumer_group")["pending"] == 0
+
+
+@pytest.mark.blocking
+def test_a_signal_handler_may_stop_whatever_it_interrupts(broker: EventBroker) -> None:
+    """Stop before each line of Python in `stop` and `consume`, as handlers of signals do."""
+    consumer = broker.consumer_single("orders")
+
+    def interrupted(frame: FrameType, what: str, argument: object) -> Any:
+        consumer.stop()
+        return interrupted
+
+    def call() -> None:
+        sys.settrace(interrupted)
+        consumer.stop()
+        consumer.consume(1, None, print)
+        sys.settrace(None)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(10.0)
+    assert not thread.is_alive(), "it waits for itself"

@@ -320,17 +320,24 @@ def _group_destroyed(site: Site) -> Iterator[None]:
 
 @contextmanager
 def _key_replaced(site: Site) -> Iterator[None]:
-    """The key holds another type for a while; then the stream is back."""
+    """The key holds another type for a while; then the stream is back, if there was one."""
     aside = STREAM + ":aside"
     with site.admin() as admin:
-        with contextlib.suppress(redis.ResponseError), admin.pipeline() as pipe:
-            pipe.rename(STREAM, aside).set(STREAM, "no stream").execute()
+        admin.eval(_REPLACE, 2, STREAM, aside)
         try:
             yield
         finally:
-            if admin.exists(aside):
-                with admin.pipeline() as pipe:
-                    pipe.delete(STREAM).rename(aside, STREAM).execute()
+            admin.eval(_PUT_BACK, 2, STREAM, aside)
+
+
+_REPLACE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('RENAME', KEYS[1], KEYS[2]) end
+redis.call('SET', KEYS[1], 'no stream')
+"""
+_PUT_BACK = """
+redis.call('DEL', KEYS[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[1]) end
+"""
 
 
 FAULTS = {

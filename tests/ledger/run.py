@@ -100,9 +100,10 @@ class _Worker:
             self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)
+        except subprocess.TimeoutExpired as error:
+            self.process.send_signal(signal.SIGABRT)  # it tells where it is
             self.process.wait()
+            error.add_note("its book ends with:\n" + "\n".join(self.job.book.read_text().splitlines()[-10:]))
             raise
         if code not in (0, -signal.SIGTERM):  # it may have had no time yet to begin
             raise RuntimeError(f"{self.job.role} {self.job.number} ended with {code}")

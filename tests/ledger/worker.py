@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -256,9 +257,11 @@ def _end_with_driver() -> None:
 
 
 def main() -> None:
+    faulthandler.enable()  # the driver aborts what does not end
     job = Job(**json.loads(sys.argv[1]))
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Not set in the handler itself: what it interrupts may hold the event's lock.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.set).start())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which stops us
     threading.Thread(target=_end_with_driver, daemon=True).start()
     loop = Loop() if job.face == "asyncio" else None

@@ -10,7 +10,6 @@ one command can read them, and by turns in a cluster.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from redis.exceptions import AskError, ConnectionError, MovedError, RedisError
 from .claim import cleanup
 from .lane import Lane
 from .leases import Leases
-from .membership import Membership
+from .membership import Membership, StopFlag
 from .nodes import NodeMap
 from .partition import Partition
 from .recovery import FINAL, Outage, Recovery
@@ -47,7 +46,7 @@ class Crew:
         self.partitions: list[Partition] = [Partition(member, lease) for member, lease in zip(members, of, strict=True)]
         self.by_key: dict[str, Partition] = {partition.member.stream: partition for partition in self.partitions}
         self.recovery: Recovery = members[0].recovery
-        self.stopping: threading.Event = members[0].stopping
+        self.stopping: StopFlag = members[0].stopping
         self.outage: Outage = Outage(f"consumer {members[0].name} of {members[0].stream} and other partitions")
         self.lanes: dict[tuple[str, str], Lane] = {}
         self.count: int = 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -19,7 +18,7 @@ from .steps import Flow, ask
 if TYPE_CHECKING:
     from ..protocol.typed import Reader
 
-__all__ = ["GROUP", "GROUP_LOST", "Fence", "Membership", "group_in", "is_missing"]
+__all__ = ["GROUP", "GROUP_LOST", "Fence", "Membership", "StopFlag", "group_in", "is_missing"]
 
 GROUP = "consumer_group"
 """The group that all consumers of a stream share; the original uses the same."""
@@ -40,6 +39,27 @@ def group_in(reply: Any) -> dict[str, Any] | None:
     if is_missing(reply):
         return None
     return next((group for group in map(named, checked(reply)) if group["name"] == GROUP.encode()), None)
+
+
+class StopFlag:
+    """Whether a consumer is to stop.
+
+    Unlike `threading.Event` it has no lock: a signal handler that sets it may have interrupted one that was about to.
+    """
+
+    __slots__ = ("_is_set",)
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def clear(self) -> None:
+        self._is_set = False
 
 
 class Fence(NamedTuple):
@@ -63,7 +83,7 @@ class Membership:
         group_made: whether the group is known to exist.
         replaying: whether entries may be pending for this consumer that it has not handled.
         deleted: pending entries so far that were no longer in the stream.
-        stopping: set by `stop()`.
+        stopping: set by `stop()`; partitions of one consumer share it.
         at_most_once: read without leaving entries pending.
         reader: makes the bodies of events, if the stream has a type of them.
         page: events that are read or acknowledged by one command at most, so that no step takes long.
@@ -86,7 +106,7 @@ class Membership:
     group_made: bool = False
     replaying: bool = True
     deleted: int = 0
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: StopFlag = field(default_factory=StopFlag)
     in_hand: list[Any] = field(default_factory=list)
     scripting: Scripting = field(default_factory=Scripting)
     alone_until: float = -math.inf
