@@ -40,7 +40,11 @@ LINK_FLAGS = {
 
 
 class BuildExt(build_ext):
-    """Chooses the flags of the compiler that is there."""
+    """Chooses the flags of the compiler that is there, and compiles on all cores."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count() or 1
 
     def build_extensions(self):
         unix = self.compiler.compiler_type != "msvc"

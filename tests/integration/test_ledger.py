@@ -38,7 +38,7 @@ def _check(result: Result) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("program", "seconds"), list(zip(sorted(PROGRAMS), (60.0, 20.0), strict=False)))
+@pytest.mark.parametrize(("program", "seconds"), list(zip(sorted(PROGRAMS), (20.0, 20.0), strict=False)))
 def test_promises_3_4_and_6_the_ledger_balances(program: str, seconds: float, tmp_path: Path) -> None:
     _check(with_one_server(_plan(seconds), PROGRAMS[program], tmp_path))
 
