@@ -27,7 +27,7 @@ test-pure: $(VENV)/.installed-test ## Run all tests on the pure-Python implement
 ledger: $(VENV)/.installed-test ## Producers, consumers and faults in the large; ARGS="--seconds 1800 --events 10000000"
 	$(BIN)/python -m tests.ledger $(ARGS)
 
-fuzz: $(VENV)/.installed-fuzz ## Made-up replies and bodies under sanitizers; ARGS="guided replies 3600" (needs gcc, or clang)
+fuzz: $(VENV)/.installed-$(if $(findstring guided,$(ARGS)),fuzz,dev) ## Made-up replies and bodies under sanitizers; ARGS="guided replies 3600" (needs gcc, or clang)
 	PYTHON=$(BIN)/python tools/fuzz $(or $(ARGS),60000)
 
 bench: $(VENV)/.installed-peers ## Compare with peers and ceilings; ARGS=--quick for a minute's worth

@@ -47,18 +47,21 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What has been tested elsewhere is left out.
+    """What has been tested elsewhere is left out, unless FLUXA_FAST_TEST_EVERYTHING=1.
 
-    Asyncio has the flows in common with blocking use: each implementation is enough with one of the servers. And on
-    clusters nothing is new to the implementations: one of them is enough.
+    Of implementations, servers and blocking or asyncio, each pair meets: blocking use has the compiled implementation
+    with Redis and the pure one with Valkey, asyncio the other way round. On clusters nothing is new to the
+    implementations: one of them is enough, with both servers, and asyncio with one of these.
     """
     kept, left = [], []
+    everything = os.environ.get("FLUXA_FAST_TEST_EVERYTHING") == "1"
     for item in items:
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         fixtures = getattr(item, "fixturenames", ())
         awaited = parameters.get("faces") == "asyncio" or "run" in fixtures
         on_a_cluster = not {"shared_cluster", "secured"}.isdisjoint(fixtures) or parameters.get("place") == "cluster"
-        wanted = not awaited or (not item.get_closest_marker("blocking") and _is_their_server(parameters))
+        wanted = everything or _is_their_server(parameters, awaited=awaited, on_a_cluster=on_a_cluster)
+        wanted = wanted and not (awaited and item.get_closest_marker("blocking"))
         wanted = wanted and not (on_a_cluster and parameters.get("implementation") == "python" != _implementations()[0])
         (kept if wanted else left).append(item)
     config.hook.pytest_deselected(items=left)
@@ -68,9 +71,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 _SERVERS = ("server_url", "own_server", "site", "shared_cluster")
 
 
-def _is_their_server(parameters: dict[str, Any]) -> bool:
+def _is_their_server(parameters: dict[str, Any], *, awaited: bool, on_a_cluster: bool) -> bool:
     from tests.fix_servers import PROGRAMS
 
     programs = sorted(PROGRAMS)
-    wanted = programs[0 if parameters["implementation"] == "c" else -1] if programs else None
+    alone = on_a_cluster or len(_implementations()) == 1
+    if not programs or "implementation" not in parameters or (alone and not awaited):
+        return True
+    wanted = programs[0 if alone or (parameters["implementation"] == "c") != awaited else -1]
     return all(parameters.get(fixture, wanted) in (wanted, "given") for fixture in _SERVERS)
