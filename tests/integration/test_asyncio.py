@@ -350,6 +350,9 @@ def test_run_with_handlers_at_once(async_engine: Engine, client: redis.Redis, ru
         nonlocal busy, most
         busy += 1
         most = max(most, busy)
+        end = time.monotonic() + 5.0
+        while most < 4 and time.monotonic() < end:
+            await asyncio.sleep(0.001)
         await asyncio.sleep(0.01 * (1 + events[0].body // 10 % 3))
         assert client.xpending("orders", GROUP)["pending"] <= 5 * 10  # no more than one batch is read ahead
         busy -= 1

@@ -312,6 +312,8 @@ def repeat(once: Round, rounds: int) -> None:
 
 def main() -> None:
     name, rounds = sys.argv[1], int(sys.argv[2])
+    gc.collect()
+    gc.freeze()  # modules are not looked through in every collection
     once = ALONE[name]() if name in ALONE else WITH_SERVER[name](sys.argv[3])
     repeat(once, rounds // 5)  # until every cache and free list is full
     before = _resident(), _references()
