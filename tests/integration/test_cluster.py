@@ -351,25 +351,28 @@ def test_what_one_node_refuses_for_good_is_told_and_the_rest_is_there(
     assert not len(flusher)
 
 
+@pytest.mark.parametrize("how_many", [1, 2])
 def test_a_node_that_is_gone_holds_nobody_back(
-    cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
+    cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine, how_many: int
 ) -> None:
     """It is silent: what was sent to it is unconfirmed, and stays in order; the others have theirs."""
     flusher = _broker(make_cluster_engine(cluster.url, socket_timeout=0.5)).new_flusher()
     for number in range(300):  # so that there is a connection to each node
         flusher.publish("orders", number, key=number)
     flusher.flush()
-    silent = cluster.owner(key_slot(KEYS[0]))
-    theirs = {index for index, key in enumerate(KEYS) if cluster.owner(key_slot(key)) is silent}
+    silent = cluster.nodes[:how_many]
+    theirs = {index for index, key in enumerate(KEYS) if cluster.owner(key_slot(key)) in silent}
     lost = [number for number in range(300) if partition_of(number, PARTITIONS) in theirs]
-    os.kill(silent.pid, signal.SIGSTOP)
+    for node in silent:
+        os.kill(node.pid, signal.SIGSTOP)
     try:
         for number in range(300):
             flusher.publish("orders", number, key=number)
         with pytest.raises(FlushError, match="timeout while") as caught:
             flusher.flush()
     finally:
-        os.kill(silent.pid, signal.SIGCONT)
+        for node in silent:
+            os.kill(node.pid, signal.SIGCONT)
     assert sorted(position for one in caught.value.unconfirmed for position in one.positions) == lost
     assert len(caught.value.confirmed) == 300 - len(lost)
     cluster.wait_until_ready()

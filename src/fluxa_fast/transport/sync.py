@@ -43,6 +43,8 @@ __all__ = ["Link", "Pool", "drive"]
 
 T = TypeVar("T")
 
+_INSTANT = 0.001  # seconds: with none at all, a read would fail for another reason than that the server is silent
+
 _WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -194,6 +196,19 @@ class Link:
         self._owed = self._pushed = 0
         return True
 
+    def gather(self, replies: Confirmations, *, overdue: bool) -> None:
+        """Wait for the rest of the replies to a pipeline that was pushed. `overdue`: not for the first of them."""
+        self._connected()
+        with _Failing(self, "flushing to"):
+            if overdue:
+                self._use_timeout(_INSTANT)
+                if not replies.take(self.reader):
+                    self._fill()
+            self._set_timeout(0.0)
+            while not replies.take(self.reader):
+                self._fill()
+        self._owed = self._pushed = 0
+
     @property
     def socket(self) -> Any:
         """The socket, for whoever waits for several."""
@@ -215,7 +230,8 @@ class Link:
 
     def push(self, commands: CommandBuffer, replies: Confirmations) -> None:
         """Send what the socket takes, and take the replies that are there. `pipeline` goes on from here."""
-        sock = self._connected() if self._pushed else self.connect()
+        begun = self._pushed > 0
+        sock = self._connected() if begun else self.connect()
         self._owed = replies.expected
         with commands.view() as view, _Failing(self, "flushing to"):
             self._use_timeout(0.0)
@@ -227,6 +243,8 @@ class Link:
             except OSError:
                 self._read_what_arrived(replies)
                 raise
+            if not begun and self._pushed == len(view):
+                return  # there can be no reply yet
             with suppress(*_WOULD_WAIT):
                 while self._poll() and not replies.take(self.reader):
                     self._fill()

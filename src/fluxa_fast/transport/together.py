@@ -126,6 +126,23 @@ class Strand:
 
     # ---- waiting ----
 
+    @property
+    def gathers(self) -> bool:
+        """Whether it has sent a pipeline, and waits for the replies only."""
+        if type(self._step) is not Pipeline or not self._begun or self.link is None:
+            return False
+        return not self.link.sending(self._step.commands)
+
+    def gather(self) -> None:
+        """Wait for all of these replies."""
+        assert self.link is not None
+        try:
+            self.link.gather(self._step.confirmations, overdue=time.monotonic() > self.deadline)
+        except BaseException as error:
+            self.throw(error)
+        else:
+            self._advance(self._flow.send, None)
+
     def register(self, selector: selectors.BaseSelector) -> None:
         """Say which socket is waited for, if any, unless that was said before."""
         if self._waited_for is None and self.link is not None and type(self._step) in (Ask, Receive, Pipeline):
@@ -185,6 +202,12 @@ def strands_in_turn(strands: list[Strand]) -> Iterator[Strand]:
 
 def _ready(strands: Sequence[Strand], selector: selectors.BaseSelector, *, may_wait: bool) -> list[Strand]:
     """Those that can go on; if there are none and it may, it waits for one."""
+    if may_wait and all(strand.gathers for strand in strands):
+        # Nothing is left to send: other replies gather at their sockets meanwhile, and are read in large pieces.
+        for strand in strands:
+            strand.unregister(selector)
+            strand.gather()
+        return list(strands)
     for strand in strands:
         strand.register(selector)
     timeout = max(0.0, min(strand.deadline for strand in strands) - time.monotonic()) if may_wait else 0.0
