@@ -382,6 +382,47 @@ def test_a_node_that_is_gone_holds_nobody_back(
         assert _numbers(cluster, KEYS[index])[-len(wanted) :] == wanted
 
 
+@pytest.mark.blocking
+def test_a_flush_that_is_interrupted_keeps_its_account(
+    cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
+) -> None:
+    """A signal comes while nodes are silent. Nobody is waited for after that, and the next flush has the rest."""
+    flusher = _broker(make_cluster_engine(cluster.url, socket_timeout=20.0)).new_flusher()
+    for number in range(300):
+        flusher.publish("orders", number, key=number)
+    flusher.flush()
+    silent = cluster.nodes[:2]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+    for node in silent:
+        os.kill(node.pid, signal.SIGSTOP)
+    try:
+        for number in range(300, 600):
+            flusher.publish("orders", number, key=number)
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            flusher.flush()
+        assert time.monotonic() < began + 20.0, "the other node was waited for"
+    finally:
+        for node in silent:
+            os.kill(node.pid, signal.SIGCONT)
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    cluster.wait_until_ready()
+    left = len(flusher)
+    theirs = [key for key in KEYS if cluster.owner(key_slot(key)) in silent]
+    assert left >= sum(KEYS[partition_of(number, PARTITIONS)] in theirs for number in range(300, 600))
+    assert len(flusher.flush()) == left
+    for index, key in enumerate(KEYS):
+        wanted = [number for number in range(600) if partition_of(number, PARTITIONS) == index]
+        assert list(dict.fromkeys(_numbers(cluster, key))) == wanted
+
+
 def test_a_lost_node_is_waited_for_while_consuming(
     cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
 ) -> None:

@@ -250,6 +250,11 @@ def _in_one_way(way: str, consumer: Any, job: Job, book: Book, handle: Any, chan
 # ---- the process ----------------------------------------------------------------------------------------
 
 
+def _stop_when_told(stop: threading.Event) -> None:
+    signal.sigwait({signal.SIGTERM})
+    stop.set()
+
+
 def _end_with_driver() -> None:
     while os.read(0, 4096):
         pass
@@ -260,8 +265,9 @@ def main() -> None:
     faulthandler.enable()  # the driver aborts what does not end
     job = Job(**json.loads(sys.argv[1]))
     stop = threading.Event()
-    # Not set in the handler itself: what it interrupts may hold the event's lock.
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.set).start())
+    # Waited for by a thread: a handler would interrupt whoever may hold the event's lock.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_stop_when_told, args=(stop,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which stops us
     threading.Thread(target=_end_with_driver, daemon=True).start()
     loop = Loop() if job.face == "asyncio" else None

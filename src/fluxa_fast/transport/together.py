@@ -138,7 +138,7 @@ class Strand:
         assert self.link is not None
         try:
             self.link.gather(self._step.confirmations, overdue=time.monotonic() > self.deadline)
-        except BaseException as error:
+        except Exception as error:  # Ctrl-C is not of this strand alone: nobody is waited for any more
             self.throw(error)
         else:
             self._advance(self._flow.send, None)
