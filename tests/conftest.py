@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import hypothesis
 import pytest
 
 from fluxa_fast import protocol
 from tests.threads import WITHOUT_GIL
 
 pytest_plugins = ("tests.fix_servers", "tests.fix_cluster", "tests.fix_broker", "tests.fix_asyncio", "tests.fix_proxy")
+
+# No property is asked how long it takes: under sanitizers, or on a busy machine, that says nothing.
+hypothesis.settings.register_profile("fluxa_fast", deadline=None)
+hypothesis.settings.load_profile("fluxa_fast")
 
 _MUST_BE_COMPILED = os.environ.get("FLUXA_FAST_IMPL") == "c" or os.environ.get("FLUXA_FAST_REQUIRE_EXTENSIONS") == "1"
 

@@ -25,6 +25,7 @@ from fluxa_fast.protocol import Implementation
 from tests.awaited import Faces
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
+from tests.silence import silent
 from tests.slots import move_slot, moving_slot
 
 if sys.platform == "win32":
@@ -360,19 +361,14 @@ def test_a_node_that_is_gone_holds_nobody_back(
     for number in range(300):  # so that there is a connection to each node
         flusher.publish("orders", number, key=number)
     flusher.flush()
-    silent = cluster.nodes[:how_many]
-    theirs = {index for index, key in enumerate(KEYS) if cluster.owner(key_slot(key)) in silent}
+    gone = cluster.nodes[:how_many]
+    theirs = {index for index, key in enumerate(KEYS) if cluster.owner(key_slot(key)) in gone}
     lost = [number for number in range(300) if partition_of(number, PARTITIONS) in theirs]
-    for node in silent:
-        os.kill(node.pid, signal.SIGSTOP)
-    try:
+    with silent(*gone):
         for number in range(300):
             flusher.publish("orders", number, key=number)
         with pytest.raises(FlushError, match="timeout while") as caught:
             flusher.flush()
-    finally:
-        for node in silent:
-            os.kill(node.pid, signal.SIGCONT)
     assert sorted(position for one in caught.value.unconfirmed for position in one.positions) == lost
     assert len(caught.value.confirmed) == 300 - len(lost)
     cluster.wait_until_ready()
@@ -391,31 +387,28 @@ def test_a_flush_that_is_interrupted_keeps_its_account(
     for number in range(300):
         flusher.publish("orders", number, key=number)
     flusher.flush()
-    silent = cluster.nodes[:2]
+    gone = cluster.nodes[:2]
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
-    for node in silent:
-        os.kill(node.pid, signal.SIGSTOP)
     try:
-        for number in range(300, 600):
-            flusher.publish("orders", number, key=number)
-        timer.start()
-        began = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
-            flusher.flush()
-        assert time.monotonic() < began + 20.0, "the other node was waited for"
+        with silent(*gone):
+            for number in range(300, 600):
+                flusher.publish("orders", number, key=number)
+            timer.start()
+            began = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                flusher.flush()
+            assert time.monotonic() < began + 20.0, "the other node was waited for"
     finally:
-        for node in silent:
-            os.kill(node.pid, signal.SIGCONT)
         timer.join()
         signal.signal(signal.SIGUSR1, before)
     cluster.wait_until_ready()
     left = len(flusher)
-    theirs = [key for key in KEYS if cluster.owner(key_slot(key)) in silent]
+    theirs = [key for key in KEYS if cluster.owner(key_slot(key)) in gone]
     assert left >= sum(KEYS[partition_of(number, PARTITIONS)] in theirs for number in range(300, 600))
     assert len(flusher.flush()) == left
     for index, key in enumerate(KEYS):
@@ -429,10 +422,10 @@ def test_a_lost_node_is_waited_for_while_consuming(
     broker = _broker(make_cluster_engine(cluster.url, socket_timeout=0.5))
     for number in range(60):
         broker.publish("orders", number, key=number)
-    silent = cluster.owner(key_slot(KEYS[0]))
+    gone = cluster.owner(key_slot(KEYS[0]))
     seen: list[int] = []
-    os.kill(silent.pid, signal.SIGSTOP)
-    timer = threading.Timer(1.5, os.kill, (silent.pid, signal.SIGCONT))
+    os.kill(gone.pid, signal.SIGSTOP)
+    timer = threading.Timer(1.5, os.kill, (gone.pid, signal.SIGCONT))
     timer.start()
     try:
         with broker.consumer_many("orders", recovery=Recovery(deadline=20.0, base=0.05, cap=0.2)) as consumer:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from fluxa_fast.embedded_cluster import EmbeddedCluster
 from fluxa_fast.partitions import key_slot, partition_streams
 from tests.ledger.faults import STREAM, Fault, State, state_of
 from tests.ledger.run import Plan, Result, run
+from tests.silence import silent
 from tests.slots import move_slot, moving_slot, primaries
 
 __all__ = ["CLUSTER_FAULTS", "ClusterSite", "with_cluster"]
@@ -128,16 +127,10 @@ def _has_owner(cluster: EmbeddedCluster, slot: int) -> bool:
 @contextmanager
 def _cluster_down(site: ClusterSite) -> Iterator[None]:
     """Most of the primaries are silent, so nobody can be elected: CLUSTERDOWN."""
-    silent = primaries(site.cluster)
-    silent = silent[: len(silent) // 2 + 1]
-    for node in silent:
-        os.kill(node.pid, signal.SIGSTOP)
-    try:
+    nodes = primaries(site.cluster)
+    with silent(*nodes[: len(nodes) // 2 + 1]):
         time.sleep(2.5)
         yield
-    finally:
-        for node in silent:
-            os.kill(node.pid, signal.SIGCONT)
     site.cluster.wait_until_ready()
 
 

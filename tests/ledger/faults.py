@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
-import signal
 import socket
 import stat
 import subprocess
@@ -21,6 +19,7 @@ import redis
 
 from fluxa_fast.embedded import EmbeddedServer
 from tests.proxy import Proxy
+from tests.silence import silent
 
 __all__ = ["FAULTS", "Fault", "Site", "State", "persistent_server", "state_of"]
 
@@ -191,13 +190,8 @@ def _loading(site: Site) -> Iterator[None]:
         _await_ready(site)
 
 
-@contextmanager
-def _stopped(site: Site) -> Iterator[None]:
-    os.kill(site.server.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(site.server.pid, signal.SIGCONT)
+def _stopped(site: Site) -> AbstractContextManager[None]:
+    return silent(site.server)
 
 
 # Bytes that a file may have. The next write fails as a whole: after a part of it, Redis 7.0 has been seen to leave a file

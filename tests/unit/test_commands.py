@@ -232,7 +232,7 @@ def test_memory_is_given_back_in_steps(implementation: Implementation) -> None:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=30), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_keep_and_keys(bodies: list[bytes], data: st.DataObject) -> None:
     kept = sorted(data.draw(st.sets(st.integers(0, len(bodies) - 1)))) if bodies else []
     for implementation in ALL:
@@ -248,7 +248,7 @@ def test_keep_and_keys(bodies: list[bytes], data: st.DataObject) -> None:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=30), st.integers(0, 30), st.integers(0, 30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_keep_a_range(bodies: list[bytes], begin: int, end: int) -> None:
     for implementation in ALL:
         buffer = implementation.CommandBuffer()

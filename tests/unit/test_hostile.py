@@ -46,7 +46,7 @@ def test_promise_7_inputs_that_are_made_up(name: str) -> None:
 
 @NAMES
 @given(text=st.binary(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_promise_7_random_bytes(name: str, text: bytes) -> None:
     targets.TARGETS[name](text)
 

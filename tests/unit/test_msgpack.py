@@ -265,7 +265,7 @@ values = st.recursive(
 
 
 @given(values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_values_are_written_as_msgpack_python_writes_them(value: Any) -> None:
     expected = msgpack.packb(value, datetime=True)
     for implementation in ALL:
@@ -274,7 +274,7 @@ def test_random_values_are_written_as_msgpack_python_writes_them(value: Any) -> 
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_random_bytes_mean_the_same_to_both_implementations(packed: bytes) -> None:
     outcomes = set()
     for implementation in ALL:
@@ -289,7 +289,7 @@ odd = st.sampled_from([2**64, -(2**63) - 1, "\ud800", object(), datetime(2026, 1
 
 
 @given(st.recursive(scalars | odd, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=20))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_both_implementations_refuse_with_the_same_words(value: Any) -> None:
     outcomes = set()
     for implementation in ALL:

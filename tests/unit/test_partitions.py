@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxa_fast import Registry, RegistryError, SerializationError, UnregisteredStreamError
@@ -36,7 +36,6 @@ def test_the_written_vectors(
     assert [partition_of(key, count) for count in (3, 12, 64)] == [of_3, of_12, of_64]
 
 
-@settings(deadline=None)
 @given(st.one_of(st.text(), st.binary(), st.integers()))
 def test_the_hash_is_crc_32(key: Any) -> None:
     try:
@@ -47,7 +46,6 @@ def test_the_hash_is_crc_32(key: Any) -> None:
         assert load(name).key_hash(key) == zlib.crc32(data)
 
 
-@settings(deadline=None)
 @given(st.text("ab{}", max_size=8))
 def test_the_slot_is_that_of_the_first_hash_tag(key: str) -> None:
     inside = key.partition("{")[2].partition("}")
@@ -191,7 +189,6 @@ def test_a_refused_key_leaves_the_buffers_as_they_were(implementation: Implement
         writer.publish("others", 1, None, "k")
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.integers(1, 16384), st.data())
 def test_a_partition_is_known_by_its_name(stream: str, partitions: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, partitions - 1))

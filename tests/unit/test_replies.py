@@ -160,7 +160,7 @@ def test_a_stream_that_a_map_names_twice_keeps_all_its_entries(implementation: I
 
 
 @given(st.binary(max_size=100) | st.lists(st.sampled_from([text for text, _ in REPLIES])).map(b"".join), st.data())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_both_implementations_read_random_bytes_alike(text: bytes, data: st.DataObject) -> None:
     if text:
         at = data.draw(st.integers(0, len(text) - 1))
