@@ -25,6 +25,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 
 from .addresses import checked_url, shown
+from .in_time import connected_within, is_outside
 from .sentinels import AwaitedSentinels, Sentinels
 
 __all__ = [
@@ -252,20 +253,29 @@ _NEEDS_NAME = (
 )
 
 
-def borrow(pool: Any) -> Any:
+def borrow(pool: Any, within: float | None = None) -> Any:
     """A connected connection of the pool.
+
+    Args:
+        pool: redis-py's.
+        within: seconds in which it must be connected, whatever the pool's time-outs are. Such a connection is a new
+            one, beside those that the pool counts, and `give_back` closes it.
 
     Raises:
         redis.ConnectionError, redis.TimeoutError: if it can't be connected.
     """
+    if within is not None:
+        return connected_within(pool, within)
     return pool.get_connection("XADD") if _NEEDS_NAME else pool.get_connection()
 
 
 def give_back(pool: Any, connection: Any, *, reusable: bool) -> None:
     """Return a connection to its pool; one that is not reusable is closed before."""
-    if not reusable:
+    outside = is_outside(connection)
+    if outside or not reusable:
         connection.disconnect()
-    pool.release(connection)
+    if not outside:
+        pool.release(connection)
 
 
 def close(pool: Any) -> None:
