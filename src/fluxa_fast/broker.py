@@ -64,12 +64,16 @@ class BrokerBase(Generic[P]):
         """A consumer's pool, and what it is to be in each partition."""
         if delivery not in DELIVERIES:
             raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
+        if recovery is not None and not isinstance(recovery, Recovery):
+            raise TypeError(f"recovery is a Recovery (its deadline is in seconds), not {recovery!r}")
         pool = self._destination(stream).pool
         at_most_once = delivery == "at-most-once"
         stopping = StopFlag()
         members = []
         for key in self._streams[stream].keys:
-            member = Membership(pool.implementation, key, name, recovery or Recovery(), at_most_once, stopping=stopping)
+            member = Membership(
+                pool.implementation, pool.name, key, name, recovery or Recovery(), at_most_once, stopping=stopping
+            )
             member.reader = self._readers.get(stream)
             members.append(member)
         return pool, members

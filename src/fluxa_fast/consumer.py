@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from redis.exceptions import RedisError
+
 from .durations import Duration, checked_count, seconds
+from .errors import FluxaError
 from .flows.acknowledge import acknowledge
 from .flows.claim import auto_claim, cleanup
 from .flows.consume import consume, pump
 from .flows.membership import Membership
+from .flows.recovery import Recovery
 from .flows.steps import Deliver, Flow
+from .handlers import check_handler
 from .protocol.generic import BodyT
 from .protocol.interface import Event
+from .sessions import LOOP, Sessions
 from .transport.cluster import ClusterPool
-from .transport.sync import Link, Pool, drive, perform
-from .turn import ThreadTurn
+from .transport.sync import GRACE, Link, Pool, drive, perform
 
 __all__ = ["ConsumerBase", "EventConsumer", "Handler", "LeftEarly", "acknowledge_one"]
 
-Handler = Callable[[Sequence[Event[BodyT]]], object]
-"""Is given the events of one batch, never an empty one. An exception means: not handled."""
+Handler = Callable[[Sequence[Event[BodyT]]], None]
+"""A function that is given the events of one batch, never an empty one. An exception means: not handled.
+
+What it returns is ignored, unless the work is still to be done: an awaitable or an iterator is a TypeError. The list is
+the handler's own: to change it changes nothing that is acknowledged.
+"""
 
 T = TypeVar("T")
 
@@ -53,9 +65,11 @@ class ConsumerBase:
         return self._member.deleted
 
     def stop(self) -> None:
-        """End `run`, `batches` or a waiting `consume`, once the handler returns. Any thread, or a signal handler, may.
+        """End `run`, `batches`, `auto_claim` or a waiting `consume`, once the handler returns.
 
-        Takes effect within about a second, on a call that comes after it as well if none is going on.
+        Any thread may call it, and a signal handler. It takes effect within about a second; if no call is going on, the
+        next one ends at once. No batch is handed over after it, except for events that were read at most once: they
+        would be lost.
         """
         self._member.stopping.set()
 
@@ -66,13 +80,16 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     An event is acknowledged and deleted only after it was handled. Whatever happens before that, it stays pending and
     is delivered again: to this consumer at its next call, to the next one of the same name, or by `auto_claim`.
 
-    Belongs to one thread at a time, except for `stop` and the events' `ack`. The connection is kept from call to call.
+    It takes one call at a time, from one thread. It refuses every other call with a `FluxaError`, also a call out of its
+    own handler or in a loop over its `batches`. Always allowed are `stop`, `name` and the events' `ack`. The connection
+    is kept from call to call.
     """
 
     def __init__(self, pool: Pool | ClusterPool, member: Membership) -> None:
         self._link: Link = pool.new_link(member.stream)
         self._member = member
-        self._turn = ThreadTurn("consumer")
+        self._sessions = Sessions([member])
+        self._loop: Callable[[], Generator[Any, None, None] | None] = lambda: None  # over batches, if one goes on
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
         member.acknowledged_by(partial(acknowledge_one, pool, member))
 
@@ -97,8 +114,9 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Raises:
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
+        check_handler(handler, awaited=False)
         waiting = None if block is None else seconds("block", block, infinite=True)
-        return self._run(consume(self._member, checked_count(count), waiting), handler)
+        return self._run("consume", consume(self._member, checked_count(count), waiting), handler)
 
     def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
@@ -113,7 +131,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Raises:
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
-        self._run(pump(self._member, checked_count(count), math.inf), handler)
+        check_handler(handler, awaited=False)
+        self._run("run", pump(self._member, checked_count(count), math.inf), handler)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
         """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
@@ -129,34 +148,43 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
-        return self._iterate(pump(self._member, checked_count(count), idle))
+        checked_count(count)
+        self._sessions.check()
+        loop = self._new_loop(count, idle)
+        self._loop = weakref.ref(loop)
+        return loop
 
-    def _iterate(self, flow: Flow[None]) -> Iterator[Sequence[Event[BodyT]]]:
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    if type(step) is Deliver:
-                        yield step.events
-                        outcome = None
-                    else:
-                        with self._turn():
+    def _new_loop(self, count: int, idle: float) -> Generator[Sequence[Event[BodyT]], None, None]:
+        with self._sessions.begin(LOOP):
+            flow = pump(self._member, count, idle)
+            try:
+                step = next(flow)
+                while True:
+                    try:
+                        if type(step) is Deliver:
+                            yield step.events
+                            outcome = None
+                        else:
                             outcome = perform(step, self._link, None)
-                except GeneratorExit:
-                    self._leave(flow)
-                    raise
-                except BaseException as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(outcome)
-        except StopIteration:
-            return
+                    except GeneratorExit:
+                        self._leave(flow)
+                        return
+                    except BaseException as error:
+                        self._link.limit_after(error)
+                        step = flow.throw(error)
+                    else:
+                        step = flow.send(outcome)
+            except StopIteration:
+                return
+            finally:
+                self._link.limit(None)
+                if not self._link.in_order:
+                    self._link.drop()
 
     def _leave(self, flow: Flow[None]) -> None:
         """The loop was left: let the flow settle what is under way."""
         try:
-            with self._turn():
-                drive(flow, self._link, thrown=LeftEarly())
+            drive(flow, self._link, thrown=LeftEarly())
         except LeftEarly:
             return
 
@@ -175,8 +203,9 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Raises:
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
+        check_handler(handler, awaited=False)
         idle = seconds("min_idle", min_idle)
-        return self._run(auto_claim(self._member, checked_count(count), idle), handler)
+        return self._run("auto_claim", auto_claim(self._member, checked_count(count), idle), handler)
 
     # ---- leaving ----
 
@@ -188,8 +217,12 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Returns:
             How many entries are pending; 0 means that the consumer has left the group.
         """
+        with self._sessions.begin("cleanup"):
+            return self._clean_up()
+
+    def _clean_up(self, recovery: Recovery | None = None) -> int:
         try:
-            return self._run(cleanup(self._member))
+            return drive(cleanup(self._member, recovery), self._link)
         finally:
             self._link.release()
 
@@ -199,14 +232,30 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Call `cleanup`."""
-        self.cleanup()
+        """Call `cleanup`. Where an exception left the block, that has a second, and the exception is what you see."""
+        loop = self._loop()
+        if loop is not None:
+            with suppress(ValueError):  # another thread is in it
+                loop.close()
+        if error is None:
+            self.cleanup()
+            return
+        with suppress(RedisError, FluxaError), self._sessions.begin("cleanup"):
+            self._limit(time.monotonic() + GRACE)
+            try:
+                self._clean_up(Recovery(deadline=0))
+            finally:
+                self._limit(None)
 
     # ---- driving ----
 
-    def _run(self, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
-        with self._turn():
+    def _run(self, call: str, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
+        with self._sessions.begin(call):
             return drive(flow, self._link, handler)
+
+    def _limit(self, until: float | None) -> None:
+        """Whatever is asked of the server fails from then on (monotonic seconds); None: it takes the time it takes."""
+        self._link.limit(until)
 
 
 def acknowledge_one(pool: Pool | ClusterPool, member: Membership, event: Any) -> None:

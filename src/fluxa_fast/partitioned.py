@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,13 +15,15 @@ from .flows.claim import auto_claim
 from .flows.crew import Crew
 from .flows.leases import Leases
 from .flows.membership import Membership
+from .flows.recovery import Recovery
 from .flows.steps import Flow, Refresh, Start
+from .handlers import check_handler, refuse_unfinished
 from .protocol.generic import BodyT
 from .protocol.interface import Event
+from .sessions import LOOP, Sessions
 from .transport.cluster import ClusterPool
-from .transport.sync import Pool, drive
+from .transport.sync import GRACE, Link, Pool, drive
 from .transport.together import Strand, strands_in_turn
-from .turn import ThreadTurn
 
 __all__ = ["PartitionedBase", "PartitionedConsumer"]
 
@@ -41,6 +45,7 @@ class PartitionedBase:
         self._name = name
         self._member = members[0]  # what is asked of it is the same for all
         self._crew = Crew(pool, members, leases)
+        self._sessions = Sessions(members)
         self._links: dict[tuple[str, str], Any] = {}
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connections. And the
         # same for all partitions, because one reply may have events of several.
@@ -91,8 +96,8 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     """A consumer of all partitions of a stream, or of those that it owns. Made by the broker.
 
     It has the calls of `EventConsumer`, and their promises, for each partition. A batch may have events of several
-    partitions; those of one are in their order. Belongs to one thread at a time, except for `stop` and the events'
-    `ack`. There is one connection to each node that has partitions, kept from call to call.
+    partitions; those of one partition are in their order. It takes one call at a time, too. There is one connection to
+    each node that has partitions, kept from call to call.
     """
 
     def __init__(
@@ -104,33 +109,44 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         leases: Leases | None = None,
     ) -> None:
         super().__init__(pool, stream, name, members, leases, lambda member: partial(acknowledge_one, pool, member))
-        self._turn = ThreadTurn("consumer")
+        self._loop: Callable[[], Generator[Any, None, None] | None] = lambda: None
+        self._until: float | None = None  # monotonic seconds: whatever is asked of the servers fails from then on
 
     # ---- reading ----
 
     def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
+        check_handler(handler, awaited=False)
         waiting = 0.0 if block is None else seconds("block", block, infinite=True)
         begin = self._crew.begin(checked_count(count), waiting, once=True)
-        with self._turn():
+        with self._sessions.begin("consume"):
             self._handle(begin, handler)
             return self._crew.handled
 
     def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
+        check_handler(handler, awaited=False)
         begin = self._crew.begin(checked_count(count), math.inf, once=False)
-        with self._turn():
+        with self._sessions.begin("run"):
             self._handle(begin, handler)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
-        return self._batches(checked_count(count), idle)
+        checked_count(count)
+        self._sessions.check()
+        loop = self._new_loop(count, idle)
+        self._loop = weakref.ref(loop)
+        return loop
 
-    def _batches(self, count: int, idle: float) -> Iterator[Sequence[Event[BodyT]]]:
-        yield from self._deliveries(self._crew.begin(count, idle, once=False))
+    def _new_loop(self, count: int, idle: float) -> Generator[Sequence[Event[BodyT]], None, None]:
+        with self._sessions.begin(LOOP):
+            yield from self._deliveries(self._crew.begin(count, idle, once=False))
+            if self._crew.error is not None:
+                raise self._crew.error
 
     def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
+        check_handler(handler, awaited=False)
         idle = seconds("min_idle", min_idle)
         checked_count(count)
-        with self._turn():
+        with self._sessions.begin("auto_claim"):
             return sum(
                 self._ask(auto_claim(one.member, count, idle), one.member.stream, handler)
                 for one in self._crew.partitions
@@ -139,10 +155,9 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
 
     # ---- leaving ----
 
-    def cleanup(self) -> int:
+    def _clean_up(self, recovery: Recovery | None = None) -> int:
         try:
-            with self._turn():
-                return sum(self._ask(flow, key) for key, flow in self._crew.farewells())
+            return sum(self._ask(flow, key) for key, flow in self._crew.farewells(recovery))
         finally:
             while self._links:
                 self._links.popitem()[1].release()
@@ -151,10 +166,14 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
 
     def _ask(self, flow: Flow[Any], key: str, handler: Callable[[Sequence[Any]], object] | None = None) -> Any:
         link = self._pool.new_link(key)
+        link.limit(self._until)
         try:
             return drive(flow, link, handler)
         finally:
             link.release()
+
+    def _limit(self, until: float | None) -> None:
+        self._until = until
 
     def _handle(self, begin: Flow[None], handler: Handler[BodyT]) -> None:
         deliveries = self._deliveries(begin)
@@ -162,16 +181,26 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
             events = next(deliveries)
             while True:
                 try:
-                    handler(events)
+                    answer: object = handler(events)  # type: ignore[func-returns-value]  # so it says, perhaps wrongly
+                    if answer is not None:
+                        refuse_unfinished(handler, answer)
                 except BaseException as error:
                     events = deliveries.throw(error)
                 else:
                     events = next(deliveries)
         except StopIteration:
-            return
+            pass
+        finally:
+            deliveries.close()
+        if self._crew.error is not None:
+            raise self._crew.error
 
     def _deliveries(self, begin: Flow[None]) -> Generator[Sequence[Any], None, None]:
-        """Every batch; it is handled when the next one is asked for, and not if an exception comes instead."""
+        """Every batch; it is handled when the next one is asked for, and not if an exception comes instead.
+
+        What ends the call is the crew's error then.
+        """
+        crew = self._crew
         strands: list[Strand] = []
 
         def start(step: Any) -> None:
@@ -180,38 +209,65 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
             elif isinstance(step, Refresh):
                 self._pool.refresh(step.seen)
 
-        with self._turn():
-            strands.append(Strand(begin, None, start))
-        driving = strands_in_turn(strands)
-        left: GeneratorExit | None = None
         try:
+            strands.append(Strand(begin, None, start))
+            turn = crew.turn
+            driving = strands_in_turn(strands, crew.fail)
             while True:
                 try:
-                    with self._turn():
-                        strand = next(driving)
+                    strand = next(driving)
                 except StopIteration:
-                    break
-                except BaseException as error:  # Ctrl-C while nothing was going on
-                    if self._crew.error is not None:
+                    return
+                except BaseException as error:  # Ctrl-C, or what another signal handler raises
+                    if crew.interrupted:
                         raise
-                    self._crew.fail(error)
-                    driving = strands_in_turn(strands)
+                    crew.interrupt(error)
+                    until = self._limit_links(strands)
+                    for one in strands:
+                        one.interrupted(until)
+                    driving = strands_in_turn(strands, crew.fail)
                     continue
-                if left is not None or self._crew.error is not None:
+                if not crew.may_deliver(strand.events):
                     strand.handled(False)  # it came too late
                     continue
                 try:
                     yield strand.events
-                except GeneratorExit as error:
-                    left = error
-                    strand.throw(LeftEarly())
+                except GeneratorExit:
+                    if crew.turn == turn:
+                        crew.fail(LeftEarly())
+                        strand.throw(LeftEarly())
+                        self._settle_left(strands)
+                    return
                 except BaseException as error:
+                    if not isinstance(error, Exception):
+                        crew.interrupt(error)
+                        self._limit_links(strands)
                     strand.throw(error)
                 else:
                     strand.handled()
         finally:
-            self._crew.stopping.clear()
-        if left is not None:
-            raise left
-        if self._crew.error is not None:
-            raise self._crew.error
+            for one in strands:
+                one.abandon()
+            self._set_limit(strands, None)
+
+    def _settle_left(self, strands: list[Strand]) -> None:
+        """A loop was left: let the flows settle what is under way."""
+        for strand in strands_in_turn(strands, self._crew.fail):
+            strand.handled(False)
+
+    def _limit_links(self, strands: Sequence[Strand]) -> float:
+        """Leave a second to settle what was handled. Returns its end."""
+        until = time.monotonic() + GRACE
+        self._set_limit(strands, until)
+        return until
+
+    def _set_limit(self, strands: Sequence[Strand], until: float | None) -> None:
+        self._until = until
+        for link in (*self._links.values(), *(one.link for one in strands)):
+            if link is not None:
+                link.limit(until)
+
+    def _link_to(self, node: tuple[str, str]) -> Link:
+        link: Link = super()._link_to(node)
+        link.limit(self._until)
+        return link

@@ -515,6 +515,10 @@ def test_a_loop_that_was_left_is_settled(async_engine: Engine, client: redis.Red
         async for events in batches:
             if events[0].body == 10:
                 break
+        with pytest.raises(FluxaError, match="in use by a loop over its batches"):
+            await consumer.consume(10, None, print)  # the loop can be gone on with, as long as its iterator is kept
+        if settled_by != "aclose":
+            del batches
         seen: list[Event] = []
         if settled_by == "consume":
             await consumer.consume(10, None, seen.extend)
@@ -526,9 +530,10 @@ def test_a_loop_that_was_left_is_settled(async_engine: Engine, client: redis.Red
         else:
             await (batches.aclose() if settled_by == "aclose" else consumer.cleanup())
             assert client.xlen("orders") == 20
-        await batches.aclose()
-        with pytest.raises(StopAsyncIteration):
-            await anext(batches)
+        if settled_by == "aclose":
+            await batches.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await anext(batches)
 
     run(work())
 

@@ -2,48 +2,119 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..consumer import LeftEarly
+from ..errors import FluxaError
 from ..flows.steps import Deliver, Flow
 from ..protocol.generic import BodyT
 from ..protocol.interface import Event
-from ..transport.aio import Driver, Link
-from .turn import Turn
+from ..sessions import LOOP, Session
+from ..transport.aio import Driver
 
-__all__ = ["Batches"]
+if TYPE_CHECKING:
+    from .consumer import EventConsumer
+
+__all__ = ["AnyLoop", "Batches", "Loop"]
+
+
+class AnyLoop(Protocol):
+    """The work of a loop over batches. The consumer keeps it, because a loop that was left is settled by its next call.
+
+    Attributes:
+        over: nothing is to be settled any more.
+    """
+
+    over: bool
+
+    async def next(self) -> Sequence[Any]:
+        """The next batch; the one before it was handled.
+
+        Raises:
+            StopAsyncIteration: if there is none.
+        """
+
+    async def settle(self) -> None:
+        """Acknowledge the batches before the one in hand, which stays pending."""
 
 
 class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
     """Batch after batch. A loop that is left before the end is settled by the consumer's next call, or by `aclose`.
 
     (No asynchronous generator: one that is left is closed by a task of the event loop, at some time.)
-
-    Args:
-        before: an iteration of the same consumer that may have been left.
     """
 
-    def __init__(self, flow: Flow[None], link: Link, turn: Turn, before: Batches | None) -> None:
-        self._flow = flow
-        self._link = link
-        self._turn = turn
-        self._before = before
-        self._driver = Driver(link)
-        self._over = False
+    def __init__(self, consumer: EventConsumer[BodyT], loop: AnyLoop) -> None:
+        self._consumer = consumer
+        self._loop = loop
+        self._session: Session | None = None  # from the first step on; it lapses where the loop was left
+        self._at_work = False
 
-    def __aiter__(self) -> Batches:
+    def __aiter__(self) -> Batches[BodyT]:
         return self
 
     async def __anext__(self) -> Sequence[Event[BodyT]]:
-        if self._over:
+        if self._loop.over:
             raise StopAsyncIteration
-        with self._turn:
-            await self._settle_before()
-            return await self._next()
-
-    async def _next(self) -> Sequence[Event[BodyT]]:
+        self._begin_work()
         try:
-            step = self._flow.send(None)
+            if self._session is None:
+                self._session = self._consumer._sessions.begin(LOOP, asyncio.current_task())
+                await self._consumer._settle()
+                self._consumer._loop = self._loop
+            events: Sequence[Event[BodyT]] = await self._loop.next()
+            return events
+        except StopAsyncIteration:
+            self._end(clean=True)
+            raise
+        except BaseException:
+            self._loop.over = True
+            self._end(clean=False)
+            raise
+        finally:
+            self._at_work = False
+
+    async def aclose(self) -> None:
+        """End the iteration: acknowledge the batches before the one in hand, which stays pending."""
+        if self._loop.over:
+            return
+        self._begin_work()
+        try:
+            if self._session is not None:
+                await self._loop.settle()
+        finally:
+            self._loop.over = True
+            self._end(clean=False)
+            self._at_work = False
+
+    def _begin_work(self) -> None:
+        if self._at_work:
+            raise FluxaError("this iterator over batches() is in use by another task")
+        self._at_work = True
+
+    def _end(self, *, clean: bool) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            if self._consumer._loop is self._loop:
+                self._consumer._loop = None
+            session.end(clean=clean)
+
+
+class Loop:
+    """The work of a loop over the batches of one stream."""
+
+    def __init__(self, consumer: EventConsumer[Any], flow: Flow[None]) -> None:
+        self.over: bool = False
+        self._flow = flow
+        self._link = consumer._link
+        self._driver = Driver(self._link)
+
+    async def next(self) -> Sequence[Any]:
+        """The next batch."""
+        try:
+            step: Any = self._flow.send(None)
             while type(step) is not Deliver:
                 try:
                     outcome = await self._driver.perform(step)
@@ -53,34 +124,23 @@ class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
                 else:
                     step = self._flow.send(outcome)
         except BaseException as end:
-            self._over = True
+            self.over = True
             if not self._link.in_order:
                 await self._link.drop()
             if isinstance(end, StopIteration):
                 await self._driver.let_go()
                 raise StopAsyncIteration from None
             raise
-        events = step.events
+        events: Sequence[Any] = step.events
         await self._driver.delivering(events)
         return events
 
-    async def aclose(self) -> None:
-        """End the iteration: acknowledge the batches before the one in hand, which stays pending."""
-        with self._turn:
-            await self.settle()
-
     async def settle(self) -> None:
-        """As `aclose`, for whoever has the turn."""
-        await self._settle_before()
-        if self._over:
+        """Acknowledge the batches before the one in hand."""
+        if self.over:
             return
-        self._over = True
+        self.over = True
         try:
             await self._driver.drive(self._flow, thrown=LeftEarly())
         except LeftEarly:
             return
-
-    async def _settle_before(self) -> None:
-        if self._before is not None:
-            before, self._before = self._before, None
-            await before.settle()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..flows.consume import next_batch
 from ..flows.membership import Membership
+from ..handlers import call_awaiting
 from ..transport.aio import Driver, Link, Pool
 from ..transport.aio_cluster import ClusterPool
 from .acknowledging import Acknowledging
@@ -40,11 +40,14 @@ async def run_concurrently(
         starting.popleft()  # tasks begin in the order in which they were made
         done = False
         try:
-            answer = handler(events)
-            if inspect.isawaitable(answer):
-                await answer
+            await call_awaiting(handler, list(events))  # a copy: what is acknowledged is not what the handler holds
             await acknowledging.all(events)
             done = True
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                raise _HandlerCancelledError(error) from None  # a group of tasks would pass over it
+            raise
         finally:
             slots.release()
             if not done:
@@ -60,6 +63,9 @@ async def run_concurrently(
             return
         starting.append(events)
         await slots.acquire()
+        if member.stopping.is_set() and not member.at_most_once:
+            slots.release()
+            return
         task = group.create_task(work(events, replayed if replay else acknowledging))
         running.add(task)
         task.add_done_callback(running.discard)
@@ -69,11 +75,19 @@ async def run_concurrently(
             while not member.stopping.is_set():
                 await read_and_start()
     except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        first = errors.exceptions[0]
+        raise (first.error if isinstance(first, _HandlerCancelledError) else first) from None
     finally:
         for events in starting:
             put_back(member, events)
-        member.stopping.clear()
+
+
+class _HandlerCancelledError(Exception):
+    """Carries a CancelledError that is the handler's own: none of its callers was cancelled."""
+
+    def __init__(self, error: asyncio.CancelledError) -> None:
+        super().__init__()
+        self.error = error
 
 
 def put_back(member: Membership, events: Sequence[Any]) -> None:

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import math
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from redis.exceptions import RedisError
 
 from ..consumer import ConsumerBase
 from ..durations import Duration, checked_count, seconds
+from ..errors import FluxaError
 from ..flows.claim import auto_claim, cleanup
 from ..flows.consume import consume, pump
 from ..flows.membership import Membership
 from ..flows.steps import Flow
+from ..handlers import check_handler
 from ..protocol.generic import BodyT
 from ..protocol.interface import Event
+from ..sessions import Sessions
 from ..transport.aio import GRACE, Driver, Link, Pool
 from ..transport.aio_cluster import ClusterPool
 from .acknowledging import Acknowledging
-from .batches import Batches
+from .batches import AnyLoop, Batches, Loop
 from .concurrency import run_concurrently
-from .turn import Turn
 
 __all__ = ["PAGE", "EventConsumer", "Handler"]
 
-Handler = Callable[[Sequence[Event[BodyT]]], Awaitable[object] | object]
-"""Is given the events of one batch, never an empty one, and awaited if it can be. An exception means: not handled."""
+Handler = Callable[[Sequence[Event[BodyT]]], Awaitable[None] | None]
+"""A function, async or not, that is given the events of one batch, never an empty one. An exception means: not handled.
+
+What it returns, once awaited, is ignored, unless the work is still to be done: another awaitable or an iterator is a
+TypeError. The list is the handler's own: to change it changes nothing that is acknowledged.
+"""
 
 T = TypeVar("T")
 
@@ -43,16 +50,18 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     cancelled, it stays pending and is delivered again: to this consumer at its next call, to the next one of the same
     name, or by `auto_claim`.
 
-    One task at a time may use it, except for `stop` and the events' `ack`, which is awaited. The connection is kept
-    from call to call.
+    It takes one call at a time, from one task. It refuses every other call with a `FluxaError`, also a call out of its
+    own handler or in a loop over its `batches`. Always allowed are `stop`, `name` and the events' `ack`, which is
+    awaited. The connection is kept from call to call.
     """
 
     def __init__(self, pool: Pool | ClusterPool, member: Membership) -> None:
         self._pool = pool
         self._link: Link = pool.new_link(member.stream)
         self._member = member
-        self._batches: Batches | None = None  # that were left, perhaps
-        self._turn = Turn()
+        self._loop: AnyLoop | None = None  # over batches, which was left, perhaps
+        self._batches: Callable[[], Batches[BodyT] | None] = lambda: None  # what the loop iterates over
+        self._sessions = Sessions([member])
         member.page = PAGE[pool.implementation.name]
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
         member.acknowledged_by(Acknowledging(pool, member).one)
@@ -79,8 +88,9 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             FluxaError: if another task uses the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
+        check_handler(handler, awaited=True)
         waiting = None if block is None else seconds("block", block, infinite=True)
-        return await self._drive(consume(self._member, checked_count(count), waiting), handler)
+        return await self._drive("consume", consume(self._member, checked_count(count), waiting), handler)
 
     async def run(self, handler: Handler[BodyT], count: int = 1000, *, concurrency: int = 1) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
@@ -102,12 +112,13 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             FluxaError: if another task uses the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
+        check_handler(handler, awaited=True)
         checked_count(count)
         checked_count(concurrency, "concurrency")
         if concurrency == 1:
-            await self._drive(pump(self._member, count, math.inf), handler)
+            await self._drive("run", pump(self._member, count, math.inf), handler)
         else:
-            with self._turn:
+            with self._sessions.begin("run", asyncio.current_task()):
                 await self._settle()
                 await run_concurrently(self._pool, self._link, self._member, handler, count, concurrency)
 
@@ -115,7 +126,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
 
         A batch in which the loop was left (``break``, an exception) stays pending. The ones before it are acknowledged
-        by the consumer's next call, at the end of its ``async with`` block, or by the iterator's ``aclose``.
+        by the consumer's next call, at the end of its ``async with`` block, or by the iterator's ``aclose``. As long as
+        the iterator is kept (in a variable, for one), its loop goes on, and the consumer takes no other call.
 
         Args:
             count: events in one batch at most.
@@ -127,9 +139,14 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
-        flow = pump(self._member, checked_count(count), idle)
-        self._batches = Batches(flow, self._link, self._turn, self._batches)
-        return self._batches
+        checked_count(count)
+        return self._iterated(Loop(self, pump(self._member, count, idle)))
+
+    def _iterated(self, loop: Any) -> Batches[BodyT]:
+        self._sessions.check(_current_task())
+        batches: Batches[BodyT] = Batches(self, loop)
+        self._batches = weakref.ref(batches)
+        return batches
 
     async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
@@ -148,8 +165,9 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             FluxaError: if another task uses the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
+        check_handler(handler, awaited=True)
         idle = seconds("min_idle", min_idle)
-        return await self._drive(auto_claim(self._member, checked_count(count), idle), handler)
+        return await self._drive("auto_claim", auto_claim(self._member, checked_count(count), idle), handler)
 
     # ---- leaving ----
 
@@ -161,11 +179,15 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Returns:
             How many entries are pending; 0 means that the consumer has left the group.
         """
-        with self._turn:
-            try:
-                return await self._drive_in_turn(cleanup(self._member))
-            finally:
-                await self._link.release()
+        with self._sessions.begin("cleanup", asyncio.current_task()):
+            await self._settle()
+            return await self._clean_up()
+
+    async def _clean_up(self) -> int:
+        try:
+            return await Driver(self._link).drive(cleanup(self._member))
+        finally:
+            await self._link.release()
 
     async def __aenter__(self) -> EventConsumer[BodyT]:
         return self
@@ -173,26 +195,35 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Call `cleanup`. A task that is cancelled gives it a second; then the consumer may stay in the group."""
-        if not isinstance(error, asyncio.CancelledError):
+        """Call `cleanup`. Where an exception left the block, that has a second, and the exception is what you see."""
+        batches = self._batches()
+        if error is None:
+            if batches is not None:
+                await batches.aclose()
             await self.cleanup()
             return
-        with suppress(TimeoutError, RedisError):
+        with suppress(TimeoutError, RedisError, FluxaError):
             async with asyncio.timeout(GRACE):
+                if batches is not None:
+                    await batches.aclose()
                 await self.cleanup()
 
     # ---- driving ----
 
-    async def _drive(self, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
-        with self._turn:
-            return await self._drive_in_turn(flow, handler)
-
-    async def _drive_in_turn(self, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
-        await self._settle()
-        return await Driver(self._link, handler).drive(flow)
+    async def _drive(self, call: str, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
+        with self._sessions.begin(call, asyncio.current_task()):
+            await self._settle()
+            return await Driver(self._link, handler).drive(flow)
 
     async def _settle(self) -> None:
         """Acknowledge what was handled in a loop over `batches` that was left."""
-        if self._batches is not None:
-            left, self._batches = self._batches, None
+        if self._loop is not None:
+            left, self._loop = self._loop, None
             await left.settle()
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # there is no event loop yet
+        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -14,16 +13,15 @@ from ..flows.claim import auto_claim
 from ..flows.crew import Crew
 from ..flows.leases import Leases
 from ..flows.membership import Membership
-from ..flows.steps import Flow, Refresh, Start
+from ..flows.steps import Deliver, Flow, Refresh, Start
+from ..handlers import call_awaiting, check_handler
 from ..partitioned import PartitionedBase
 from ..protocol.generic import BodyT
-from ..protocol.interface import Event
 from ..transport.aio import Driver, Link, Pool, ended
 from ..transport.aio_cluster import ClusterPool
 from .acknowledging import Acknowledging
-from .batches import Batches
+from .batches import AnyLoop, Batches
 from .consumer import PAGE, EventConsumer, Handler
-from .turn import Turn
 
 __all__ = ["PartitionedConsumer"]
 
@@ -32,8 +30,8 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     """A consumer of all partitions of a stream, or of those that it owns. Made by the broker.
 
     It has the calls of `EventConsumer`, and their promises, for each partition. A batch may have events of several
-    partitions; those of one are in their order. One task at a time may use it, except for `stop` and the events' `ack`,
-    which is awaited. There is one connection to each node that has partitions, kept from call to call.
+    partitions; those of one partition are in their order. It takes one call at a time, too. There is one connection to
+    each node that has partitions, kept from call to call.
     """
 
     def __init__(
@@ -45,26 +43,28 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         leases: Leases | None = None,
     ) -> None:
         super().__init__(pool, stream, name, members, leases, lambda member: Acknowledging(pool, member).one)
-        self._turn = Turn()
-        self._batches: Batches[BodyT] | None = None
+        self._loop: AnyLoop | None = None
+        self._batches: Callable[[], Batches[BodyT] | None] = lambda: None
         for member in members:
             member.page = PAGE[pool.implementation.name]
 
     # ---- reading ----
 
     async def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
+        check_handler(handler, awaited=True)
         waiting = 0.0 if block is None else seconds("block", block, infinite=True)
         checked_count(count)
-        with self._turn:
+        with self._sessions.begin("consume", asyncio.current_task()):
             await self._settle()
             await _Work(self, _limited(self._crew, handler)).drive(self._crew.begin(count, waiting, once=True))
             return self._crew.handled
 
     async def run(self, handler: Handler[BodyT], count: int = 1000, *, concurrency: int = 1) -> None:
         """As `EventConsumer.run`; at the same time, the handler has one batch from each node at most."""
+        check_handler(handler, awaited=True)
         checked_count(count)
         checked_count(concurrency, "concurrency")
-        with self._turn:
+        with self._sessions.begin("run", asyncio.current_task()):
             await self._settle()
             await _Work(self, _limited(self._crew, handler, concurrency)).drive(
                 self._crew.begin(count, math.inf, once=False)
@@ -72,13 +72,13 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Batches[BodyT]:
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
-        self._batches = PartitionedBatches(self, checked_count(count), idle, self._batches)
-        return self._batches
+        return self._iterated(_PartitionedLoop(self, checked_count(count), idle))
 
     async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
+        check_handler(handler, awaited=True)
         idle = seconds("min_idle", min_idle)
         checked_count(count)
-        with self._turn:
+        with self._sessions.begin("auto_claim", asyncio.current_task()):
             await self._settle()
             handled = 0
             for one in self._crew.partitions:
@@ -88,14 +88,12 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
 
     # ---- leaving ----
 
-    async def cleanup(self) -> int:
-        with self._turn:
-            try:
-                await self._settle()
-                return sum([await self._ask(flow, key) for key, flow in self._crew.farewells()])
-            finally:
-                while self._links:
-                    await self._links.popitem()[1].release()
+    async def _clean_up(self) -> int:
+        try:
+            return sum([await self._ask(flow, key) for key, flow in self._crew.farewells()])
+        finally:
+            while self._links:
+                await self._links.popitem()[1].release()
 
     # ---- driving ----
 
@@ -107,20 +105,19 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
             await link.release()
 
 
-Deliver = Callable[[Sequence[Any]], Awaitable[bool]]
+Hand = Callable[[Sequence[Any]], Awaitable[bool]]
+"""Hands events to the handler, unless it is too late for that: then the outcome is false."""
 
 
-def _limited(crew: Crew, handler: Callable[[Sequence[Any]], object], limit: int = 1) -> Deliver:
+def _limited(crew: Crew, handler: Callable[[Sequence[Any]], object], limit: int = 1) -> Hand:
     """Hands over so many batches at a time, whatever lanes they come from."""
     slots = asyncio.Semaphore(limit)
 
     async def deliver(events: Sequence[Any]) -> bool:
         async with slots:
-            if crew.error is not None or not crew.may_deliver(events):
+            if not crew.may_deliver(events):
                 return False  # it came too late
-            answer = handler(events)
-            if inspect.isawaitable(answer):
-                await answer
+            await call_awaiting(handler, events)
             return True
 
     return deliver
@@ -129,31 +126,28 @@ def _limited(crew: Crew, handler: Callable[[Sequence[Any]], object], limit: int 
 class _Work:
     """One call: a task for each flow. What fails ends the others, which settle what was handled."""
 
-    def __init__(self, consumer: PartitionedConsumer[Any], deliver: Deliver) -> None:
+    def __init__(self, consumer: PartitionedConsumer[Any], hand: Hand) -> None:
         self.pool = consumer._pool
         self._consumer = consumer
         self._crew = consumer._crew
-        self._deliver = deliver
+        self._hand = hand
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def drive(self, begin: Flow[None]) -> None:
         """Until all flows are over."""
         crew = self._crew
-        try:
-            self.start(None, begin)
-            cancelled: BaseException | None = None
-            while self._tasks:
-                try:
-                    await asyncio.wait(self._tasks)
-                except asyncio.CancelledError as error:
-                    cancelled = error
-                    crew.fail(error)
-                    for task in self._tasks:
-                        task.cancel()
-                    await ended(self._tasks)
-                self._tasks = {task for task in self._tasks if not task.done()}
-        finally:
-            crew.stopping.clear()
+        self.start(None, begin)
+        cancelled: BaseException | None = None
+        while self._tasks:
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                crew.fail(error)
+                for task in self._tasks:
+                    task.cancel()
+                await ended(self._tasks)
+            self._tasks = {task for task in self._tasks if not task.done()}
         if cancelled is not None:
             raise cancelled
         if crew.error is not None:
@@ -166,7 +160,7 @@ class _Work:
     async def _run(self, node: tuple[str, str] | None, flow: Flow[None]) -> None:
         link = self.pool.new_link("") if node is None else self._consumer._link_to(node)
         try:
-            await _LaneDriver(link, self._deliver, self).drive(flow)
+            await _LaneDriver(link, self._hand, self).drive(flow)
         except BaseException as error:
             self._crew.fail(error)
 
@@ -174,11 +168,15 @@ class _Work:
 class _LaneDriver(Driver):
     """Does what only flows of a consumer's lanes ask for."""
 
-    def __init__(self, link: Link, handler: Callable[[Sequence[Any]], object], work: _Work) -> None:
-        super().__init__(link, handler)
+    def __init__(self, link: Link, hand: Hand, work: _Work) -> None:
+        super().__init__(link)
+        self._hand = hand
         self._work = work
 
     async def _perform(self, step: Any) -> Any:
+        if type(step) is Deliver:
+            await self.delivering(step.events)
+            return await self._hand(step.events)
         if type(step) is Start:
             return self._work.start(step.node, step.flow)
         if type(step) is Refresh:
@@ -186,57 +184,39 @@ class _LaneDriver(Driver):
         return await super()._perform(step)
 
 
-class PartitionedBatches(Batches[BodyT]):
-    """Batch after batch, of all lanes by turns. A loop that is left is settled as that of `Batches`.
+class _PartitionedLoop:
+    """The work of a loop over the batches of all lanes, by turns: as `batches.Loop`."""
 
-    Args:
-        before: an iteration of the same consumer that may have been left.
-    """
-
-    def __init__(
-        self,
-        consumer: PartitionedConsumer[BodyT],
-        count: int,
-        idle: float,
-        before: Batches[BodyT] | None,
-    ) -> None:
+    def __init__(self, consumer: PartitionedConsumer[Any], count: int, idle: float) -> None:
+        self.over: bool = False
         self._consumer = consumer
         self._count = count
         self._idle = idle
-        self._before = before
-        self._turn = consumer._turn
-        self._over = False
         self._work: asyncio.Task[None] | None = None
         self._offered: asyncio.Queue[Sequence[Any]] = asyncio.Queue()
         self._handled: asyncio.Future[None] | None = None  # of the batch that the loop has
 
-    async def __anext__(self) -> Sequence[Event[BodyT]]:
-        if self._over:
-            raise StopAsyncIteration
-        with self._turn:
-            await self._settle_before()
-            if self._work is None:
-                crew = self._consumer._crew
-                begin = crew.begin(self._count, self._idle, once=False)
-                self._work = asyncio.ensure_future(_Work(self._consumer, _limited(crew, self._offer)).drive(begin))
-            self._answer(None)
-            return await self._next_offer(self._work)
-
-    async def _next_offer(self, work: asyncio.Task[None]) -> Sequence[Event[BodyT]]:
+    async def next(self) -> Sequence[Any]:
+        """The next batch."""
+        if self._work is None:
+            crew = self._consumer._crew
+            begin = crew.begin(self._count, self._idle, once=False)
+            self._work = asyncio.ensure_future(_Work(self._consumer, _limited(crew, self._offer)).drive(begin))
+        self._answer(None)
         offer = asyncio.ensure_future(self._offered.get())
         try:
-            await asyncio.wait((offer, work), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((offer, self._work), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            self._over = True
+            self.over = True
             offer.cancel()
-            work.cancel()
-            await ended([work])
+            self._work.cancel()
+            await ended([self._work])
             raise
         if offer.done():
             return offer.result()
         offer.cancel()
-        self._over = True
-        await work
+        self.over = True
+        await self._work
         raise StopAsyncIteration
 
     async def _offer(self, events: Sequence[Any]) -> None:
@@ -254,11 +234,11 @@ class PartitionedBatches(Batches[BodyT]):
                 handled.set_exception(error)
 
     async def settle(self) -> None:
-        await self._settle_before()
-        if self._over or self._work is None:
-            self._over = True
+        """Acknowledge the batches before the one in hand."""
+        if self.over or self._work is None:
+            self.over = True
             return
-        self._over = True
+        self.over = True
         self._consumer._crew.fail(LeftEarly())
         self._answer(LeftEarly())
         try:

@@ -19,7 +19,7 @@ from ..scripts import ACKNOWLEDGE, FENCED_ACKNOWLEDGE, FENCED_TRIM_DELIVERED, TR
 from .kept import Id
 from .membership import GROUP, Membership
 from .recovery import Recovery, checked
-from .replies import ACKNOWLEDGEMENT, NUMBER
+from .replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED
 from .scripting import ScriptRefusedError
 from .steps import Breathe, Flow, Receive, Send, ask
 
@@ -28,6 +28,7 @@ __all__ = ["Acknowledgements", "acknowledge", "forget_deleted"]
 _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
+_TRIMMED_AGAIN = 0.5  # seconds after which what could not be trimmed is tried again, by a consumer that finds nothing
 _TRIED_AGAIN = 10  # of the IDs that were left for other groups, so many more than events are acknowledged
 
 
@@ -72,6 +73,8 @@ class Acknowledgements:
                 self._write_script(commands, page)
             else:
                 self._write_plain(commands, page)
+        if not (self.events or self._pending) and self._member.trim_at < math.inf and self._is_for_script(()):
+            self._write_script(commands, ())
         if self._member.kept and self._pages and self._member.scripting.allowed:
             self._write_script_again(commands, self._member.kept.next(len(self.events) + _TRIED_AGAIN))
 
@@ -80,7 +83,9 @@ class Acknowledgements:
         alone = not member.kept and time.monotonic() < member.alone_until
         if member.fence is not None:
             return True
-        return member.scripting.allowed and (len(events) > _FEW or not alone or not self._pending)
+        if not member.scripting.allowed:
+            return member.shared  # XACK and XDEL would delete what another group has not had
+        return len(events) > _FEW or not alone or not self._pending
 
     def _write_plain(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
         """``XACK stream group id...`` and ``XDEL stream id...``"""
@@ -100,7 +105,7 @@ class Acknowledgements:
         if self._pending:
             commands.with_ids((*head, GROUP), events)
         else:
-            commands.command(*head)
+            commands.command(*head, GROUP)
         self._pages.append(_Page(commands.commands - before, events, script=script))
 
     def _write_script_again(self, commands: CommandBuffer, kept: Sequence[Id]) -> None:
@@ -113,7 +118,7 @@ class Acknowledgements:
         """Take the replies: only then are events acknowledged. Returns those that must be written once more."""
         received = []
         for page in self._pages:
-            take = ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else NUMBER
+            take = NUMBER if page.script is None else ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else TRIMMED
             replies = []
             for _ in range(page.replies):
                 replies.append((yield Receive(take)))
@@ -140,12 +145,14 @@ class Acknowledgements:
             return
         if isinstance(reply, ErrorReply) and reply.code == "FENCED":
             raise LeaseLostError(member.stream)
-        answer = member.scripting.answered(page.script, reply)
+        groups, *rest = member.scripting.answered(page.script, reply, needed=member.shared)
+        member.shared = groups > 1
         if page.script in _ACKNOWLEDGING:
-            groups, *still = answer
-            member.alone_until = time.monotonic() + _ALONE if groups <= 1 else -math.inf
-            if still or page.kept:
-                member.kept.tried(page.kept, map(_numbers, still))
+            member.alone_until = -math.inf if member.shared else time.monotonic() + _ALONE
+            if rest or page.kept:
+                member.kept.tried(page.kept, map(_numbers, rest))
+        else:
+            member.trim_at = time.monotonic() + _TRIMMED_AGAIN if rest[0] else math.inf
 
 
 def _numbers(id: bytes) -> Id:
@@ -158,13 +165,14 @@ def acknowledge(
 ) -> Flow[None]:
     """Acknowledge and delete those of the events that are not yet acknowledged; sent again if the connection breaks.
 
-    `pending` is false for events that were read at most once.
+    `pending` is false for events that were read at most once. An empty list of those trims what could not be trimmed
+    before.
     """
     waiting = list(events)
 
     def attempt() -> Flow[None]:
         nonlocal waiting
-        while waiting:
+        while True:
             commands = member.commands()
             acknowledgements = Acknowledgements(member, waiting, pending=pending)
             yield from acknowledgements.write(commands)
@@ -172,8 +180,10 @@ def acknowledge(
                 return
             yield Send(commands)
             waiting = yield from acknowledgements.receive()
+            if not waiting:
+                return
 
-    if events:
+    if events or not pending:
         yield from member.recovered(attempt, recovery)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
 from ..protocol.interface import ErrorReply, EventBatch, ReplyReader
 from ..scripts import LEAVE_GROUP
-from .acknowledge import forget_deleted
+from .acknowledge import acknowledge, forget_deleted
 from .consume import handle
 from .membership import GROUP, Membership
-from .recovery import checked
+from .recovery import Recovery, checked
 from .replies import NUMBER, PENDING_ENTRIES
 from .scripting import ScriptRefusedError
 from .steps import Flow, Receive, Send, ask
@@ -23,22 +24,24 @@ _START = "0-0"
 def auto_claim(member: Membership, count: int, min_idle: float) -> Flow[int]:
     """Claim and handle what is pending for any consumer for `min_idle` seconds or longer, by pages of `count`.
 
-    Follows the server's cursor to the end; a page may be empty before that (the server looks at count x 10 entries).
+    Follows the server's cursor to the end, or until `stop()`; a page may be empty before the end (the server looks at
+    count x 10 entries).
     Returns how many events were handled.
     """
     cursor = _START
     count = min(count, member.page)
     handled = 0
-    while True:
+    while not member.stopping.is_set():
         batch: EventBatch | None = yield from member.in_group(partial(_claim, member, count, min_idle, cursor))
         if batch is None:
-            return handled
+            break
         yield from forget_deleted(member, batch.deleted)
         member.deleted += batch.dropped
         handled += yield from handle(member, batch.events)
         cursor = batch.cursor or _START
         if cursor == _START:
-            return handled
+            break
+    return handled
 
 
 def _claim(member: Membership, count: int, min_idle: float, cursor: str) -> Flow[Any]:
@@ -53,7 +56,7 @@ def _claim(member: Membership, count: int, min_idle: float, cursor: str) -> Flow
     return (yield Receive(take))
 
 
-def cleanup(member: Membership) -> Flow[int]:
+def cleanup(member: Membership, recovery: Recovery | None = None) -> Flow[int]:
     """Leave the group, unless entries are pending for this consumer: it then stays for `auto_claim` to find them.
 
     The server decides, in a script. Where scripts are forbidden the consumer stays: nothing can be lost that way.
@@ -72,7 +75,9 @@ def cleanup(member: Membership) -> Flow[int]:
                 continue
         return (yield from pending_of(member))
 
-    pending: int = (yield from member.recovered(attempt)) or 0
+    if member.trim_at < math.inf:
+        yield from acknowledge(member, [], recovery, pending=False)
+    pending: int = (yield from member.recovered(attempt, recovery)) or 0
     member.replaying = True  # should the consumer be used again
     return pending
 

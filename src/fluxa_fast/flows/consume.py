@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
+from ..errors import FluxaError
 from ..protocol.interface import CommandBuffer, ErrorReply, EventBatch, ReplyReader
 from .acknowledge import Acknowledgements, acknowledge, forget_deleted
 from .membership import GROUP, Membership
@@ -31,15 +32,8 @@ def consume(member: Membership, count: int, block: float | None) -> Flow[int]:
 
     Returns when the events are acknowledged: how many there were.
     """
-    try:
-        return (yield from _consume(member, count, block))
-    finally:
-        member.stopping.clear()
-
-
-def _consume(member: Membership, count: int, block: float | None) -> Flow[int]:
     handled = 0
-    while True:
+    while not member.stopping.is_set():
         handled += yield from handle(member, member.take_in_hand(), pending=False)
         if member.replaying:
             events = yield from _replay(member, count)
@@ -47,11 +41,12 @@ def _consume(member: Membership, count: int, block: float | None) -> Flow[int]:
             if len(events) >= count:  # then there may be more, and they go before what is new
                 events = yield from _replay(member, count)
                 handled += yield from handle(member, events)
-            if member.replaying:
+            if member.replaying or member.stopping.is_set():
                 return handled
         events = yield from _read_new(member, count, None if handled else block)
         if not member.replaying:  # else a connection broke, and what it had read is pending: that goes first
             return handled + (yield from handle(member, events, pending=not member.at_most_once))
+    return handled
 
 
 def next_batch(member: Membership, count: int) -> Flow[list[Any]]:
@@ -67,20 +62,24 @@ def next_batch(member: Membership, count: int) -> Flow[list[Any]]:
 
 
 def handle(member: Membership, events: Sequence[Any], *, pending: bool = True) -> Flow[int]:
-    """Hand events over, then acknowledge them. Returns how many there were.
+    """Hand events over, then acknowledge them. Returns how many there were; none, if `stop()` came before.
 
-    `pending` is false for events that were read at most once.
+    `pending` is false for events that were read at most once: they are handed over all the same, or they would be lost.
     """
-    if events:
-        yield from _deliver(member, events)
-        yield from acknowledge(member, events, pending=pending)
+    if not events:
+        return 0
+    if pending and member.stopping.is_set():
+        member.replaying = True
+        return 0
+    yield from _deliver(member, events)
+    yield from acknowledge(member, events, pending=pending)
     return len(events)
 
 
 def _deliver(member: Membership, events: Sequence[Any]) -> Flow[None]:
     handled = False
     try:
-        yield Deliver(events)
+        yield Deliver(list(events))  # a copy: what a handler does to its list changes nothing that is acknowledged
         handled = True
     finally:
         if not handled:
@@ -112,7 +111,11 @@ def _read_new(member: Membership, count: int, block: float | None) -> Flow[list[
         batch: EventBatch | None = yield from member.in_group(partial(_read_once, member, count, waiting))
         if batch is None:
             return []
-        if batch.events or member.replaying or time.monotonic() >= end or member.stopping.is_set():
+        if batch.events or member.replaying:
+            return batch.events
+        if time.monotonic() >= member.trim_at:
+            yield from acknowledge(member, [], pending=False)
+        if time.monotonic() >= end or member.stopping.is_set():
             return batch.events
 
 
@@ -228,15 +231,17 @@ class _Pump:
     """The state between two batches.
 
     Attributes:
+        delivering: the handler has a batch.
         handled: events that were handled and whose acknowledgement was not sent yet.
         under_way: what the server has yet to answer, in that order: acknowledgements, and at most one read.
     """
 
-    __slots__ = ("count", "handled", "member", "under_way")
+    __slots__ = ("count", "delivering", "handled", "member", "under_way")
 
     def __init__(self, member: Membership, count: int) -> None:
         self.member = member
         self.count = count
+        self.delivering = False
         self.handled: list[Any] = []
         self.under_way: deque[Any] = deque()
 
@@ -276,10 +281,13 @@ class _Pump:
             while self.under_way[0] is not _READ:
                 yield from self.receive_acknowledgement()
             reply = yield Receive(taking(self.member), block or 0.0)
+            self.under_way.popleft()
+            if isinstance(reply, ErrorReply):  # what follows from it begins with other commands
+                while self.under_way:
+                    yield from self.receive_acknowledgement()
         except BaseException:
             self.lost()
             raise
-        self.under_way.popleft()
         return reply
 
     def receive_acknowledgement(self) -> Flow[None]:
@@ -308,17 +316,25 @@ class _Pump:
         self.under_way.clear()
         self.member.replaying = True
 
+    def put_back(self, events: list[Any]) -> None:
+        """These events were read, and not handed over."""
+        if self.member.at_most_once:
+            self.member.in_hand += events
+        elif events:
+            self.member.replaying = True
+
     def settle(self, recovery: Recovery) -> Flow[None]:
         """Take the replies that are under way, and acknowledge what was handled."""
         try:
             if self.ahead:
                 reply = yield from self.receive(None)
-                if isinstance(reply, EventBatch) and reply.events:  # read, and not handled
-                    self.member.replaying = True
-                    if self.member.at_most_once:
-                        self.member.in_hand = reply.events
+                if isinstance(reply, EventBatch):
+                    self.put_back(reply.events)
             while self.under_way:
                 yield from self.receive_acknowledgement()
+        except ResponseError as error:
+            self.lost()
+            raise self.member.located(error) from None
         except BaseException as error:
             self.lost()
             if not isinstance(error, OUTAGES):
@@ -340,16 +356,16 @@ def pump(member: Membership, count: int, idle: float) -> Flow[None]:
     try:
         yield from _pump(state, idle)
     except GeneratorExit:
-        member.replaying = True
         raise
     except BaseException:
+        member.replaying = True
+        if state.under_way and not state.delivering:
+            state.lost()  # an interruption may have come between any two lines: the replies are not waited for
         try:
             yield from state.settle(Recovery(deadline=0))
-        except (RedisError, *OUTAGES):
-            member.replaying = True  # the first failure counts; what is not settled will be delivered again
+        except (RedisError, FluxaError, *OUTAGES):
+            pass  # the first failure counts; what is not settled will be delivered again
         raise
-    finally:
-        member.stopping.clear()
 
 
 def _pump(state: _Pump, idle: float) -> Flow[None]:
@@ -373,14 +389,22 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
         if member.replaying:
             continue
         if batch.events:
+            if member.stopping.is_set():
+                state.put_back(batch.events)
+                break
             if len(batch.events) >= state.count:
                 yield from state.send_ahead(read=True)
+            state.delivering = True
             yield from _deliver(member, batch.events)
             state.handled += batch.events
+            state.delivering = False
             if state.ahead and not (yield Arrived()):
                 yield from state.send_ahead(read=False)
             end = time.monotonic() + idle
-        elif not ahead and time.monotonic() >= end:
-            break
+        elif not ahead:
+            if time.monotonic() >= member.trim_at:
+                yield from acknowledge(member, [], pending=False)
+            if time.monotonic() >= end:
+                break
     yield from state.settle(member.recovery)
     yield from handle(member, member.take_in_hand(), pending=False)

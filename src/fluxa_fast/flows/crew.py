@@ -37,6 +37,8 @@ class Crew:
         count: events in one batch at most.
         handled: events so far, in this call.
         error: what ends the call.
+        turn: counts the calls.
+        interrupted: little time is left to settle what was handled: nothing is waited for any more.
     """
 
     def __init__(self, nodes: NodeMap, members: Sequence[Membership], leases: Leases | None) -> None:
@@ -47,12 +49,15 @@ class Crew:
         self.by_key: dict[str, Partition] = {partition.member.stream: partition for partition in self.partitions}
         self.recovery: Recovery = members[0].recovery
         self.stopping: StopFlag = members[0].stopping
+        self.at_most_once: bool = members[0].at_most_once
         self.outage: Outage = Outage(f"consumer {members[0].name} of {members[0].stream} and other partitions")
         self.lanes: dict[tuple[str, str], Lane] = {}
         self.count: int = 1
         self.once: bool = False
         self.handled: int = 0
         self.error: BaseException | None = None
+        self.interrupted: bool = False
+        self.turn: int = 0
         self._idle = math.inf
         self._end = math.inf
 
@@ -69,17 +74,28 @@ class Crew:
         self.handled = 0
         self.error = None
         self.lanes = {}
+        self.turn += 1
+        self.interrupted = False
+        for partition in self.partitions:
+            partition.begin()
         self._idle = idle
         self._end = time.monotonic() + idle
         yield from self.house(self.partitions, None)
 
-    def farewells(self) -> list[tuple[str, Flow[int]]]:
+    def interrupt(self, error: BaseException) -> None:
+        """End the call with that error at once: Ctrl-C, for one."""
+        self.fail(error)
+        self.interrupted = True
+
+    def farewells(self, recovery: Recovery | None = None) -> list[tuple[str, Flow[int]]]:
         """What is to be run when the consumer leaves: for each a key, and a flow that tells how many are pending."""
         leases = self.leases
         if leases is None:
-            return [(one.member.stream, cleanup(one.member)) for one in self.partitions]
-        flows = [(one.member.stream, leases.release(one.member, one.lease)) for one in self.partitions if one.lease]
-        return [*flows, (self.partitions[0].member.stream, leases.leave())]
+            return [(one.member.stream, cleanup(one.member, recovery)) for one in self.partitions]
+        flows = [
+            (one.member.stream, leases.release(one.member, one.lease, recovery)) for one in self.partitions if one.lease
+        ]
+        return [*flows, (self.partitions[0].member.stream, leases.leave(recovery))]
 
     def fail(self, error: BaseException) -> None:
         """End the call with that error, unless there is one already."""
@@ -91,7 +107,9 @@ class Crew:
         self._end = time.monotonic() + self._idle
 
     def may_deliver(self, events: Sequence[Any]) -> bool:
-        """Whether the leases still hold, after a batch had to wait for its turn."""
+        """Whether a batch that had to wait is in time: the call goes on, and the leases still hold."""
+        if self.error is not None or (self.stopping.is_set() and not self.at_most_once):
+            return False
         return self.leases is None or all(
             lease.valid
             for stream in {event.stream for event in events}
@@ -119,6 +137,8 @@ class Crew:
 
     def _house(self, partitions: Sequence[Partition], error: Exception | None) -> Flow[None]:
         homeless = list(partitions)
+        if self.interrupted and error is not None:
+            return
         if error is None and any(self.nodes.place(one.member.stream) is None for one in homeless):
             try:
                 yield Refresh(self.nodes.generation)  # nobody has asked yet

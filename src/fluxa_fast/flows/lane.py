@@ -17,7 +17,7 @@ from .leases import Leases
 from .membership import GROUP
 from .partition import Found, Partition
 from .recovery import OUTAGES, ServerNotReadyError
-from .steps import Deliver, Flow, Pause, Send, Start
+from .steps import Deliver, Disconnect, Flow, Pause, Send, Start
 from .under_way import (
     AGAIN,
     Acknowledged,
@@ -66,10 +66,13 @@ class Lane:
         """Read, hand over, acknowledge, until the call ends or no partition is left."""
         try:
             yield from self._run()
-        except Exception as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # an interruption may come between any two lines
             self._crew.fail(error)
         finally:
-            self._crew.lanes.pop(self.name, None)
+            if self._crew.lanes.get(self.name) is self:
+                del self._crew.lanes[self.name]
 
     def _run(self) -> Flow[None]:
         crew = self._crew
@@ -78,13 +81,13 @@ class Lane:
             self.inbox = []
             if not self._partitions:
                 return
+            over = self._over()
             try:
-                if self._over():
+                if over:
                     yield from self._wind_up()
                 else:
                     yield from self._round()
             except GeneratorExit:
-                self._broken()
                 raise
             except _HandlerFailedError as failure:
                 crew.fail(failure.error)
@@ -95,6 +98,10 @@ class Lane:
                 self._partitions = []
             except BaseException as failure:  # Ctrl-C, for one: what was handled is acknowledged all the same
                 crew.fail(failure)
+                self._broken()
+                if over:  # that was the try to settle: what is left is delivered again
+                    return
+                yield Disconnect()
             yield from self._rehouse()
 
     def _over(self) -> bool:
@@ -200,7 +207,8 @@ class Lane:
 
     def _may_deliver(self, part: Found) -> bool:
         lease = part.partition.lease
-        if lease is None or lease.valid:
+        stopped = part.pending and self._crew.stopping.is_set()
+        if not stopped and (lease is None or lease.valid):
             return True
         part.put_back()
         return False
@@ -249,20 +257,19 @@ class Lane:
             self._write_waiting(commands, expected, wait)
         elif reads:
             self._write_reads(commands, expected)
-        if not commands.commands:
-            return
         behind = bool(self._under_way)
         self._under_way += expected
-        yield Send(commands, behind)
+        if commands.commands:
+            yield Send(commands, behind)
 
     def _write_acknowledgements(
         self, commands: CommandBuffer, expected: list[Expected], partition: Partition
     ) -> Flow[None]:
         for pending, events in ((True, partition.handled), (False, partition.read_once)):
             if events:
-                acknowledgements = Acknowledgements(partition.member, events, pending=pending)
-                yield from acknowledgements.write(commands)
-                expected.append(Acknowledged(partition, acknowledgements, pending=pending))
+                yield from self._write_acknowledgement(commands, expected, partition, events, pending=pending)
+        if not partition.read_once and time.monotonic() >= partition.member.trim_at:
+            yield from self._write_acknowledgement(commands, expected, partition, [], pending=False)
         partition.handled = []
         partition.read_once = []
         if partition.deleted:
@@ -270,6 +277,19 @@ class Lane:
             expected.append(Forgotten(partition))
             partition.member.deleted += len(partition.deleted)
             partition.deleted = []
+
+    def _write_acknowledgement(
+        self,
+        commands: CommandBuffer,
+        expected: list[Expected],
+        partition: Partition,
+        events: list[Any],
+        *,
+        pending: bool,
+    ) -> Flow[None]:
+        acknowledgements = Acknowledgements(partition.member, events, pending=pending)
+        yield from acknowledgements.write(commands)
+        expected.append(Acknowledged(partition, acknowledgements, pending=pending))
 
     def _write_leases(self, leases: Leases, commands: CommandBuffer, expected: list[Expected]) -> None:
         now = time.monotonic()
@@ -358,9 +378,9 @@ class Lane:
                     expected.lost()
                     for partition in expected.partitions:
                         self._lose(partition, error.error)
-                except ResponseError as error:
-                    expected.lost()
-                    self._crew.fail(error)
+                except ResponseError as error:  # the server will not do it
+                    expected.refused()
+                    self._crew.fail(expected.partition.member.located(error))
                 else:
                     for partition in expected.partitions:
                         self._crew.recovered(partition)

@@ -19,7 +19,7 @@ from ..protocol.interface import CommandBuffer, ErrorReply
 from ..scripts import RELEASE_LEASE, ROSTER, Script
 from .claim import pending_of
 from .membership import Fence, Membership
-from .recovery import checked
+from .recovery import Recovery, checked
 from .scripting import ScriptRefusedError
 from .steps import Flow, ask
 
@@ -138,15 +138,15 @@ class Leases:
 
     # ---- leaving ----
 
-    def leave(self) -> Flow[int]:
+    def leave(self, recovery: Recovery | None = None) -> Flow[int]:
         """Go from the roster, so that others take over at once."""
         keys = (2, self._first.stream, self._roster)
-        yield from self._first.recovered(partial(_call, self._first, ROSTER, *keys, self._name, 0))
+        yield from self._first.recovered(partial(_call, self._first, ROSTER, *keys, self._name, 0), recovery)
         self._look_at = -math.inf
         self.share = None
         return 0
 
-    def release(self, member: Membership, lease: Lease) -> Flow[int]:
+    def release(self, member: Membership, lease: Lease, recovery: Recovery | None = None) -> Flow[int]:
         """Leave a partition to others. Returns how many entries are pending in it."""
         pending = 0
 
@@ -157,7 +157,7 @@ class Leases:
                 pending = 0  # they are somebody else's
 
         if lease.owned:
-            yield from member.recovered(attempt)
+            yield from member.recovered(attempt, recovery)
             lease.gone(0.0)
             member.replaying = True
         return pending

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from redis.exceptions import ResponseError
+
 from ..protocol.entries import TypedOrigin
 from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
 from .kept import Kept
@@ -79,6 +81,7 @@ class Membership:
     """A consumer, without its connection.
 
     Attributes:
+        pool: the name of the pool that the stream is on, for errors.
         acknowledge: what `Event.ack` calls.
         group_made: whether the group is known to exist.
         replaying: whether entries may be pending for this consumer that it has not handled.
@@ -90,12 +93,16 @@ class Membership:
         in_hand: at most once only: events that were read, and that a handler has yet to be given.
         scripting: what is known of the server and scripts.
         alone_until: until then (monotonic seconds) it is believed that no other group is on the stream.
+        shared: whether the stream has other groups too, as the server told last.
         kept: what is acknowledged and was left in the stream for other groups.
+        trim_at: at most once only: when (monotonic seconds) to trim again. Entries that were read are left in the
+            stream, because an older entry is pending, or another group has not had them; never, if none are left.
         fence: of a partition that only its owner may acknowledge in.
         outage: that its conversations have met.
     """
 
     implementation: Implementation
+    pool: str
     stream: str
     name: str
     recovery: Recovery
@@ -110,6 +117,8 @@ class Membership:
     in_hand: list[Any] = field(default_factory=list)
     scripting: Scripting = field(default_factory=Scripting)
     alone_until: float = -math.inf
+    shared: bool = False
+    trim_at: float = math.inf
     kept: Kept = field(default_factory=Kept)
     fence: Fence | None = None
     outage: Outage = field(init=False)
@@ -167,7 +176,17 @@ class Membership:
         stopped: Callable[[], bool] = lambda: False,
     ) -> Flow[T | None]:
         """The result of `attempt`, once no outage meets it. None if `stopped` during one."""
-        return recovered(recovery or self.recovery, self.outage, attempt, stopped)
+        try:
+            return (yield from recovered(recovery or self.recovery, self.outage, attempt, stopped))
+        except ResponseError as error:
+            raise self.located(error) from None
+
+    def located(self, error: ResponseError) -> ResponseError:
+        """The error, with words that say which stream of which pool it is about."""
+        place = f" (stream {self.stream!r} on pool {self.pool!r})"
+        if not str(error).endswith(place):
+            error.args = (f"{error}{place}", *error.args[1:])
+        return error
 
     def _make_group(self) -> Flow[None]:
         """``XGROUP CREATE stream consumer_group 0 MKSTREAM``; one that is there already is as good."""

@@ -30,18 +30,24 @@ class Partition:
     def __init__(self, member: Membership, lease: Lease | None) -> None:
         self.member = member
         self.lease = lease
+        self.hot = False
+        self.last_id: str | None = None
+        self.asked_at: str | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a session: nothing of an earlier one counts any more, however that ended."""
         self.handled: list[Any] = []
         self.read_once: list[Any] = []
         self.deleted: list[str] = []
         self.in_hand = 0
         self.unconfirmed = 0
         self.reading = False
-        self.hot = False
-        self.last_id: str | None = None
-        self.asked_at: str | None = None
         self.failures = 0
         self.redirections = 0
         self.failing_since: float = 0.0
+        if self.lease is not None:
+            self.lease.asked = False
 
     @property
     def unsettled(self) -> bool:

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 from redis.backoff import AbstractBackoff, EqualJitterBackoff
 from redis.exceptions import AskError, AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
 
+from ..durations import Duration, seconds
 from ..protocol.interface import ErrorReply
 from .replies import error_of
+from .server_errors import WAITED_FOR, unwrapped
 from .steps import Disconnect, Flow, Pause
 
 __all__ = ["FINAL", "OUTAGES", "Outage", "Recovery", "checked", "recovered"]
@@ -21,49 +23,60 @@ log: logging.Logger = logging.getLogger("fluxa_fast")
 
 T = TypeVar("T")
 
-# What a server says that will serve again, or whose place another one takes.
-_NOT_READY = frozenset(
-    {
-        "ASK",
-        "BUSY",  # it runs somebody's slow script
-        "CLUSTERDOWN",
-        "LOADING",
-        "MASTERDOWN",
-        "MOVED",
-        "MISCONF",  # it can't write to its disk, which is full
-        "NOREPLICAS",  # fewer of them are connected than min-replicas-to-write
-        "OOM",
-        "READONLY",
-        "TRYAGAIN",
-    }
-)
 # redis-py counts these as errors of the connection; waiting does not cure them.
 FINAL = (AuthenticationError, AuthorizationError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Recovery:
     """How a consumer goes on after a lost connection, or with a server that is not ready.
 
     Attributes:
-        deadline: seconds, from when an outage is noticed, after which it is raised to the caller; ``math.inf``: never.
-        base: seconds; the delay before the second try, about. Each following one is twice as long.
-        cap: seconds; the longest delay.
-        backoff: one of redis-py's back-off classes, instead of ``EqualJitterBackoff(cap, base)``.
+        deadline: seconds (or a timedelta), from when an outage is noticed, after which it is raised to the caller;
+            ``math.inf``: never.
+        base: seconds (or a timedelta), at least 0.001; the delay before the second try, about. Each following delay is
+            twice as long.
+        cap: seconds (or a timedelta), at least 0.001; the longest delay.
+        backoff: one of redis-py's back-off classes, instead of ``EqualJitterBackoff(cap, base)``. A delay that it
+            computes is at least 0.001 seconds.
+
+    Raises:
+        TypeError, ValueError: if an argument is none of that; the error names it.
     """
 
-    deadline: float = 30.0
-    base: float = 0.05
-    cap: float = 2.0
-    backoff: AbstractBackoff | None = None
+    deadline: float
+    base: float
+    cap: float
+    backoff: AbstractBackoff | None
+
+    def __init__(
+        self,
+        deadline: Duration = 30.0,
+        base: Duration = 0.05,
+        cap: Duration = 2.0,
+        backoff: AbstractBackoff | None = None,
+    ) -> None:
+        if backoff is not None and not isinstance(backoff, AbstractBackoff):
+            raise TypeError(f"backoff is an object of one of the classes in redis.backoff, not {backoff!r}")
+        checked: dict[str, Any] = {
+            "deadline": seconds("deadline", deadline, infinite=True),
+            "base": seconds("base", base),
+            "cap": seconds("cap", cap),
+            "backoff": backoff,
+        }
+        for name in ("base", "cap"):
+            if checked[name] < _SHORTEST_DELAY:
+                raise ValueError(f"{name} is at least {_SHORTEST_DELAY} seconds, not {checked[name]:g}")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # the class is frozen
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after a failure that so many others went before."""
+        """Seconds to wait before the next try, after `failures` earlier failures."""
         backoff = self.backoff or EqualJitterBackoff(self.cap, self.base)
         if not failures:
             backoff.reset()  # type: ignore[no-untyped-call]
         # redis-py raises 2 to this power, and multiplies it with a float: there is a largest one.
-        return backoff.compute(min(failures, _LARGEST_POWER))
+        return max(_SHORTEST_DELAY, backoff.compute(min(failures, _LARGEST_POWER)))
 
 
 class ServerNotReadyError(Exception):
@@ -74,6 +87,7 @@ class ServerNotReadyError(Exception):
         self.error = error
 
 
+_SHORTEST_DELAY = 0.001  # seconds
 _LARGEST_POWER = 64
 _REDIRECTIONS = 5  # in a row that are followed without a pause
 
@@ -89,8 +103,9 @@ def checked(reply: Any) -> Any:
         redis.ResponseError: for any other error.
     """
     if isinstance(reply, ErrorReply):
-        error = error_of(reply)
-        raise ServerNotReadyError(error) if reply.code in _NOT_READY else error
+        told = unwrapped(reply)
+        error = error_of(told)
+        raise ServerNotReadyError(error) if told.code in WAITED_FOR else error
     return reply
 
 

@@ -20,7 +20,17 @@ from ..protocol import refused_bytes
 from ..protocol.interface import INCOMPLETE, ErrorReply, ReplyReader
 from .steps import Take
 
-__all__ = ["ACKNOWLEDGEMENT", "ENTRY_ID", "NUMBER", "OK", "PENDING_ENTRIES", "error_of", "id_of", "named"]
+__all__ = [
+    "ACKNOWLEDGEMENT",
+    "ENTRY_ID",
+    "NUMBER",
+    "OK",
+    "PENDING_ENTRIES",
+    "TRIMMED",
+    "error_of",
+    "id_of",
+    "named",
+]
 
 # Older parsers of redis-py know these only within a RedisCluster.
 _OF_CLUSTERS: dict[str, Callable[[str], Exception]] = {
@@ -93,6 +103,10 @@ def _is_acknowledgement(reply: Any) -> bool:
     return type(reply) is list and bool(reply) and _is_number(reply[0]) and all(map(_is_id, reply[1:]))
 
 
+def _is_trimmed(reply: Any) -> bool:
+    return type(reply) is list and len(reply) == 2 and all(map(_is_number, reply))
+
+
 def _are_pending(reply: Any) -> bool:
     return type(reply) is list and all(type(entry) is list and entry and _is_id(entry[0]) for entry in reply)
 
@@ -101,4 +115,5 @@ NUMBER = _reply_that(_is_number, "a number")
 OK = _reply_that(lambda reply: type(reply) is bytes, "OK")
 ENTRY_ID = _reply_that(_is_id, "the ID of an entry")
 ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of groups, and IDs")  # of acknowledge.lua
+TRIMMED = _reply_that(_is_trimmed, "a number of groups, and whether entries are left")  # of trim_delivered.lua
 PENDING_ENTRIES = _reply_that(_are_pending, "pending entries")  # of XPENDING with a range

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 from ..protocol.interface import ErrorReply
 from ..scripts import Script
 from .recovery import checked
+from .server_errors import forbids_scripts
 
 __all__ = ["ScriptRefusedError", "Scripting"]
 
-# The user may not run scripts, or EVALSHA is unknown; and a command within one: so Redis 6.2 begins to say that.
-_FORBIDDEN = frozenset({"NOPERM", "ERR", "@user_script:"})
+_TRIED_AGAIN = 10.0  # seconds after which a user without the right to run scripts may have been given it
 
 
 class ScriptRefusedError(Exception):
@@ -22,23 +24,32 @@ class Scripting:
     """What is known of one server and scripts.
 
     Attributes:
-        allowed: whether scripts may be run, as far as is known.
         required: whether nothing else would do.
     """
 
-    __slots__ = ("_known", "allowed", "required")
+    __slots__ = ("_forbidden_until", "_known", "required")
 
     def __init__(self, *, required: bool = False) -> None:
-        self.allowed: bool = True
         self.required: bool = required
+        self._forbidden_until = -math.inf  # monotonic seconds
         self._known: set[str] = set()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether scripts may be run, as far as is known."""
+        return self._forbidden_until == -math.inf or time.monotonic() >= self._forbidden_until
 
     def call(self, script: Script) -> tuple[str, str]:
         """How the command that runs the script begins."""
         return ("EVALSHA", script.sha) if script.sha in self._known else ("EVAL", script.text)
 
-    def answered(self, script: Script, reply: Any) -> Any:
+    def answered(self, script: Script, reply: Any, *, needed: bool = False) -> Any:
         """The script's reply, if it is no error.
+
+        Args:
+            script: that was called.
+            reply: to that.
+            needed: this time nothing else would do: that the server forbids the script is an error.
 
         Raises:
             ScriptRefusedError: if the server forgot the script, or forbids scripts.
@@ -48,8 +59,8 @@ class Scripting:
             if reply.code == "NOSCRIPT":
                 self._known.discard(script.sha)
                 raise ScriptRefusedError
-            if reply.code in _FORBIDDEN and not self.required:
-                self.allowed = False
+            if not (self.required or needed) and forbids_scripts(reply):
+                self._forbidden_until = time.monotonic() + _TRIED_AGAIN
                 raise ScriptRefusedError
         checked(reply)
         self._known.add(script.sha)

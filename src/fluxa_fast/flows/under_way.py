@@ -56,7 +56,11 @@ class Expected(ABC):
         """Take it. What the server says that passes is raised; what was read is returned."""
 
     def lost(self) -> None:  # noqa: B027 (most have nothing to do then)
-        """It will not come, or it is an error."""
+        """It will not come, or it is an error that passes."""
+
+    def refused(self) -> None:
+        """It is an error that lasts."""
+        self.lost()
 
 
 class Acknowledged(Expected):
@@ -86,6 +90,10 @@ class Acknowledged(Expected):
 
     def lost(self) -> None:
         self._again(list(self._acknowledgements.events))
+
+    def refused(self) -> None:
+        self._again([])  # they stay pending: the call ends with that error, and the next one is given them again
+        self.partition.member.replaying = True
 
 
 class Forgotten(Expected):

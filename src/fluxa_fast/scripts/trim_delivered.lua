@@ -1,31 +1,39 @@
--- Trims what every group of the stream has been past: below the smallest pending ID of all groups, and of groups without
--- pending entries up to what was delivered last. For reading without acknowledgements, where nothing else says that an
--- entry is done with. KEYS[1]: the stream. Returns how many entries were trimmed.
+-- Trims what every group of the stream has been past. Of a group that is what lies below its lowest pending ID and not
+-- above the ID that it was delivered last: after XGROUP SETID, entries may be pending that are still to be delivered.
+-- For reading without acknowledgements, where nothing else says that an entry is done with.
+-- KEYS[1]: the stream. ARGV: the reader's group.
+-- Returns the number of groups; and 1 if entries stay that this group was delivered: they are to go another time, or else 0.
 local key = KEYS[1]
 
 local groups = groups_of(key)
 if failed(groups) then
   return groups
 end
-local mark
-local inclusive = false
+local mark, own
+local inclusive = false -- every group is past the entry at the mark itself
 for _, group in ipairs(groups) do
-  local bound = group['last-delivered-id']
-  local nothing_pending = group['pending'] == 0
-  if not nothing_pending then
-    bound = redis.call('XPENDING', key, group['name'])[2]
+  local bound, past = group['last-delivered-id'], true
+  if group['name'] == ARGV[1] then
+    own = bound
+  end
+  if group['pending'] > 0 then
+    local lowest = redis.call('XPENDING', key, group['name'], '-', '+', 1)[1]
+    if lowest and not less(bound, lowest[1]) then
+      bound, past = lowest[1], false
+    end
   end
   if not mark or less(bound, mark) then
-    mark, inclusive = bound, nothing_pending
+    mark, inclusive = bound, past
   elseif bound == mark then
-    inclusive = inclusive and nothing_pending
+    inclusive = inclusive and past
   end
 end
 if not mark then
-  return 0
+  return {0, 0}
 end
-local trimmed = redis.call('XTRIM', key, 'MINID', mark)
+redis.call('XTRIM', key, 'MINID', mark)
 if inclusive then
-  trimmed = trimmed + redis.call('XDEL', key, mark)
+  redis.call('XDEL', key, mark)
 end
-return trimmed
+local left = own and (less(mark, own) or mark == own and not inclusive)
+return {#groups, left and 1 or 0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -30,6 +29,7 @@ from ..flows.steps import (
     Send,
     Take,
 )
+from ..handlers import call_awaiting
 from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ReplyReader
 from ..statistics import RedisStreamStatistics
 from . import redis_py
@@ -432,8 +432,7 @@ class Driver:
             return await link.send(step.commands, behind=step.behind)
         if kind is Deliver and self._handler is not None:
             await self.delivering(step.events)
-            answer = self._handler(step.events)
-            return (await answer) if inspect.isawaitable(answer) else answer
+            return await call_awaiting(self._handler, step.events)
         if kind is Arrived:
             return link.arrived()
         if kind is Pipeline:
@@ -446,7 +445,7 @@ class Driver:
             return await link.disconnect(step.error)
         if kind is Connect:
             return await link.connect() and None
-        raise TypeError(f"a flow asked for {step!r}, which nobody here can do")
+        raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
 
     # To free a hundred thousand events takes tens of milliseconds. So the last reference to those of a large batch is
     # kept here, until nobody else should have one: the flow has acknowledged them when two more batches were delivered.

@@ -103,7 +103,7 @@ class ClusterPool(ClusterPoolBase[AwaitedTopology, Pool]):
             return await self.refresh(step.seen)
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
-        raise TypeError(f"a flow asked for {step!r}, which nobody here can do")
+        raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
 
     async def _outcome(self, name: str, flow: Flow[Any]) -> Any:
         pool = self.node(name)

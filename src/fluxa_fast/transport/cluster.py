@@ -69,14 +69,14 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
         self._enter_process()
         self.topology.refresh(seen)
 
-    def known_place(self, key: str) -> str:
-        """The name of the node that has the key.
+    def known_place(self, key: str, *, ask: bool = True) -> str:
+        """The name of the node that has the key; the cluster is asked for it if it is not known, unless `ask` is false.
 
         Raises:
             redis.ConnectionError: if nobody knows.
         """
         place = self.place(key)
-        if place is None:
+        if place is None and ask:
             self.refresh(self.generation)
             place = self.place(key)
         if place is None:
@@ -109,7 +109,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
             return self.refresh(step.seen)
         if isinstance(step, Pause):
             return time.sleep(step.seconds)
-        raise TypeError(f"a flow asked for {step!r}, which nobody here can do")
+        raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
 
     def _together(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> list[Any]:
         pools = [self.node(name) for name, _ in jobs]
@@ -186,15 +186,17 @@ class RoutedLink(Link):
         self._told_to_ask = False  # the node has answered to ASKING, and not yet to the command
 
     def _borrow(self) -> Any:
-        self._node = self._ask_at or self._cluster.known_place(self._key)
+        hurried = self._limit is not None  # then redis-py is not asked for the topology, which may take its time
+        self._node = self._ask_at or self._cluster.known_place(self._key, ask=not hurried)
         generation = self._cluster.generation
         self.pool = self._cluster.node(self._node)
         try:
             return super()._borrow()
         except (ConnectionError, TimeoutError):
             self._ask_at = None
-            with suppress(ConnectionError):
-                self._cluster.refresh(generation)  # somebody else may have its slots by now
+            if not hurried:
+                with suppress(ConnectionError):
+                    self._cluster.refresh(generation)  # another node may have its slots by now
             raise
 
     def disconnect(self, error: Exception | None) -> None:
@@ -207,8 +209,9 @@ class RoutedLink(Link):
             if not isinstance(error, MovedError):
                 self._ask_at = target
                 return
-            with suppress(ConnectionError):
-                self._cluster.refresh(generation)
+            if self._limit is None:
+                with suppress(ConnectionError):
+                    self._cluster.refresh(generation)
 
     # ---- ASKING ----
 

@@ -14,8 +14,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from redis.exceptions import AskError, ConnectionError, ReadOnlyError
+from redis.exceptions import AskError, ConnectionError, ReadOnlyError, RedisError
 
+from ..errors import FluxaError
 from ..flows.publish import PoolFlush, Replication, write_event
 from ..flows.replies import ENTRY_ID, id_of
 from ..flows.statistics import statistics
@@ -33,17 +34,21 @@ from ..flows.steps import (
     Send,
     Take,
 )
+from ..handlers import refuse_unfinished
 from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ReplyReader
 from ..statistics import RedisStreamStatistics
 from . import redis_py
 from .failing import network_error
 from .pool import IDLE_LINKS, WINDOW, PoolBase
 
-__all__ = ["Link", "Pool", "drive"]
+__all__ = ["GRACE", "Link", "Pool", "drive", "time_left"]
 
 T = TypeVar("T")
 
+GRACE = 1.0  # seconds in which a call that was interrupted may still settle what was handled
 _INSTANT = 0.001  # seconds: with none at all, a read would fail for another reason than that the server is silent
+
+_ORDINARY = (RedisError, FluxaError, OSError)  # what a step may meet without having been interrupted
 
 _WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -60,6 +65,7 @@ class Link:
         self._sock: Any = None
         self._timeout: float | None = None  # seconds, of the connection
         self._timeout_now: float | None = None  # seconds, of the socket
+        self._limit: float | None = None  # monotonic seconds: whatever takes longer fails
         self._pid = 0
         self._poll: Callable[[], object] = bool  # true if a read would return at once
         self._owed = 0  # replies that the server still owes
@@ -93,7 +99,7 @@ class Link:
 
     def _borrow(self) -> Any:
         self.pool.reclaim()
-        return redis_py.borrow(self.pool.connections)
+        return redis_py.borrow(self.pool.connections, time_left(self._limit))
 
     def _connected(self) -> Any:
         """The socket of a conversation that goes on."""
@@ -122,7 +128,7 @@ class Link:
             if self._owed or self.reader.unread or self._pid != os.getpid():
                 self.drop()
             else:
-                self._set_timeout(0.0)
+                self._use_timeout(self._timeout)
                 connection, self._connection, self._sock = self._connection, None, None
                 redis_py.give_back(self.pool.connections, connection, reusable=True)
 
@@ -134,6 +140,19 @@ class Link:
     def arrived(self) -> bool:
         """Whether something can be read at once."""
         return bool(self.reader.unread or (self._sock is not None and self._poll()))
+
+    # ---- time ----
+
+    def limit(self, until: float | None) -> None:
+        """Fail in whatever is not done by then (monotonic seconds). None: the connection's own timeout counts."""
+        if self._limit is not None and until is None and not self._owed:
+            self.drop()  # it may have been made in a hurry, with time-outs that are too short to keep
+        self._limit = until
+
+    def limit_after(self, error: BaseException) -> None:
+        """Leave a second to settle what was handled, if the error is an interruption and none of the network's."""
+        if self._limit is None and not isinstance(error, _ORDINARY):
+            self._limit = time.monotonic() + GRACE
 
     # ---- moving bytes ----
 
@@ -217,7 +236,7 @@ class Link:
     @property
     def timeout(self) -> float | None:
         """Seconds that the server may be silent."""
-        return self._timeout
+        return self._timeout if self._limit is None else time_left(self._limit)
 
     def sending(self, commands: CommandBuffer) -> bool:
         """Whether `push` has not sent all of it."""
@@ -286,12 +305,21 @@ class Link:
         self.reader.buffer_updated(received)
 
     def _set_timeout(self, wait: float) -> None:
-        self._use_timeout(None if self._timeout is None else self._timeout + wait)
+        timeout = None if self._timeout is None else self._timeout + wait
+        left = time_left(self._limit)
+        if left is not None:
+            timeout = left if timeout is None else min(left, timeout)
+        self._use_timeout(timeout)
 
     def _use_timeout(self, wanted: float | None) -> None:
         if wanted != self._timeout_now:
             self._sock.settimeout(wanted)
             self._timeout_now = wanted
+
+
+def time_left(limit: float | None) -> float | None:
+    """Seconds until then, a moment at least: a socket without any time does not wait, and fails in another way."""
+    return None if limit is None else max(_INSTANT, limit - time.monotonic())
 
 
 class _Failing:
@@ -450,6 +478,8 @@ def drive(
             try:
                 outcome = perform(step, link, handler)
             except BaseException as error:
+                if type(step) is not Deliver or not isinstance(error, Exception):
+                    link.limit_after(error)
                 step = flow.throw(error)
             else:
                 step = flow.send(outcome)
@@ -461,6 +491,7 @@ def drive(
             raise error.__cause__ from None
         raise
     finally:
+        link.limit(None)
         if not link.in_order:
             link.drop()
 
@@ -475,7 +506,9 @@ def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | 
     if kind is Send:
         return link.send(step.commands, behind=step.behind)
     if kind is Deliver and handler is not None:
-        handler(step.events)
+        answer = handler(step.events)
+        if answer is not None:
+            refuse_unfinished(handler, answer)
         return None
     if kind is Arrived:
         return link.arrived()
@@ -489,4 +522,4 @@ def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | 
         return link.disconnect(step.error)
     if kind is Connect:
         return link.connect() and None
-    raise TypeError(f"a flow asked for {step!r}, which nobody here can do")
+    raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")

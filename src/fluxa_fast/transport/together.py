@@ -6,6 +6,7 @@ import math
 import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..flows.steps import Ask, Deliver, Flow, Pause, Pipeline, Receive, Refresh, Start
@@ -18,6 +19,10 @@ _OTHERS = frozenset({Refresh, Start})  # steps that are not about the strand's o
 
 # Sockets that are waited for come and go: this one keeps no state in the kernel. (Windows has only the other.)
 _Selector: Callable[[], selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+class _InterruptedError(Exception):
+    """Tells a flow that its step was interrupted."""
 
 
 class Strand:
@@ -39,9 +44,11 @@ class Strand:
         self._other = other
         self._step: Any = None
         self._begun = False  # the step has sent what it sends
+        self._busy = True  # between two waits: an interruption may have come between any two lines
         self.deadline: float = math.inf
         self._waited_for: Any = None  # the socket that a selector knows of
         self._advance(flow.send, None)
+        self._busy = False
 
     def _advance(self, resume: Callable[[Any], Any], value: Any) -> None:
         self._begun = False
@@ -62,7 +69,30 @@ class Strand:
 
     def throw(self, error: BaseException) -> None:
         """Resume the flow with an error."""
+        self._busy = True
         self._advance(self._flow.throw, error)
+        self._busy = False
+
+    def interrupted(self, until: float) -> None:
+        """The driver was interrupted: by then (monotonic seconds) the flow must have settled what was handled.
+
+        A connection that a step was using owes replies that are not known, and one that blocks brings none in time.
+        """
+        if self.over:
+            return
+        step = self._step
+        if self._busy or (type(step) in (Ask, Receive) and step.wait):
+            if self.link is not None:
+                self.link.drop()
+            self.throw(_InterruptedError())
+        else:
+            self.deadline = min(self.deadline, until)
+
+    def abandon(self) -> None:
+        """End the flow where it is."""
+        if not self.over:
+            self._flow.close()
+            self._end(None)
 
     @property
     def delivers(self) -> bool:
@@ -77,20 +107,24 @@ class Strand:
 
     def handled(self, outcome: object = None) -> None:
         """Its events were handled; or, if the outcome is False, nobody was given them."""
+        self._busy = True
         self._advance(self._flow.send, outcome)
+        self._busy = False
 
     def go_on(self) -> None:
         """Do what can be done without waiting, up to the next events that it delivers."""
         self.is_new = False
+        self._busy = True
         while not self.over and not self.delivers:
             try:
                 outcome = self._attempt(self._step)
             except BaseException as error:
-                self.throw(error)
+                self._advance(self._flow.throw, error)
                 continue
             if outcome is INCOMPLETE:
-                return
+                break
             self._advance(self._flow.send, outcome)
+        self._busy = False
 
     def _attempt(self, step: Any) -> Any:
         kind = type(step)
@@ -157,7 +191,8 @@ class Strand:
         """It goes on, and may wait for something else after that."""
         if self._waited_for is not None:
             waited_for, self._waited_for = self._waited_for, None
-            selector.unregister(waited_for)
+            with suppress(KeyError, ValueError):  # an interruption came before it was registered, or it is closed
+                selector.unregister(waited_for)
 
     def heard(self) -> None:
         """The socket is ready: the server is not silent."""
@@ -176,10 +211,12 @@ class Strand:
         return True
 
 
-def strands_in_turn(strands: list[Strand]) -> Iterator[Strand]:
+def strands_in_turn(strands: list[Strand], failed: Callable[[BaseException], object] | None = None) -> Iterator[Strand]:
     """Drive them until all are over. Yields a strand that has events to be handled, which are when it is resumed.
 
-    Strands may be added to the list meanwhile. Those that are over leave it.
+    Args:
+        strands: may be added to meanwhile. Those that are over leave it.
+        failed: is told of the error that ended one of them.
     """
     ready = list(strands)
     with _Selector() as selector:
@@ -191,12 +228,15 @@ def strands_in_turn(strands: list[Strand]) -> Iterator[Strand]:
                     if strand.delivers:
                         resumed.append(strand)
                         yield strand
+                for strand in strands:
+                    if failed is not None and isinstance(strand.outcome, BaseException):
+                        failed(strand.outcome)
                 strands[:] = [strand for strand in strands if not strand.over]
                 resumed += [strand for strand in strands if strand.is_new]
                 others = [strand for strand in strands if strand not in resumed]
                 ready = resumed + (_ready(others, selector, may_wait=not resumed) if others else [])
         finally:
-            for strand in strands:  # whoever drives them on has a selector of its own
+            for strand in strands:  # to drive them on takes a selector of its own
                 strand.unregister(selector)
 
 

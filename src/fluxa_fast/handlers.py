@@ -1,0 +1,117 @@
+"""Handlers: refused before anything is read if they can't handle events, and asked what they gave back."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+__all__ = ["call_awaiting", "check_handler", "refuse_unfinished"]
+
+_PLAIN = "a handler is a plain function that takes a list of events and returns None"
+_EITHER = "a handler is a function that takes a list of events and returns None, or an async function"
+_NOTHING_DONE = "nothing was acknowledged"
+
+
+def check_handler(handler: object, *, awaited: bool) -> None:
+    """Refuse a handler that could not handle anything.
+
+    Args:
+        handler: a function, a method, a `functools.partial` or an object with ``__call__``.
+        awaited: whether async functions are awaited, as `fluxa_fast.asyncio` does.
+
+    Raises:
+        TypeError: if it can't be called; if it is a generator function, whose body nothing would run; or an async
+            function that nothing would await.
+    """
+    wanted = _EITHER if awaited else _PLAIN
+    if not callable(handler):
+        raise TypeError(f"handler is {handler!r}, which can't be called: {wanted}")
+    for function in _functions_of(handler):
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"handler {_name_of(handler)} is an async generator function, so a call runs none of it: {wanted}"
+            )
+        if _is_generator_function(function):
+            raise TypeError(f"handler {_name_of(handler)} is a generator function, so a call runs none of it: {wanted}")
+        if not awaited and inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"handler {_name_of(handler)} is an async function, and a blocking consumer awaits nothing: "
+                "use a plain function, or the consumer of fluxa_fast.asyncio"
+            )
+
+
+def _functions_of(handler: Any) -> list[Any]:
+    """What a call of the handler may run: itself, what a partial is of, and the ``__call__`` of an object."""
+    found = []
+    while handler is not None and handler not in found:
+        found.append(handler)
+        if isinstance(handler, partial):
+            handler = handler.func
+        elif isinstance(handler, types.MethodType):
+            handler = handler.__func__
+        elif not inspect.isroutine(handler) and not inspect.isclass(handler):
+            handler = getattr(type(handler), "__call__", None)  # noqa: B004 (what the type defines is what is called)
+        else:
+            break
+    return found
+
+
+def _is_generator_function(function: Any) -> bool:
+    if not inspect.isgeneratorfunction(function):
+        return False
+    code = getattr(function, "__code__", None)  # of types.coroutine: what it returns is awaited
+    return not (code and code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+
+
+def _name_of(handler: Any) -> str:
+    return str(getattr(handler, "__qualname__", None) or repr(handler))
+
+
+def refuse_unfinished(handler: Callable[..., object], answer: object) -> None:
+    """Refuse what a handler returned, if its work is still to be done: then no event may be acknowledged.
+
+    Args:
+        handler: that was called.
+        answer: what it returned; on asyncio, what was awaited has returned. Not None.
+
+    Raises:
+        TypeError: for an awaitable, a generator or another iterator, or a future that is not done. It is closed or
+            cancelled before that.
+    """
+    if isinstance(answer, Awaitable):
+        what = "an awaitable that nothing awaits: await it in an async handler of fluxa_fast.asyncio, or return None"
+    elif isinstance(answer, (Iterator, AsyncIterator)):
+        what = "an iterator that nothing iterates over: do the work within the handler, and return None"
+    elif isinstance(answer, Future) and not answer.done():
+        what = "a future that is not done: wait for its result() within the handler, and return None"
+    else:
+        return
+    _close(answer)
+    raise TypeError(f"handler {_name_of(handler)} returned {type(answer).__name__}, {what}; {_NOTHING_DONE}")
+
+
+async def call_awaiting(handler: Callable[[Any], Any], events: Any) -> None:
+    """Call a handler, and await what it returns if that can be awaited.
+
+    Raises:
+        TypeError: as `refuse_unfinished`.
+    """
+    answer = handler(events)
+    if answer is not None:
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer is not None:
+            refuse_unfinished(handler, answer)
+
+
+def _close(answer: Any) -> None:
+    """End what a handler has begun, so that Python does not warn of it as well."""
+    for name in ("close", "cancel"):
+        end = getattr(answer, name, None)
+        if callable(end):
+            end()
+            return
