@@ -50,6 +50,7 @@ types: $(VENV)/.installed-dev ## Check types, and the .pyi files against the com
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --ignore-unused-allowlist --allowlist tests/typing/stubtest-allowlist.txt \
 		$(addprefix fluxa_fast.protocol.compiled.,buffer commands events hashing packing plain_replies replies staging unpacking)
+	PATH="$(abspath $(BIN)):$$PATH" pyright --project tests/typing
 	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes fluxa_fast --ignoreexternal
 
 docs: $(VENV)/.installed-docs ## Build the docs into build/docs; a warning is an error

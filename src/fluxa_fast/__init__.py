@@ -27,7 +27,7 @@ from .registry import Registry
 
 if TYPE_CHECKING:
     from .broker import EventBroker
-    from .consumer import EventConsumer
+    from .consumer import EventConsumer, Handler
     from .dropin.pipeline import pipeline
     from .dropin.reads import xautoclaim, xrange, xread, xreadgroup
     from .engine import Context, Engine
@@ -49,6 +49,7 @@ __all__ = [
     "FlushError",
     "FlushResult",
     "FluxaError",
+    "Handler",
     "ImplementationWarning",
     "LeaseLostError",
     "NotReplicatedError",
@@ -92,6 +93,7 @@ _LATER = {
     "EventConsumer": "consumer",
     "EventFlusher": "flusher",
     "FlushResult": "flows.account",
+    "Handler": "consumer",
     "Recovery": "flows.recovery",
     "RedisStreamConsumerStatistics": "statistics",
     "RedisStreamGroupStatistics": "statistics",

@@ -80,9 +80,9 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     An event is acknowledged and deleted only after it was handled. Whatever happens before that, it stays pending and
     is delivered again: to this consumer at its next call, to the next one of the same name, or by `auto_claim`.
 
-    It takes one call at a time, from one thread. It refuses every other call with a `FluxaError`, also a call out of its
-    own handler or in a loop over its `batches`. Always allowed are `stop`, `name` and the events' `ack`. The connection
-    is kept from call to call.
+    It takes one call at a time, from one thread. It refuses every other call with a `FluxaError`, also a call out of
+    its own handler or in a loop over its `batches`. Always allowed are `stop`, `name` and the events' `ack`. The
+    connection is kept from call to call.
     """
 
     def __init__(self, pool: Pool | ClusterPool, member: Membership) -> None:

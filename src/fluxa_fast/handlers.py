@@ -46,8 +46,8 @@ def check_handler(handler: object, *, awaited: bool) -> None:
 
 def _functions_of(handler: Any) -> list[Any]:
     """What a call of the handler may run: itself, what a partial is of, and the ``__call__`` of an object."""
-    found = []
-    while handler is not None and handler not in found:
+    found: list[Any] = []
+    while handler is not None and not any(handler is one for one in found):
         found.append(handler)
         if isinstance(handler, partial):
             handler = handler.func

@@ -147,11 +147,11 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         idle = seconds("min_idle", min_idle)
         checked_count(count)
         with self._sessions.begin("auto_claim"):
-            return sum(
-                self._ask(auto_claim(one.member, count, idle), one.member.stream, handler)
-                for one in self._crew.partitions
-                if one.is_mine
-            )
+            handled = 0
+            for one in self._crew.partitions:
+                if one.is_mine:
+                    handled += self._ask(auto_claim(one.member, count, idle), one.member.stream, handler)
+            return handled
 
     # ---- leaving ----
 

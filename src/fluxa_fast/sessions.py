@@ -123,8 +123,8 @@ class Sessions:
         session = held.session()
         if session is not None:
             raise FluxaError(
-                f"the consumer is in use by {session.seen_from(task)}: until that {session.call}() is over, it takes only "
-                "stop() and the ack() of its events; make another consumer (consumer_many) for other calls"
+                f"the consumer is in use by {session.seen_from(task)}: until that {session.call}() is over, "
+                "only stop() and ack() of its events may be called; make another consumer (consumer_many) for the rest"
             )
 
     def end(self, session: Session, *, clean: bool) -> None:

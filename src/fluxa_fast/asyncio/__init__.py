@@ -26,7 +26,7 @@ from ..protocol.interface import Event
 from ..protocol.naming import wire_names
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 from .broker import EventBroker
-from .consumer import EventConsumer
+from .consumer import EventConsumer, Handler
 from .engine import Context, Engine
 from .flusher import EventFlusher
 from .registry import Registry
@@ -42,6 +42,7 @@ __all__ = [
     "FlushError",
     "FlushResult",
     "FluxaError",
+    "Handler",
     "ImplementationWarning",
     "LeaseLostError",
     "NotReplicatedError",
