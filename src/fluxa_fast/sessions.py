@@ -80,7 +80,7 @@ class Sessions:
 
     def __init__(self, members: Sequence[Membership]) -> None:
         self._members = members
-        self._held: dict[int, _Held] = {}  # by process: a forked child knows nothing of the threads of its parent
+        self._held: dict[int, _Held] = {}  # by process
         self._unclean = False
 
     def begin(self, call: str, task: Any = None) -> Session:
@@ -96,6 +96,9 @@ class Sessions:
         session = Session(self, call, task)
         own = _Held(session)
         process = os.getpid()
+        if self._held and process not in self._held:  # a forked child: its parent's session is none of its own
+            self._held.clear()
+            self._unclean = True
         held = self._held.setdefault(process, own)
         if held is not own:
             self._refuse(held, task)
@@ -129,10 +132,11 @@ class Sessions:
 
     def end(self, session: Session, *, clean: bool) -> None:
         """As `Session.end`; only the session that has the consumer gives it back."""
-        held = self._held.get(os.getpid())
+        process = os.getpid()
+        held = self._held.get(process)
         if held is None or held.session() is not session:
             return
         if not clean:
             self._unclean = True
         self._members[0].stopping.clear()
-        del self._held[os.getpid()]
+        self._held.pop(process, None)
