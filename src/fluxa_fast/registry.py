@@ -10,7 +10,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from . import protocol
 from .errors import RegistryError
-from .partitions import RegisteredStream, partition_streams
+from .partitions import RegisteredStream, beside, partition_streams
 from .protocol.commands import entry_head
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ class RegistryBase(Generic[C]):
 
     def _checked_streams(self, pools: set[str], problems: list[str]) -> dict[str, RegisteredStream]:
         streams: dict[str, RegisteredStream] = {}
+        named_beside: dict[tuple[str, str], str] = {}
         for stream, pool, partitions in self._streams:
             if problem := _name_problem("stream", stream, streams):
                 problems.append(problem)
@@ -141,6 +142,7 @@ class RegistryBase(Generic[C]):
                 entry_head(stream)
             except UnicodeEncodeError:
                 problems.append(f"stream {stream!r}: the name has a lone surrogate, which UTF-8 can't hold")
+                continue
             if pool not in pools:
                 problems.append(f"stream {stream!r}: there is no pool {pool!r}")
             keys: tuple[str, ...] = (stream,)
@@ -149,6 +151,13 @@ class RegistryBase(Generic[C]):
                     keys = partition_streams(stream, partitions)
                 except ValueError as error:
                     problems.append(f"stream {stream!r}: {error}")
+            else:
+                other = named_beside.setdefault((pool, beside(stream, "")), stream)
+                if other != stream:
+                    problems.append(
+                        f"stream {stream!r}: keys beside it would have the names of those of stream {other!r} on the"
+                        " same pool; rename one of them"
+                    )
             streams[stream] = RegisteredStream(stream, pool, keys, partitions is not None)
         return streams
 
