@@ -27,6 +27,7 @@ from fluxa_fast.protocol import Implementation
 from tests.awaited import Faces
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
+from tests.integration.test_statistics import check_a_partition_of_another_type
 from tests.silence import silent
 from tests.slots import move_slot, moving_slot
 
@@ -154,6 +155,7 @@ def _single_server_calls(broker: Any) -> dict[str, Any]:
         **{kind: lambda kind=kind: consume(kind, "consume", 10, None, lambda _: None) for kind in _KINDS},
         "auto_claim": lambda: consume("consumer_many", "auto_claim", 10, 0, lambda _: None),
         "cleanup": lambda: consume("consumer_many", "cleanup"),
+        "statistics": lambda: broker.get_stream_statistics("users"),
     }
 
 
@@ -174,7 +176,7 @@ def test_a_node_that_was_registered_as_a_server_says_what_to_do(
         engine = stack.enter_context(registry.validate())
         told = f"{code} {slot} 127.0.0.1:{(other if code == 'ASK' else owner).port}"
         for name, call in _single_server_calls(_broker(engine)).items():
-            if partitions and name not in _KINDS:
+            if partitions and name not in (*_KINDS, "statistics"):
                 continue  # it may be about the other partition
             if code == "ASK" and name == "consumer_ordered":
                 continue  # a script with several keys, of which the lease is nowhere: TRYAGAIN
@@ -201,7 +203,8 @@ def test_a_cluster_that_is_registered_as_one_is_not_told_to_be(
     broker = _broker(make_cluster_engine(hosts, cluster=True, address_remap=lambda address: (address[0], port)))
     flusher = broker.new_flusher()
     flusher.publish("users", 1)
-    for call in (lambda: broker.publish("users", 1), flusher.flush):
+    calls = (lambda: broker.publish("users", 1), flusher.flush, lambda: broker.get_stream_statistics("users"))
+    for call in calls:
         with pytest.raises((redis.exceptions.MovedError, FlushError), match="MOVED ") as caught:
             call()
         assert "cluster=True" not in str(caught.value)
@@ -218,6 +221,13 @@ def test_a_closed_engine(cluster: EmbeddedCluster, make_cluster_engine: MakeClus
     for call in (lambda: broker.publish("orders", 1), flusher.flush, lambda: broker.get_stream_statistics("orders")):
         with pytest.raises(FluxaError, match="the engine is closed"):
             call()
+
+
+def test_a_partition_that_cant_be_told_makes_the_sum_unknown(
+    cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
+) -> None:
+    cluster.owner(key_slot(KEYS[1])).command("SET", KEYS[1], "text")
+    check_a_partition_of_another_type(_broker(make_cluster_engine(cluster.url)), KEYS)
 
 
 # ---- flushing -------------------------------------------------------------------------------------------
