@@ -108,7 +108,7 @@ def test_every_way_to_register_a_cluster(
         ("redis+cluster://localhost:7000/3", {}, "one database"),
         ("localhost:7000", {"db": 1, "cluster": True}, "one database"),
         ("unix+cluster:///tmp/s", {}, "begins with redis\\+cluster"),
-        ("localhost:7000,nowhere:port", {"cluster": True}, "is no 'host:port'"),
+        ("localhost:7000,nowhere:port", {"cluster": True}, "the port of 'nowhere:\\*\\*\\*' is no number"),
         ("localhost:7000", {"cluster": True, "sentinels": ["a:1"]}, "no sentinels"),
         ("localhost:7000", {"cluster": True, "no_such_option": 1}, "no_such_option"),
         ("redis+cluster://:pa/ss@localhost:7000", {}, "can't be read"),
