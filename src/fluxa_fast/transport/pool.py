@@ -70,7 +70,7 @@ class PoolBase(Generic[L]):
         raise self.told(error)
 
     def told(self, error: E) -> E:
-        """The server's error as the caller is told it: a redirection that nobody follows says what to do."""
+        """The server's error as the caller is told it: a redirection, which is not followed here, says what to do."""
         return error if self.in_cluster else in_a_cluster(error, self.name)
 
     def _check_open(self) -> None:
