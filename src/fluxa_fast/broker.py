@@ -102,12 +102,24 @@ class BrokerBase(Generic[P]):
         heads = tuple(head.taking(check, exact) for head in destination.heads)
         self._destinations[stream] = Destination(destination.pool, heads)
 
+    def _is_registered(self, stream: object) -> bool:
+        try:
+            return stream in self._streams
+        except TypeError:  # it has no hash
+            return False
+
     def _by_pool(self, streams: Sequence[str]) -> dict[str, list[str]]:
-        """The registered ones of the streams, each once; without any, all that are registered."""
+        """The streams, each once; without any, all that are registered.
+
+        Raises:
+            UnregisteredStreamError: if one of them is not registered.
+        """
         found: dict[str, list[str]] = {}
+        for stream in streams:
+            if not self._is_registered(stream):
+                raise UnregisteredStreamError(stream)
         for stream in dict.fromkeys(streams or self._streams):
-            if stream in self._streams:
-                found.setdefault(self._streams[stream].pool, []).append(stream)
+            found.setdefault(self._streams[stream].pool, []).append(stream)
         return found
 
     def _keys(self, streams: Sequence[str]) -> list[str]:
@@ -116,7 +128,7 @@ class BrokerBase(Generic[P]):
 
     def _in_order(self, streams: Sequence[str], found: Iterable[RedisStreamStatistics]) -> list[RedisStreamStatistics]:
         by_key = {one.stream: one for one in found}
-        wanted = [self._streams[name] for name in dict.fromkeys(streams or self._streams) if name in self._streams]
+        wanted = [self._streams[name] for name in dict.fromkeys(streams or self._streams)]
         return [
             added_up(one.name, [by_key[key] for key in one.keys]) if one.partitioned else by_key[one.name]
             for one in wanted
@@ -275,14 +287,31 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     # ---- statistics ----
 
     def get_stream_statistics(self, stream: str) -> RedisStreamStatistics | None:
-        """The state of one stream, or None if it is not registered."""
-        found = self.get_streams_statistics(stream)
-        return found[0] if found else None
+        """The state of one stream, or None if it is not registered.
+
+        Raises:
+            redis.RedisError: what the server says about the stream, or what the network says.
+        """
+        if not self._is_registered(stream):
+            return None
+        (found,) = self.get_streams_statistics(stream)
+        if found.error is not None:
+            raise found.error
+        return found
 
     def get_streams_statistics(self, *streams: str) -> list[RedisStreamStatistics]:
         """The state of streams, in one round trip for each pool or node; no arguments: of all registered streams.
 
-        Streams that are not registered are left out; the others come in the order of the arguments.
+        Args:
+            streams: registered streams.
+
+        Returns:
+            All of them, in the order of the arguments. Where the server could not tell the state of a stream (its key
+            is of another type, or the user has no rights to it), `RedisStreamStatistics.error` says why.
+
+        Raises:
+            UnregisteredStreamError: if one of the streams is not registered; nothing was sent.
+            redis.RedisError: what the network says.
         """
         found: list[RedisStreamStatistics] = []
         for name, on_pool in self._by_pool(streams).items():

@@ -13,7 +13,15 @@ from itertools import count
 from . import protocol
 from .protocol.hashing import SLOTS, Key
 
-__all__ = ["MOST_PARTITIONS", "RegisteredStream", "key_slot", "partition_of", "partition_streams", "partitions_with"]
+__all__ = [
+    "MOST_PARTITIONS",
+    "RegisteredStream",
+    "beside",
+    "key_slot",
+    "partition_of",
+    "partition_streams",
+    "partitions_with",
+]
 
 MOST_PARTITIONS = SLOTS
 
@@ -57,7 +65,6 @@ def partition_of(key: Key, partitions: int) -> int:
     return protocol.default.key_hash(key) % partitions
 
 
-@lru_cache(maxsize=1024, typed=True)
 def partition_streams(stream: str, partitions: int) -> tuple[str, ...]:
     """The keys in Redis of a stream's partitions, in order: ``orders:0of12:{8}``, for one.
 
@@ -72,9 +79,15 @@ def partition_streams(stream: str, partitions: int) -> tuple[str, ...]:
         ValueError: for another number, or a name with a brace in it, which would be taken for a hash tag.
     """
     if type(partitions) is not int or not 0 < partitions <= MOST_PARTITIONS:
-        raise ValueError(f"a stream has 1 to {MOST_PARTITIONS} partitions, not {partitions!r}")
+        told = partitions if isinstance(partitions, int | float | str) else type(partitions).__name__
+        raise ValueError(f"a stream has 1 to {MOST_PARTITIONS} partitions, not {told!r}")
     if "{" in stream:
         raise ValueError("the name of a stream with partitions has no '{': each partition has a hash tag of its own")
+    return _partition_streams(stream, partitions)
+
+
+@lru_cache(maxsize=1024)
+def _partition_streams(stream: str, partitions: int) -> tuple[str, ...]:
     slots = [(2 * index + 1) * SLOTS // (2 * partitions) for index in range(partitions)]
     return tuple(f"{stream}:{index}of{partitions}:{{{_tags()[slot]}}}" for index, slot in enumerate(slots))
 
@@ -89,6 +102,24 @@ def partitions_with(key: str) -> tuple[str, int] | None:
         return None
     stream, partitions = found["stream"], int(found["partitions"])
     return (stream, partitions) if partition_streams(stream, partitions)[int(found["index"])] == key else None
+
+
+def beside(key: str, what: str) -> str:
+    """The name of a key in Redis that belongs to a stream, and lies in the slot of that stream.
+
+    All keys beside a stream are named here. The rule is written down in docs/cluster.md, for other languages.
+
+    Args:
+        key: the key of the stream, or of one of its partitions.
+        what: which of the keys beside it, such as ``lease``; a word without ``:`` and braces.
+    """
+    opening = key.find("{")
+    closing = key.find("}", opening + 1)
+    if opening >= 0 and closing > opening + 1:
+        return f"{key}:{what}"
+    if key and "}" not in key:
+        return f"{{{key}}}:{what}"
+    return f"{{{_tags()[key_slot(key)]}}}:{what}:{key}"  # in braces of its own, the name would end at its first brace
 
 
 @cache

@@ -6,11 +6,10 @@ from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis
-from redis.exceptions import RedisClusterException, RedisError
 
 from . import protocol
 from .errors import RegistryError
-from .partitions import RegisteredStream, partition_streams
+from .partitions import RegisteredStream, beside, partition_streams
 from .protocol.commands import entry_head
 
 if TYPE_CHECKING:
@@ -31,9 +30,14 @@ class RegistryBase(Generic[C]):
 
     Args:
         default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+
+    Raises:
+        TypeError: if `default` can't be called.
     """
 
     def __init__(self, *, default: Callable[[Any], Any] | None = None) -> None:
+        if default is not None and not callable(default):
+            raise TypeError(f"default= is a function or None, not {type(default).__name__}")
         self._default = default
         self._pools: list[tuple[str, PoolSpec]] = []
         self._streams: list[tuple[str, str, int | None]] = []
@@ -52,20 +56,22 @@ class RegistryBase(Generic[C]):
         """Register a Redis or Valkey server or cluster, 6.2 or newer, under the name `pool`. Nothing is connected yet.
 
         Args:
-            address: ``host:port``, the path of a unix socket (``/run/redis.sock``), or a URL (``redis://``,
-                ``rediss://`` for TLS, ``unix://``). With `sentinels`: the name of the master. Of a cluster: a few of
-                its nodes, as ``redis+cluster://host:port,host:port`` (``rediss+cluster://`` for TLS), or as
+            address: ``host:port`` (an IPv6 address in brackets: ``[::1]:6379``), the path of a unix socket
+                (``/run/redis.sock``), or a URL (``redis://``, ``rediss://`` for TLS, ``unix://``), with the special
+                characters of its password percent-encoded. With `sentinels`: the name of the master. Of a cluster: a
+                few of its nodes, as ``redis+cluster://host:port,host:port`` (``rediss+cluster://`` for TLS), or as
                 ``host:port,host:port`` with `cluster`.
             db: the number of the database; a database in the URL counts as well.
             pool: the name that streams refer to.
             client: an existing `redis.Redis` or `redis.RedisCluster` (`fluxa_fast.asyncio`: those of `redis.asyncio`),
-                whose connections are used instead of an address. The engine keeps at most one of them between two calls
-                (asyncio: and one for single events), and one for each consumer; of a cluster, for each node.
+                whose connections are used instead of an address. It excludes all other arguments but `pool`. The engine
+                keeps at most one of them between two calls (asyncio: and one for single events), and one for each
+                consumer; of a cluster, for each node.
             sentinels: ``host:port`` of each Sentinel.
             cluster: whether the address is that of a cluster. A URL with ``+cluster`` says so itself.
             options: what else `redis.Redis` takes: ``username``, ``password``, ``ssl_ca_certs``, ``socket_timeout``
-                (seconds; 30 if not given, 5 for a cluster), ``max_connections``... And of a cluster what
-                `redis.RedisCluster` takes: ``address_remap``...
+                (seconds or a timedelta; 30 s if not given, 5 s for a cluster), ``max_connections``... And of a cluster
+                what `redis.RedisCluster` takes: ``address_remap``...
 
         What is wrong with it is told by `validate`.
         """
@@ -95,7 +101,7 @@ class RegistryBase(Generic[C]):
         """
         problems: list[str] = []
         pools = self._checked_pools(flavour, new_pool, new_cluster, problems)
-        streams = self._checked_streams({pool for pool, _ in self._pools}, problems)
+        streams = self._checked_streams(problems)
         if problems:
             raise RegistryError(problems)
         protocol.warn_if_slow()
@@ -104,23 +110,25 @@ class RegistryBase(Generic[C]):
     def _checked_pools(
         self, flavour: Flavour, new_pool: Callable[..., P], new_cluster: Callable[..., Q], problems: list[str]
     ) -> dict[str, P | Q]:
-        from .transport.redis_py import cluster_client, connection_pool, is_cluster
+        from .transport.redis_py import beside_client, cluster_client, connection_pool, is_cluster, told_without_secrets
 
         pools: dict[str, P | Q] = {}
+        names: set[str] = set()
         if not self._pools:
             problems.append("no Redis pool is registered; call register_redis()")
         for name, spec in self._pools:
-            if problem := _name_problem("pool", name, pools):
+            if problem := _name_problem("pool", name, names):
                 problems.append(problem)
                 continue
-            if spec.client is not None and (spec.address is not None or spec.sentinels is not None or spec.options):
-                problems.append(f"pool {name!r}: client= excludes an address, sentinels and options")
-            cluster = is_cluster(spec)
-            connections: Any = None
+            names.add(name)
+            if spec.client is not None:
+                problems += [f"pool {_shown(name)}: {problem}" for problem in beside_client(spec)]
             try:
+                cluster = is_cluster(spec)
                 connections = cluster_client(spec, flavour) if cluster else connection_pool(spec, flavour)
-            except (ValueError, TypeError, RedisError, RedisClusterException, OSError) as error:
-                problems.append(f"pool {name!r}: {error}")
+            except Exception as error:  # whatever an argument of some odd type does
+                problems.append(f"pool {_shown(name)}: {told_without_secrets(error, spec)}")
+                continue
             new: Callable[..., P | Q] = new_cluster if cluster else new_pool
             pools[name] = new(
                 name,
@@ -131,24 +139,36 @@ class RegistryBase(Generic[C]):
             )
         return pools
 
-    def _checked_streams(self, pools: set[str], problems: list[str]) -> dict[str, RegisteredStream]:
+    def _checked_streams(self, problems: list[str]) -> dict[str, RegisteredStream]:
         streams: dict[str, RegisteredStream] = {}
+        pools = {pool for pool, _ in self._pools if isinstance(pool, str)}
+        named_beside: dict[tuple[str, str], str] = {}
         for stream, pool, partitions in self._streams:
             if problem := _name_problem("stream", stream, streams):
                 problems.append(problem)
                 continue
+            found: list[str] = []
+            keys: tuple[str, ...] = (stream,)
             try:
                 entry_head(stream)
-            except UnicodeEncodeError:
-                problems.append(f"stream {stream!r}: the name has a lone surrogate, which UTF-8 can't hold")
-            if pool not in pools:
-                problems.append(f"stream {stream!r}: there is no pool {pool!r}")
-            keys: tuple[str, ...] = (stream,)
-            if partitions is not None:
-                try:
+                if partitions is not None:
                     keys = partition_streams(stream, partitions)
-                except ValueError as error:
-                    problems.append(f"stream {stream!r}: {error}")
+            except UnicodeEncodeError:
+                found.append("the name has a lone surrogate, which UTF-8 can't hold")
+            except ValueError as error:
+                found.append(str(error))
+            if not isinstance(pool, str):
+                found.append(f"the name of its pool is a str, not {type(pool).__name__}")
+            elif pool not in pools:
+                found.append(f"there is no pool {_shown(pool)}")
+            if not found and partitions is None:
+                other = named_beside.setdefault((pool, beside(stream, "")), stream)
+                if other != stream:
+                    found.append(
+                        f"keys beside it would have the names of those of stream {other!r} on the same pool; rename"
+                        " one of them"
+                    )
+            problems += [f"stream {_shown(stream)}: {problem}" for problem in found]
             streams[stream] = RegisteredStream(stream, pool, keys, partitions is not None)
         return streams
 
@@ -180,7 +200,15 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
 def _name_problem(kind: str, name: object, taken: Container[str]) -> str | None:
     """What is wrong with the name of a pool or a stream; None if nothing is."""
     if not isinstance(name, str) or not name:
-        return f"the name of a {kind} is a str of at least one character, not {name!r}"
+        told = repr(name) if isinstance(name, str) else type(name).__name__
+        return f"the name of a {kind} is a str of at least one character, not {told}"
     if name in taken:
-        return f"{kind} {name!r} is registered more than once"
+        return f"{kind} {_shown(name)} is registered more than once"
     return None
+
+
+def _shown(name: str) -> str:
+    """A name, for an error. One that looks like an address was perhaps to be one: it may have a password in it."""
+    from .transport.addresses import shown
+
+    return shown(name) if "@" in name or "://" in name else repr(name)

@@ -60,6 +60,9 @@ class RedisStreamStatistics:
         group: its consumer group, or None if it has none yet.
         partitions: of a stream with partitions the same of each; the fields above are then about all of them: numbers
             added up, the oldest of what is pending, the newest of what was delivered.
+        error: why the server could not tell the state of this stream, as redis-py's exception; None if it could. With
+            an error, the length is 0 and there is no group. A stream with partitions has the error of its first
+            partition that has one.
     """
 
     stream: str
@@ -68,10 +71,17 @@ class RedisStreamStatistics:
     oldest_event_seconds: int
     group: RedisStreamGroupStatistics | None
     partitions: tuple[RedisStreamStatistics, ...] = ()
+    error: Exception | None = None
 
 
 def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisStreamStatistics:
-    """The statistics of a stream from those of its partitions."""
+    """The statistics of a stream from those of its partitions.
+
+    A sum without one of them would be wrong: where a partition has an error, so has the stream.
+    """
+    error = next((one.error for one in partitions if one.error is not None), None)
+    if error is not None:
+        return RedisStreamStatistics(stream, partitions[0].redis_pool, 0, 0, None, tuple(partitions), error)
     groups = [one.group for one in partitions if one.group is not None]
     return RedisStreamStatistics(
         stream=stream,

@@ -103,6 +103,26 @@ def test_stats_of_streams_with_names_of_all_kinds(own_server: EmbeddedServer) ->
     assert run("stats", "orders", "--url", own_server.url).stdout.count("partitions") == 2
 
 
+def test_stats_of_a_stream_that_the_server_cant_tell(own_server: EmbeddedServer) -> None:
+    with own_server.client() as client:
+        client.xadd("orders", {"s": b"\x01"})
+        client.set("text", "text")
+        client.set(partition_streams("events", 2)[0], "text")
+        client.xadd(partition_streams("events", 2)[1], {"s": b"\x01"})
+    shown = run("stats", "orders", "text", "events", "--url", own_server.url)
+    assert shown.returncode == 1
+    rows = [line.split("│")[1:3] for line in shown.stdout.splitlines() if "│" in line]
+    assert [(name.strip(), length.strip()) for name, length in rows] == [
+        ("orders", "1"),
+        ("text", "error"),
+        ("events, 2 partitions", "error"),
+        (partition_streams("events", 2)[0], "error"),
+        (partition_streams("events", 2)[1], "1"),
+    ]
+    assert shown.stderr.startswith("Error: stream 'text' on pool 'default': WRONGTYPE")
+    assert f"stream {partition_streams('events', 2)[0]!r} on pool 'default': WRONGTYPE" in shown.stderr
+
+
 def test_version_tells_the_server(own_server: EmbeddedServer) -> None:
     with own_server.client() as client:
         told = client.info("server")

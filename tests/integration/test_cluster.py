@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -20,11 +21,13 @@ import redis.asyncio
 from fluxa_fast import FlushError, FluxaError, Recovery, RegistryError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.flows import nodes
 from fluxa_fast.partitions import key_slot, partition_of, partition_streams
 from fluxa_fast.protocol import Implementation
 from tests.awaited import Faces
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
+from tests.integration.test_statistics import check_a_partition_of_another_type
 from tests.silence import silent
 from tests.slots import move_slot, moving_slot
 
@@ -105,7 +108,7 @@ def test_every_way_to_register_a_cluster(
         ("redis+cluster://localhost:7000/3", {}, "one database"),
         ("localhost:7000", {"db": 1, "cluster": True}, "one database"),
         ("unix+cluster:///tmp/s", {}, "begins with redis\\+cluster"),
-        ("localhost:7000,nowhere:port", {"cluster": True}, "is no 'host:port'"),
+        ("localhost:7000,nowhere:port", {"cluster": True}, "the port of 'nowhere:\\*\\*\\*' is no number"),
         ("localhost:7000", {"cluster": True, "sentinels": ["a:1"]}, "no sentinels"),
         ("localhost:7000", {"cluster": True, "no_such_option": 1}, "no_such_option"),
         ("redis+cluster://:pa/ss@localhost:7000", {}, "can't be read"),
@@ -130,12 +133,81 @@ def test_a_cluster_that_is_not_there(faces: Any, make_cluster_engine: MakeCluste
     assert len(flusher) == 1
 
 
-def test_a_node_that_was_registered_as_a_server(
-    faces: Any, cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
+_KINDS = ("consumer_single", "consumer_many", "consumer_ordered")
+
+
+def _single_server_calls(broker: Any) -> dict[str, Any]:
+    """Every call that asks a server about `users`."""
+
+    def flush(eager: bool) -> None:
+        flusher = broker.new_flusher(eager=eager)
+        flusher.publish("users", 1)
+        flusher.flush()
+
+    def consume(kind: str, how: str, *arguments: Any) -> None:
+        consumer = getattr(broker, kind)("users", recovery=Recovery(deadline=5.0))
+        getattr(consumer, how)(*arguments)
+
+    return {
+        "publish": lambda: broker.publish("users", 1),
+        "flush": lambda: flush(False),
+        "eager": lambda: flush(True),
+        **{kind: lambda kind=kind: consume(kind, "consume", 10, None, lambda _: None) for kind in _KINDS},
+        "auto_claim": lambda: consume("consumer_many", "auto_claim", 10, 0, lambda _: None),
+        "cleanup": lambda: consume("consumer_many", "cleanup"),
+        "statistics": lambda: broker.get_stream_statistics("users"),
+    }
+
+
+@pytest.mark.parametrize("code", ["MOVED", "ASK"])
+@pytest.mark.parametrize("partitions", [None, 2])
+def test_a_node_that_was_registered_as_a_server_says_what_to_do(
+    faces: Any, cluster: EmbeddedCluster, partitions: int | None, code: str
 ) -> None:
-    engine = make_cluster_engine(f"127.0.0.1:{cluster.nodes[0].port}")
-    with pytest.raises(redis.ResponseError, match="cluster=True"), _broker(engine).consumer_many("orders") as consumer:
-        consumer.consume(10, None, lambda _: None)
+    key = "users" if partitions is None else partition_streams("users", partitions)[0]
+    slot = key_slot(key)
+    owner, other = cluster.owner(slot), _other(cluster, slot)
+    with contextlib.ExitStack() as stack:
+        if code == "ASK":
+            stack.enter_context(moving_slot(cluster, slot, other))
+        registry = faces.Registry()
+        registry.register_redis(f"127.0.0.1:{(owner if code == 'ASK' else other).port}")
+        registry.register_redis_stream("users", partitions=partitions)
+        engine = stack.enter_context(registry.validate())
+        told = f"{code} {slot} 127.0.0.1:{(other if code == 'ASK' else owner).port}"
+        for name, call in _single_server_calls(_broker(engine)).items():
+            if partitions and name not in (*_KINDS, "statistics"):
+                continue  # it may be about the other partition
+            if code == "ASK" and name == "consumer_ordered":
+                continue  # a script with several keys, of which the lease is nowhere: TRYAGAIN
+            with pytest.raises((redis.exceptions.MovedError, redis.exceptions.AskError, FlushError)) as caught:
+                call()
+            error = caught.value
+            assert "pool 'default' is one node of a cluster; register it with cluster=True" in str(error), name
+            if isinstance(error, FlushError):
+                error = error.refused[0].error
+            if not partitions:
+                assert told in str(error), name
+            assert isinstance(error, redis.exceptions.MovedError) == (code == "MOVED"), name
+            again = pickle.loads(pickle.dumps(error))
+            assert (type(again), str(again), again.slot_id) == (type(error), str(error), error.slot_id)
+
+
+def test_a_cluster_that_is_registered_as_one_is_not_told_to_be(
+    faces: Any, cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All addresses lead to a node that does not have the slot, for longer than calls have patience."""
+    monkeypatch.setattr(nodes, "_PATIENCE", 0.3)
+    port = _other(cluster, key_slot("users")).port
+    hosts = f"127.0.0.1:{port}"
+    broker = _broker(make_cluster_engine(hosts, cluster=True, address_remap=lambda address: (address[0], port)))
+    flusher = broker.new_flusher()
+    flusher.publish("users", 1)
+    calls = (lambda: broker.publish("users", 1), flusher.flush, lambda: broker.get_stream_statistics("users"))
+    for call in calls:
+        with pytest.raises((redis.exceptions.MovedError, FlushError), match="MOVED ") as caught:
+            call()
+        assert "cluster=True" not in str(caught.value)
 
 
 def test_a_closed_engine(cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine) -> None:
@@ -149,6 +221,13 @@ def test_a_closed_engine(cluster: EmbeddedCluster, make_cluster_engine: MakeClus
     for call in (lambda: broker.publish("orders", 1), flusher.flush, lambda: broker.get_stream_statistics("orders")):
         with pytest.raises(FluxaError, match="the engine is closed"):
             call()
+
+
+def test_a_partition_that_cant_be_told_makes_the_sum_unknown(
+    cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
+) -> None:
+    cluster.owner(key_slot(KEYS[1])).command("SET", KEYS[1], "text")
+    check_a_partition_of_another_type(_broker(make_cluster_engine(cluster.url)), KEYS)
 
 
 # ---- flushing -------------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def test_registry_lists_every_problem() -> None:
     text = str(caught.value)
     assert len(caught.value.problems) == 12, text
     for part in (
-        "pool 'a': 'nonsense:port' is no 'host:port'",
+        "pool 'a': the port of 'nonsense:***' is no number from 1 to 65535",
         "pool 'b': a database is a number from 0, not -1",
         "pool 'c': a URL begins with",
         "pool 'd' is registered more than once",

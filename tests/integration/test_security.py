@@ -245,6 +245,10 @@ def test_no_password_in_what_the_command_says(arguments: tuple[str, ...]) -> Non
         "redis+cluster://:s3cr3t@127.0.0.1:1,127.0.0.1:2",
         "redis+cluster://:s3cr3t@x:y",
         "s3cr3t@x:y",
+        "redis://x:y@127.0.0.1:1?password=s3cr3t&pa55=w#rd",
+        "redis://127.0.0.1:1?password=s3cr3t&pa55=w",
+        "redis://user:s3cr3t/pa55@127.0.0.1:1",
+        "redis://user:s3cr3t?pa55@127.0.0.1:1",
     ):
         done = run(*arguments, "--url", url)
         assert done.returncode != 0

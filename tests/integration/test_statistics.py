@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import redis
 
-from fluxa_fast import Engine, EventBroker, RedisStreamConsumerStatistics
+from fluxa_fast import Engine, EventBroker, RedisStreamConsumerStatistics, UnregisteredStreamError
 from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.partitions import partition_streams
 from tests.fix_servers import before_redis_7
 
 GROUP = "consumer_group"
@@ -20,9 +22,15 @@ def fail(events: object) -> None:
     raise ArithmeticError
 
 
-def test_of_an_unregistered_stream(broker: EventBroker) -> None:
+def test_of_an_unregistered_stream(broker: EventBroker, client: redis.Redis) -> None:
     assert broker.get_stream_statistics("nope") is None
-    assert broker.get_streams_statistics("nope", "orders")[0].stream == "orders"
+    assert broker.get_stream_statistics(["orders"]) is None  # type: ignore[arg-type]
+    client.config_resetstat()
+    for streams in (("nope",), ("orders", "nope"), (["orders"],), (None,)):
+        with pytest.raises(UnregisteredStreamError) as caught:
+            broker.get_streams_statistics(*streams)  # type: ignore[arg-type]
+        assert caught.value.stream == streams[-1]
+    assert "cmdstat_xlen" not in client.info("commandstats")  # nothing was sent
 
 
 def test_of_a_missing_stream_and_without_a_group(broker: EventBroker) -> None:
@@ -115,9 +123,76 @@ def test_of_all_streams_on_several_pools(
         assert [one.stream for one in broker.get_streams_statistics("stream-3", "stream-0")] == ["stream-3", "stream-0"]
 
 
-def test_the_wrong_type_is_an_error(
-    make_engine: Callable[..., Engine], broker: EventBroker, client: redis.Redis
+# ---- what the server can't tell -------------------------------------------------------------------------
+
+
+def _check_untold(one: Any, error: type[Exception], *words: str) -> None:
+    assert (one.len, one.oldest_event_seconds, one.group) == (0, 0, None)
+    assert type(one.error) is error
+    for word in words:
+        assert word in str(one.error)
+    again = pickle.loads(pickle.dumps(one.error))
+    assert (type(again), str(again)) == (error, str(one.error))
+
+
+def test_a_key_of_another_type_is_told_with_its_stream_and_the_others_are_there(
+    broker: EventBroker, client: redis.Redis
 ) -> None:
     client.set("orders", "text")
+    broker.publish("users", 1)
+    orders, users = broker.get_streams_statistics()
+    assert (users.stream, users.len, users.error) == ("users", 1, None)
+    _check_untold(orders, redis.ResponseError, "WRONGTYPE", "stream 'orders' on pool 'default': ")
+    assert orders.stream == "orders"
+    assert broker.get_stream_statistics("users") == users
+    with pytest.raises(redis.ResponseError, match="stream 'orders' on pool 'default': WRONGTYPE"):
+        broker.get_stream_statistics("orders")
+
+
+@pytest.mark.parametrize("missing", ["~orders", "xlen", "xinfo|groups", "xpending", "time"])
+def test_rights_that_are_missing_are_told_with_each_stream(
+    make_engine: Callable[..., Engine], own_server: EmbeddedServer, missing: str
+) -> None:
+    rights = ["~orders", "~users", "+xlen", "+xinfo|groups", "+xpending", "+time", "+xadd"]
+    with own_server.client() as client:
+        if "|" in missing and before_redis_7(client):
+            missing = "xinfo"
+            rights[3] = "+xinfo"
+        without = [one for one in rights if one.strip("+") != missing]
+        client.execute_command("ACL", "SETUSER", "monitor", "on", ">secret", *without)
+        client.xadd("users", {"s": b"\x01"}, id="1-1")
+        for stream in ("orders", "users"):
+            client.xgroup_create(stream, GROUP, "0", mkstream=True)
+    engine = make_engine(f"127.0.0.1:{own_server.port}", username="monitor", password="secret")
+    broker = engine.new_context().get_event_broker()
+    orders, users = broker.get_streams_statistics()
+    _check_untold(orders, redis.exceptions.NoPermissionError, "stream 'orders' on pool 'default': ")
+    if missing == "~orders":
+        assert (users.len, users.error) == (1, None)
+    else:
+        _check_untold(users, redis.exceptions.NoPermissionError, "stream 'users' on pool 'default': ")
+    with pytest.raises(redis.exceptions.NoPermissionError, match="stream 'orders' on pool 'default'"):
+        broker.get_stream_statistics("orders")
+
+
+def test_a_partition_that_cant_be_told_makes_the_sum_unknown(faces: Any, server_url: str, client: redis.Redis) -> None:
+    keys = partition_streams("orders", 3)
+    client.set(keys[1], "text")
+    registry = faces.Registry()
+    registry.register_redis(server_url)
+    registry.register_redis_stream("orders", partitions=3)
+    registry.register_redis_stream("users")
+    with registry.validate() as engine:
+        check_a_partition_of_another_type(engine.new_context().get_event_broker(), keys)
+
+
+def check_a_partition_of_another_type(broker: Any, keys: Sequence[str]) -> None:
+    broker.publish("users", 1)
+    orders, users = broker.get_streams_statistics()
+    assert (users.len, users.error) == (1, None)
+    _check_untold(orders, redis.ResponseError, "WRONGTYPE", f"stream {keys[1]!r} on pool 'default': ")
+    assert [one.stream for one in orders.partitions] == list(keys)
+    assert [one.error is not None for one in orders.partitions] == [key == keys[1] for key in keys]
+    assert orders.partitions[1].error is orders.error
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         broker.get_stream_statistics("orders")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxa_fast import Registry, RegistryError, SerializationError, UnregisteredStreamError
-from fluxa_fast.partitions import key_slot, partition_of, partition_streams, partitions_with
+from fluxa_fast.partitions import beside, key_slot, partition_of, partition_streams, partitions_with
 from fluxa_fast.protocol import Implementation, load, missing_modules
 from fluxa_fast.protocol.commands import entry_head
 
@@ -125,6 +125,69 @@ def test_the_engine_tells_what_a_stream_is_made_of() -> None:
     assert dict(engine.streams) == {"orders": "default", "users": "default"}
     with pytest.raises(UnregisteredStreamError):
         engine.partitions("others")
+
+
+# ---- keys beside a stream -------------------------------------------------------------------------------
+
+# The same are in docs/cluster.md.
+BESIDE = [
+    ("orders", "{orders}:lease"),
+    ("orders:7of12:{2821}", "orders:7of12:{2821}:lease"),
+    ("{a}b", "{a}b:lease"),
+    ("a}b{c}d", "a}b{c}d:lease"),
+    ("a{b", "{a{b}:lease"),
+    ("a{}c", "{3990}:lease:a{}c"),
+    ("x}y", "{19055}:lease:x}y"),
+    ("a}b{c", "{42981}:lease:a}b{c"),
+    ("{}", "{42430}:lease:{}"),
+]
+
+
+@pytest.mark.parametrize(("key", "name"), BESIDE)
+def test_names_of_keys_beside_a_stream_as_they_are_written_down(
+    implementation: Implementation, key: str, name: str
+) -> None:
+    assert beside(key, "lease") == name
+    assert implementation.key_slot(name) == implementation.key_slot(key)
+
+
+@given(st.text("ab{}:", max_size=8) | st.text(), st.sampled_from(["lease", "consumers"]))
+def test_a_key_beside_a_stream_lies_in_its_slot(key: str, what: str) -> None:
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # no name of a stream
+        return
+    name = beside(key, what)
+    assert name != key
+    for one in ("python",) if missing_modules() else ("c", "python"):
+        assert load(one).key_slot(name) == load(one).key_slot(key)
+
+
+_KEYS = st.text("ab{}:", min_size=1, max_size=6) | st.builds(
+    lambda stream, partitions: partition_streams(stream, partitions)[0], st.text("ab}:", min_size=1), st.integers(1, 4)
+)
+_BESIDE = st.tuples(_KEYS, st.sampled_from(["lease", "consumers"]))
+
+
+@given(_BESIDE, _BESIDE)
+def test_keys_beside_streams_have_names_of_their_own(one: tuple[str, str], other: tuple[str, str]) -> None:
+    if one != other and beside(*one) == beside(*other):  # these a registry does not take both
+        assert one[1] == other[1]
+        assert one[0] in (other[0], f"{{{other[0]}}}") or other[0] == f"{{{one[0]}}}"
+
+
+@pytest.mark.parametrize("pools", [("default", "default"), ("default", "other")])
+def test_streams_whose_keys_beside_them_would_be_the_same_are_refused(pools: tuple[str, str]) -> None:
+    registry = Registry()
+    for pool in dict.fromkeys(pools):
+        registry.register_redis("localhost:6379", 0, pool)
+    registry.register_redis_stream("orders", pools[0])
+    registry.register_redis_stream("{orders}", pools[1])
+    if pools[0] != pools[1]:
+        assert list(registry.validate().streams) == ["orders", "{orders}"]
+        return
+    with pytest.raises(RegistryError, match=r"stream '\{orders\}': .* of stream 'orders'.*rename one of them"):
+        registry.validate()
 
 
 # ---- the writer -----------------------------------------------------------------------------------------

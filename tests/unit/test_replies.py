@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import tracemalloc
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,8 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.exceptions import AskError, MovedError, ResponseError
 
 from fluxa_fast import ProtocolError
+from fluxa_fast.flows.replies import error_of, in_a_cluster, retold
 from fluxa_fast.protocol import Implementation, load, missing_modules
 from fluxa_fast.protocol.interface import INCOMPLETE, ErrorReply
 
@@ -293,6 +297,41 @@ def test_confirmations(implementation: Implementation) -> None:
         assert confirmations.errors == [(1, "OOM full")]
         assert confirmations.ids() == ["1-1", None, "1-2", "1-3"]
         assert (confirmations.received, confirmations.expected, reader.unread) == (5, 5, 0)
+
+
+@pytest.mark.parametrize("code", ["MOVED", "ASK"])
+def test_a_redirection_says_so_and_stays_itself_in_copies(code: str) -> None:
+    error: Any = error_of(ErrorReply(f"{code} 7509 127.0.0.1:35667"))
+    told: Any = retold(in_a_cluster(error, "default"), "stream 'orders': ")
+    assert str(error) == f"{code} 7509 127.0.0.1:35667"
+    assert str(told) == (
+        f"stream 'orders': {code} 7509 127.0.0.1:35667: pool 'default' is one node of a cluster; register it with "
+        "cluster=True"
+    )
+    for one in (error, told, copy.copy(told), pickle.loads(pickle.dumps(told))):
+        assert isinstance(one, AskError)
+        assert isinstance(one, MovedError) == (code == "MOVED")
+        assert (one.slot_id, one.host, one.port) == (7509, "127.0.0.1", 35667)
+        assert str(one) in (str(error), str(told))
+
+
+@pytest.mark.parametrize("message", ["MOVED", "MOVED ", "ASK x", "MOVED 1 2 3", "ASK 1 host", "MOVED x host:1"])
+def test_a_redirection_to_nowhere_is_an_error_of_its_own_words(message: str) -> None:
+    error = error_of(ErrorReply(message))
+    assert type(error) is ResponseError
+    assert str(error) == message.strip()
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["WRONGTYPE Operation", "NOPERM no", "OOM full", "CLUSTERDOWN down", "TRYAGAIN later", "LOADING it", "ERR odd"],
+)
+def test_an_error_that_is_retold_stays_of_its_class(message: str) -> None:
+    error = error_of(ErrorReply(message))
+    told = retold(error, "stream 'orders': ", ", so what")
+    for one in (told, pickle.loads(pickle.dumps(told))):
+        assert type(one) is type(error)
+        assert str(one) == f"stream 'orders': {error}, so what"
 
 
 def test_a_kept_event_owns_its_bytes(implementation: Implementation) -> None:

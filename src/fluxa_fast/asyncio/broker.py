@@ -122,14 +122,21 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     # ---- statistics ----
 
     async def get_stream_statistics(self, stream: str) -> RedisStreamStatistics | None:
-        """The state of one stream, or None if it is not registered."""
-        found = await self.get_streams_statistics(stream)
-        return found[0] if found else None
+        """The state of one stream, or None if it is not registered.
+
+        Errors are those of `fluxa_fast.EventBroker.get_stream_statistics`.
+        """
+        if not self._is_registered(stream):
+            return None
+        (found,) = await self.get_streams_statistics(stream)
+        if found.error is not None:
+            raise found.error
+        return found
 
     async def get_streams_statistics(self, *streams: str) -> list[RedisStreamStatistics]:
         """The state of streams, in one round trip for each pool or node; no arguments: of all registered streams.
 
-        Streams that are not registered are left out; the others come in the order of the arguments.
+        Arguments, result and errors are those of `fluxa_fast.EventBroker.get_streams_statistics`.
         """
         found: list[RedisStreamStatistics] = []
         for name, on_pool in self._by_pool(streams).items():

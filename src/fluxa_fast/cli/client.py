@@ -9,7 +9,14 @@ from redis.exceptions import RedisClusterException
 
 from ..errors import RegistryError
 from ..transport.addresses import checked_url, shown
-from ..transport.redis_py import BLOCKING, PoolSpec, cluster_client, is_cluster
+from ..transport.redis_py import (
+    BLOCKING,
+    PoolSpec,
+    cluster_client,
+    connection_pool,
+    is_cluster,
+    told_without_secrets,
+)
 
 __all__ = ["client_of"]
 
@@ -26,8 +33,11 @@ def client_of(url: str) -> Any:
         if is_cluster(spec):
             return cluster_client(spec, BLOCKING)()
         checked_url(url)
+        connection_pool(spec, BLOCKING)  # it looks at the options as well
         return redis.Redis.from_url(url)
-    except ValueError as error:
-        raise RegistryError([f"{shown(url)}: {error}"]) from None
+    except (ValueError, TypeError, redis.RedisError) as error:
+        if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+            raise
+        raise RegistryError([f"{shown(url)}: {told_without_secrets(error, spec)}"]) from None
     except RedisClusterException as error:
         raise redis.ConnectionError(f"{shown(url)}: {error}") from error

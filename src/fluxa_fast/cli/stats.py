@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import FluxaError
 from ..partitions import partition_streams, partitions_with
 from ..registry import Registry
 from ..statistics import RedisStreamStatistics, added_up
@@ -26,6 +27,7 @@ def show_statistics(console: Console, url: str, streams: tuple[str, ...]) -> Non
     Raises:
         RegistryError: for a URL that can't be one.
         redis.RedisError: what the server or the network says.
+        FluxaError: in the end, if the state of some of the streams could not be told.
     """
     names, unreadable = _streams_on(url, named=streams)
     forms = _named(streams, names) if streams else _forms(names)
@@ -39,6 +41,8 @@ def show_statistics(console: Console, url: str, streams: tuple[str, ...]) -> Non
     for form in forms:
         _add_rows(table, form, [statistics[key] for key in _keys(form)])
     console.print(table)
+    if errors := [str(one.error) for one in statistics.values() if one.error is not None]:
+        raise FluxaError("\n".join(errors))
 
 
 def _streams_on(url: str, named: Sequence[str]) -> tuple[list[str], list[bytes]]:
@@ -98,6 +102,8 @@ def _add_rows(table: Table, form: Form, statistics: Sequence[RedisStreamStatisti
 
 
 def _cells(one: RedisStreamStatistics) -> Iterator[Text]:
+    if one.error is not None:
+        return map(Text, ("error", "", "", "", "", ""))
     if one.group is None:
         return map(Text, (f"{one.len:,}", "no group", "", "", "", ""))
     lag = "unknown" if one.group.lag is None else f"{one.group.lag:,}"

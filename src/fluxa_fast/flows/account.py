@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..errors import FlushError, RefusedEvent, UnconfirmedEvents
 from ..protocol.interface import ErrorReply
 from .publish import Answers, Fate, PoolFlush
-from .replies import error_of
+from .replies import error_of, in_a_cluster
 
 __all__ = ["FlushAccount", "FlushResult", "Order"]
 
@@ -157,9 +157,10 @@ class FlushAccount:
         ]
         for part in self._unsettled:
             if part.fate == "refused":
+                flush = self._flushes[part.pool]
                 error = error_of(ErrorReply(messages[part.pool][part.place]))
-                stream = streams[part.pool][part.place]
-                yield RefusedEvent(part.position, stream, self._flushes[part.pool].pool, error)
+                told = in_a_cluster(error, flush.pool) if flush.of_one_server else error
+                yield RefusedEvent(part.position, streams[part.pool][part.place], flush.pool, told)
 
     def _unconfirmed(self) -> Iterator[UnconfirmedEvents]:
         lost: dict[tuple[str, int], list[range]] = {}  # of a cluster's node many buffers may share an error

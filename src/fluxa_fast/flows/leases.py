@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from ..partitions import beside
 from ..protocol.interface import CommandBuffer, ErrorReply
 from ..scripts import RELEASE_LEASE, ROSTER, Script
 from .claim import pending_of
@@ -23,15 +24,10 @@ from .recovery import Recovery, checked
 from .scripting import ScriptRefusedError
 from .steps import Flow, ask
 
-__all__ = ["Lease", "Leases", "answered", "beside", "is_fenced"]
+__all__ = ["Lease", "Leases", "answered", "is_fenced"]
 
 _LONGEST_INTERVAL = 1.0  # seconds between two looks at who is there
 _BELIEVED = 0.9  # of a lease: the rest is for what the clocks differ, and for what the network takes
-
-
-def beside(key: str, what: str) -> str:
-    """A key in the same slot."""
-    return f"{key}:{what}" if "{" in key else f"{{{key}}}:{what}"
 
 
 class Lease:

@@ -13,7 +13,7 @@ from ..protocol.entries import TypedOrigin
 from ..protocol.interface import CommandBuffer, ErrorReply, Implementation
 from .kept import Kept
 from .recovery import Outage, Recovery, checked, recovered
-from .replies import OK, named
+from .replies import OK, named, retold
 from .scripting import Scripting
 from .steps import Flow, ask
 
@@ -184,9 +184,7 @@ class Membership:
     def located(self, error: ResponseError) -> ResponseError:
         """The error, with words that say which stream of which pool it is about."""
         place = f" (stream {self.stream!r} on pool {self.pool!r})"
-        if not str(error).endswith(place):
-            error.args = (f"{error}{place}", *error.args[1:])
-        return error
+        return error if str(error).endswith(place) else retold(error, behind=place)
 
     def _make_group(self) -> Flow[None]:
         """``XGROUP CREATE stream consumer_group 0 MKSTREAM``; one that is there already is as good."""

@@ -106,6 +106,7 @@ class PoolFlush:
         replies: the replies that came.
         error: why the others did not come, if they didn't; or why those that did confirm nothing.
         withheld: as in `Answers`.
+        of_one_server: whether the pool was registered as a single server, as far as is known.
     """
 
     pool: str
@@ -113,6 +114,7 @@ class PoolFlush:
     replies: Any
     error: Exception | None = None
     withheld: bool = False
+    of_one_server: bool = False
 
     def push(self, link: Pushing) -> None:
         """Begin to send what is in the buffer so far. After an error nothing more is sent until `flow` has told it."""
@@ -124,6 +126,7 @@ class PoolFlush:
     def flow(self, replication: Replication | None = None) -> Flow[None]:
         """Send the buffer and count the replies. An error of the network ends it, and is kept."""
         self.replies.expected = self.buffer.commands
+        self.of_one_server = True  # the buffers of a cluster are sent by `flush_cluster`
         self.withheld = replication is not None
         if self.error is not None or not self.buffer.commands:
             return

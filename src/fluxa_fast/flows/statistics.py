@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from redis.exceptions import AskError, ClusterDownError, ConnectionError, TimeoutError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,
+    TimeoutError,
+    TryAgainError,
+)
 
 from ..protocol import refused_bytes
 from ..protocol.interface import CommandBuffer
@@ -14,15 +22,75 @@ from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatisti
 from .membership import GROUP, group_in, is_missing
 from .nodes import ClusterMap, Patience
 from .recovery import ServerNotReadyError, checked
+from .replies import in_a_cluster, retold
 from .steps import Disconnect, Flow, Pause, Refresh, Together, ask_all
 
 __all__ = ["cluster_statistics", "statistics"]
 
+# An error of the network is raised. What the server answers about one stream is kept with that stream.
 
-_PASSING = (AskError, ClusterDownError, ConnectionError, TimeoutError, TryAgainError)
+_PASSING = (AskError, BusyLoadingError, ClusterDownError, TryAgainError)
+_OUTAGES = (ConnectionError, TimeoutError)
 
 
 def statistics(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
+    """The state of the streams of a single server.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError: if the server does not answer.
+    """
+    found = yield from _asked(commands, pool, streams)
+    return [one if one.error is None else _named(replace(one, error=in_a_cluster(one.error, pool))) for one in found]
+
+
+def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
+    """The state of the streams of a cluster, asked of all its nodes at the same time.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError: if a node does not answer.
+    """
+    patience = Patience()
+    found: dict[str, RedisStreamStatistics] = {}
+    missing = list(streams)
+    while True:
+        generation = cluster.generation
+        by_node: dict[str, list[str]] = {}
+        again: list[str] = []
+        failure: Exception | None = None
+        for stream in missing:
+            node = cluster.place(stream)
+            if node is None:
+                error = ClusterDownError("no node of the cluster has its slot")
+                found[stream] = _untold(stream, cluster.name, error)
+                again.append(stream)
+            else:
+                by_node.setdefault(node, []).append(stream)
+        new = cluster.implementation.CommandBuffer
+        jobs = [(node, _asked(new(), cluster.name, there)) for node, there in by_node.items()]
+        for (node, _), outcome in zip(jobs, (yield Together(jobs)) if jobs else (), strict=True):
+            if isinstance(outcome, _OUTAGES):
+                failure = outcome
+                again += by_node[node]
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                for one in outcome:
+                    found[one.stream] = one
+                    if isinstance(one.error, AskError):
+                        cluster.redirected(one.error, node)
+                again += [one.stream for one in outcome if isinstance(one.error, _PASSING)]
+        if again and not patience.over:
+            missing = again
+            if pause := patience.next_pause():
+                yield Pause(pause)
+            yield Refresh(generation)
+            continue
+        if failure is not None:
+            raise failure
+        return [_named(found[stream]) for stream in streams]
+
+
+def _asked(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
     """``TIME``, and for each stream ``XLEN``, ``XINFO GROUPS`` and ``XPENDING``."""
     commands.command("TIME")
     for stream in streams:
@@ -31,61 +99,54 @@ def statistics(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Fl
         commands.xpending(stream, GROUP)
     replies = yield from ask_all(commands)
     try:
-        seconds, microseconds = checked(replies[0])
-        now = int(seconds) * 1000 + int(microseconds) // 1000
+        refused = _error_in(replies[:1])
+        now = 0
+        if refused is None:
+            seconds, microseconds = replies[0]
+            now = int(seconds) * 1000 + int(microseconds) // 1000
         return [
-            _stream(stream, pool, now, *replies[at : at + 3])
+            _untold(stream, pool, refused) if refused is not None else _stream(stream, pool, now, *replies[at : at + 3])
             for stream, at in zip(streams, range(1, len(replies), 3), strict=True)
         ]
-    except ServerNotReadyError as error:
-        raise error.error from None
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
         yield Disconnect()
         raise refused_bytes.unexpected_reply("the state of streams", replies) from None
 
 
-def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
-    """The same from the nodes of a cluster, from all of them at the same time."""
-    patience = Patience()
-    found: dict[str, RedisStreamStatistics] = {}
-    while True:
-        generation = cluster.generation
-        missing = [stream for stream in streams if stream not in found]
-        by_node: dict[str, list[str]] = {}
-        failure: Exception | None = None
-        for stream in missing:
-            node = cluster.place(stream)
-            if node is None:
-                failure = ClusterDownError(f"no node of the cluster has the slot of {stream!r}")
-            else:
-                by_node.setdefault(node, []).append(stream)
-        new = cluster.implementation.CommandBuffer
-        jobs = [(node, statistics(new(), cluster.name, there)) for node, there in by_node.items()]
-        for (node, _), outcome in zip(jobs, (yield Together(jobs)) if jobs else (), strict=True):
-            if isinstance(outcome, AskError):
-                cluster.redirected(outcome, node)
-            elif isinstance(outcome, Exception) and not isinstance(outcome, _PASSING):
-                raise outcome
-            if isinstance(outcome, Exception):
-                failure = outcome
-            else:
-                found.update((one.stream, one) for one in outcome)
-        if failure is None:
-            return [found[stream] for stream in streams]
-        if patience.over:
-            raise failure
-        if pause := patience.next_pause():
-            yield Pause(pause)
-        yield Refresh(generation)
+def _named(one: RedisStreamStatistics) -> RedisStreamStatistics:
+    """The same, where an error names the stream and the pool."""
+    if one.error is None:
+        return one
+    return replace(one, error=retold(one.error, f"stream {one.stream!r} on pool {one.redis_pool!r}: "))
+
+
+def _error_in(replies: Sequence[Any]) -> Exception | None:
+    """The first error that the server has answered with, as redis-py's exception."""
+    for reply in replies:
+        try:
+            checked(reply)
+        except ServerNotReadyError as error:
+            return error.error
+        except Exception as error:
+            return error
+    return None
+
+
+def _untold(stream: str, pool: str, error: Exception) -> RedisStreamStatistics:
+    return RedisStreamStatistics(stream, pool, 0, 0, None, error=error)
 
 
 def _stream(stream: str, pool: str, now: int, length: Any, groups: Any, pending: Any) -> RedisStreamStatistics:
-    group = None if is_missing(pending) else group_in(groups)
+    missing = is_missing(pending)
+    error = _error_in([length] if missing else [length, pending] if is_missing(groups) else [length, groups, pending])
+    if error is not None:
+        return _untold(stream, pool, error)
+    group = None if missing else group_in(groups)
     if group is None:
-        return RedisStreamStatistics(stream, pool, checked(length), 0, None)
-    statistics = _group(group, now, *checked(pending))
+        return RedisStreamStatistics(stream, pool, length, 0, None)
+    statistics = _group(group, now, *pending)
     age = int(statistics.lower_duration.total_seconds())
-    return RedisStreamStatistics(stream, pool, checked(length), age, statistics)
+    return RedisStreamStatistics(stream, pool, length, age, statistics)
 
 
 def _group(

@@ -55,6 +55,7 @@ class ClusterPool(ClusterPoolBase[AwaitedTopology, Pool]):
                 implementation=self.implementation,
                 default=self.default,
             )
+            found.in_cluster = True
         return found
 
     async def refresh(self, seen: int) -> None:

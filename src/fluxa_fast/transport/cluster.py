@@ -48,13 +48,15 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
             with self._lock:
                 found = self._nodes.get(name)
                 if found is None:
-                    found = self._nodes[name] = Pool(
+                    found = Pool(
                         f"{self.name} ({name})",
                         self.topology.connections(name),
                         owned=True,
                         implementation=self.implementation,
                         default=self.default,
                     )
+                    found.in_cluster = True
+                    self._nodes[name] = found  # other threads see it from here on
         return found
 
     def _enter_process(self) -> None:

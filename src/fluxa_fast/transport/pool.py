@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from redis.exceptions import AskError, ResponseError
+from redis.exceptions import AskError
 
 from ..errors import FluxaError
+from ..flows.replies import in_a_cluster
 from ..protocol.interface import Implementation
 
 __all__ = ["IDLE_LINKS", "WINDOW", "PoolBase"]
@@ -16,6 +17,7 @@ __all__ = ["IDLE_LINKS", "WINDOW", "PoolBase"]
 WINDOW = 128 * 1024  # bytes of commands that go out before their replies are waited for
 IDLE_LINKS = 1  # connections that a pool keeps for itself between two uses
 
+E = TypeVar("E", bound=Exception)
 L = TypeVar("L")
 
 
@@ -27,9 +29,11 @@ class PoolBase(Generic[L]):
         connections: redis-py's pool.
         abandoned: connections of links that were forgotten; to be given back when somebody connects.
         generation: of the topology, which a single server does not have.
+        in_cluster: whether it is a node of a cluster that was registered as one.
     """
 
     generation: int = 0
+    in_cluster: bool = False
 
     def __init__(
         self,
@@ -61,9 +65,13 @@ class PoolBase(Generic[L]):
         """A server that is in a cluster was registered without it.
 
         Raises:
-            redis.RedisError: what it said, and what to do.
+            redis.AskError: what it said (or redis.MovedError), and what to do.
         """
-        raise ResponseError(f"{error}: pool {self.name!r} is one node of a cluster; register it with cluster=True")
+        raise self.told(error)
+
+    def told(self, error: E) -> E:
+        """The server's error as the caller is told it: a redirection, which is not followed here, says what to do."""
+        return error if self.in_cluster else in_a_cluster(error, self.name)
 
     def _check_open(self) -> None:
         if self._closed:

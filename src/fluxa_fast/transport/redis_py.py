@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.asyncio
@@ -21,11 +23,12 @@ import redis.asyncio.cluster
 import redis.asyncio.retry
 import redis.cluster
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 from redis.retry import Retry
 
-from .addresses import checked_url, shown
+from .addresses import checked_address, checked_url, host_and_port, shown
 from .in_time import connected_within, is_outside
+from .options import checked_database, checked_options, checked_sentinels
 from .sentinels import AwaitedSentinels, Sentinels
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "PoolSpec",
     "after_fork",
     "after_fork_awaited",
+    "beside_client",
     "borrow",
     "borrow_awaited",
     "close",
@@ -47,14 +51,13 @@ __all__ = [
     "no_retries",
     "raw_socket",
     "raw_transport",
+    "told_without_secrets",
 ]
 
 # Seconds. redis-py's own defaults differ between its versions; some wait for ever.
 _DEFAULTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
 # A node that is silent for longer is as good as gone: another one may have its slots by then.
 _CLUSTER_DEFAULTS = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0, "require_full_coverage": False}
-_SCHEMES = ("redis", "rediss", "unix")
-_CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss", "redis": "redis", "rediss": "rediss"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class PoolSpec:
         client: an existing client, instead of an address.
         sentinels: addresses of Sentinels.
         options: whatever else `redis.Redis` takes.
-        cluster: whether it is a cluster.
+        cluster: whether it is a cluster. (As all of these it is what was given, until it was checked.)
     """
 
     # Not in the repr: whatever may hold a password.
@@ -103,10 +106,49 @@ class PoolSpec:
 
 
 def is_cluster(spec: PoolSpec) -> bool:
-    """Whether the registration is of a cluster."""
+    """Whether the registration is of a cluster.
+
+    Raises:
+        TypeError: if `cluster` says neither.
+    """
     if spec.client is not None:
         return isinstance(spec.client, (BLOCKING.cluster, ASYNCIO.cluster))
+    if type(spec.cluster) is not bool:
+        raise TypeError(f"cluster= is True or False, not {type(spec.cluster).__name__}")
     return spec.cluster or (isinstance(spec.address, str) and spec.address.partition("://")[0].endswith("+cluster"))
+
+
+def beside_client(spec: PoolSpec) -> list[str]:
+    """What was given beside `client=`, and has no effect there."""
+    problems = []
+    if spec.address is not None or spec.sentinels is not None or spec.options:
+        problems.append("client= excludes an address, sentinels and options")
+    if type(spec.db) is not int or spec.db != 0:
+        problems.append("client= excludes db=: the database is that of the client")
+    if spec.cluster is not False:
+        problems.append("client= excludes cluster=: a redis.RedisCluster is a cluster, and no other client is")
+    return problems
+
+
+def told_without_secrets(error: Exception, spec: PoolSpec) -> str:
+    """The text of an error that a registration has met. One that may show a password is left out."""
+    text = str(error)
+    if text and not any(secret in text for secret in _secrets(spec)):
+        return text
+    return f"{type(error).__name__}, whose text is left out because it may show a password"
+
+
+def _secrets(spec: PoolSpec) -> set[str]:
+    options: list[Mapping[str, Any]] = [spec.options]
+    if isinstance(spec.options.get("sentinel_kwargs"), Mapping):
+        options.append(spec.options["sentinel_kwargs"])
+    given = [one.get(name) for one in options for name in ("password", "ssl_password")]
+    found = {one if isinstance(one, str) else repr(one) for one in given if isinstance(one, (str, bytes, int))}
+    if isinstance(spec.address, str):
+        query = spec.address.partition("?")[2]
+        if "password" in query:  # whose special characters may have made other options out of it
+            found |= set(re.findall(r"\w+", f"{query} {unquote(query)}")) - {"password", *URL_QUERY_ARGUMENT_PARSERS}
+    return {secret for secret in found if len(secret) > 2}
 
 
 def no_retries(flavour: Flavour) -> Any:
@@ -122,48 +164,65 @@ def connection_pool(spec: PoolSpec, flavour: Flavour) -> Any:
         TypeError: for an option that redis-py doesn't take, or a client of another kind.
     """
     if spec.client is not None:
-        return _pool_of(spec.client, flavour)
+        return _checked_connections(_client_of(spec, flavour.client, flavour).connection_pool)
     pool = _new_pool(spec, flavour)
-    pool.connection_class(**pool.connection_kwargs)  # it connects later, but checks its options now
+    _check_connections_of(pool)
     return pool
+
+
+def _check_connections_of(pool: Any) -> None:
+    """Make a connection, which connects later, but checks its options now."""
+    checked_options({name: pool.connection_kwargs.get(name) for name in _IN_URLS})
+    pool.connection_class(**pool.connection_kwargs)
+    _checked_connections(pool)
+
+
+_IN_URLS = ("socket_timeout", "socket_connect_timeout", "health_check_interval", "client_name")
 
 
 def _new_pool(spec: PoolSpec, flavour: Flavour) -> Any:
     if not isinstance(spec.address, str) or not spec.address:
-        raise ValueError(f"an address is 'host:port', a socket's path or a URL, not {shown(spec.address)}")
-    if type(spec.db) is not int or spec.db < 0:
-        raise ValueError(f"a database is a number from 0, not {spec.db!r}")
-    options = {"retry": no_retries(flavour), **_DEFAULTS, **spec.options}
+        what = "the name of the master" if spec.sentinels is not None else "'host:port', a socket's path or a URL"
+        raise ValueError(f"an address is {what}, not {shown(spec.address)}")
+    db = checked_database(spec.db)
+    options = checked_options({"retry": no_retries(flavour), **_DEFAULTS, **spec.options})
     if spec.sentinels is not None:
         return _sentinel_pool(spec, flavour, options)
     if "://" in spec.address:
-        return _url_pool(spec.address, spec.db, flavour, options)
-    if spec.address.startswith("/") or spec.address.endswith(".sock"):
-        return flavour.client(unix_socket_path=spec.address, db=spec.db, **options).connection_pool
-    host, port = _host_and_port(spec.address)
-    return flavour.client(host=host, port=port, db=spec.db, **options).connection_pool
+        return _url_pool(spec.address, db, flavour, options)
+    if "ssl" not in options and any(name.startswith("ssl_") for name in options):
+        raise ValueError("ssl_... options have no effect without TLS: give ssl=True as well, or a URL with rediss://")
+    if spec.address.startswith("/") or (spec.address.endswith(".sock") and "@" not in spec.address):
+        return flavour.client(unix_socket_path=spec.address, db=db, **options).connection_pool
+    checked_address(spec.address)
+    host, port = host_and_port(spec.address.strip())
+    return flavour.client(host=host, port=port, db=db, **options).connection_pool
 
 
 def _url_pool(url: str, db: int, flavour: Flavour, options: dict[str, Any]) -> Any:
     scheme = checked_url(url)
-    if scheme not in _SCHEMES:
-        raise ValueError(f"a URL begins with redis://, rediss:// or unix://, not {scheme}://")
     pool = flavour.client.from_url(url, **options).connection_pool
     in_url = pool.connection_kwargs.get("db")
     if in_url is None:
         pool.connection_kwargs["db"] = db
-    elif db and db != in_url:
+        return pool
+    checked_database(in_url)
+    in_path = urlsplit(url).path.strip("/") if scheme != "unix" else ""
+    if in_path and int(in_path) != in_url:
+        raise ValueError(f"the URL names database {int(in_path)} in its path, and database {in_url} behind that")
+    if db and db != in_url:
         raise ValueError(f"the URL names database {in_url}, and the registration database {db}")
     return pool
 
 
 def _sentinel_pool(spec: PoolSpec, flavour: Flavour, options: dict[str, Any]) -> Any:
-    sentinels = [_host_and_port(one, 26379) if isinstance(one, str) else one for one in spec.sentinels or ()]
-    if not sentinels:
-        raise ValueError("sentinels= is a list of at least one 'host:port'")
+    sentinels = checked_sentinels(spec.sentinels)
+    name = spec.address
+    if re.search(r"[\s@/]", str(name)):
+        raise ValueError(f"with sentinels= the address is the name of the master, and {shown(name)} is none")
     kwargs = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "retry": no_retries(flavour)}
-    kwargs |= options.pop("sentinel_kwargs", {})
-    master = flavour.sentinel(sentinels, sentinel_kwargs=kwargs).master_for(spec.address, db=spec.db, **options)
+    kwargs |= options.pop("sentinel_kwargs", None) or {}
+    master = flavour.sentinel(sentinels, sentinel_kwargs=kwargs).master_for(name, db=spec.db, **options)
     return master.connection_pool
 
 
@@ -174,22 +233,23 @@ def cluster_client(spec: PoolSpec, flavour: Flavour) -> Any:
         ValueError, TypeError, redis.RedisError: as `connection_pool`.
     """
     if spec.client is not None:
-        if not isinstance(spec.client, flavour.cluster):
-            raise _wrong_client(spec.client, flavour)
-        return spec.client
+        return _client_of(spec, flavour.cluster, flavour)
     if spec.sentinels is not None:
         raise ValueError("a cluster has no sentinels: its nodes elect a new primary themselves")
-    if spec.db:
+    if checked_database(spec.db):
         raise ValueError(f"a cluster has one database, 0; not {spec.db!r}")
     hosts, in_url = _cluster_address(spec.address)
-    options = {**_CLUSTER_DEFAULTS, **spec.options, **in_url}
+    options = checked_options({**_CLUSTER_DEFAULTS, **spec.options, **in_url})
+    if "ssl" not in options and any(name.startswith("ssl_") for name in options):
+        raise ValueError(
+            "ssl_... options have no effect without TLS: give ssl=True as well, or a URL with rediss+cluster://"
+        )
     of_cluster = set(inspect.signature(flavour.cluster.__init__).parameters) - set(
         inspect.signature(flavour.client.__init__).parameters
     )
     host, port = hosts[0]
     plain = {name: value for name, value in options.items() if name not in of_cluster}
-    pool = flavour.client(host=host, port=port, **plain).connection_pool
-    pool.connection_class(**pool.connection_kwargs)  # it connects later, but checks its options now
+    _check_connections_of(flavour.client(host=host, port=port, **plain).connection_pool)
     nodes = [flavour.cluster_node(host, port) for host, port in hosts]
     return lambda: flavour.cluster(startup_nodes=list(nodes), **options)
 
@@ -199,17 +259,17 @@ def _cluster_address(address: Any) -> tuple[list[tuple[str, int]], dict[str, Any
     if not isinstance(address, str) or not address:
         raise ValueError(f"the address of a cluster is 'host:port,host:port' or a URL, not {shown(address)}")
     if "://" not in address:
-        return [_host_and_port(one.strip()) for one in address.split(",")], {}
-    scheme, _, rest = address.partition("://")
-    if scheme not in _CLUSTER_SCHEMES:
-        raise ValueError(f"the URL of a cluster begins with redis+cluster:// or rediss+cluster://, not {scheme}://")
+        checked_address(address)
+        return [host_and_port(one.strip()) for one in address.split(",")], {}
+    scheme = checked_url(address, cluster=True)
+    rest = address.partition("://")[2]
     end = min((place for mark in "/?" if (place := rest.find(mark)) >= 0), default=len(rest))
     user, at, hosts = rest[:end].rpartition("@")
+    plain = scheme.removesuffix("+cluster")
     nodes = []
     options: dict[str, Any] = {}
     for one in hosts.split(","):
-        url = f"{_CLUSTER_SCHEMES[scheme]}://{user}{at}{one.strip()}{rest[end:]}"
-        checked_url(url)
+        url = f"{plain}://{user}{at}{one.strip()}{rest[end:]}"
         options = dict(parse_url(url))  # type: ignore[no-untyped-call]
         nodes.append((options.pop("host", "localhost"), options.pop("port", 6379)))
     if options.pop("db", 0):
@@ -219,22 +279,34 @@ def _cluster_address(address: Any) -> tuple[list[tuple[str, int]], dict[str, Any
     return nodes, options
 
 
-def _host_and_port(address: str, default_port: int = 6379) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    if not colon or address.endswith("]"):
-        host, port = address, str(default_port)
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{shown(address)} is no 'host:port', socket path or URL")
-    return host.strip("[]"), int(port)
+# ---- clients that were handed in ------------------------------------------------------------------------
+
+_WITHOUT_SOCKETS = (
+    "the connections of fakeredis have no socket, and fluxa_fast reads and writes that itself; for tests start a real "
+    "server, with fluxa_fast.embedded.EmbeddedServer (pip install 'fluxa-fast[embedded]')"
+)
 
 
-def _pool_of(client: Any, flavour: Flavour) -> Any:
-    if not isinstance(client, flavour.client):
+def _client_of(spec: PoolSpec, kind: Any, flavour: Flavour) -> Any:
+    client = spec.client
+    if _package_of(type(client), "fakeredis"):
+        raise TypeError(_WITHOUT_SOCKETS)
+    if not isinstance(client, kind):
         raise _wrong_client(client, flavour)
-    pool = client.connection_pool
+    return client
+
+
+def _checked_connections(pool: Any) -> Any:
     if getattr(pool, "cache", None) is not None:
         raise TypeError("client= takes a client without a client-side cache")
+    if _package_of(pool.connection_class, "fakeredis"):
+        raise TypeError(_WITHOUT_SOCKETS)
     return pool
+
+
+def _package_of(kind: Any, package: str) -> bool:
+    """Whether a class, or one that it is made of, comes from that package."""
+    return any(str(one.__module__).partition(".")[0] == package for one in getattr(kind, "__mro__", ()))
 
 
 def _wrong_client(client: Any, flavour: Flavour) -> TypeError:
@@ -243,6 +315,8 @@ def _wrong_client(client: Any, flavour: Flavour) -> TypeError:
     for other, package in ((BLOCKING, "fluxa_fast"), (ASYNCIO, "fluxa_fast.asyncio")):
         if isinstance(client, (other.client, other.cluster)):
             hint = f"; {package} is for those"
+    if _package_of(type(client), "valkey"):
+        hint = "; give the address of the server instead: redis-py connects to Valkey as well"
     return TypeError(f"client= takes a {flavour.name}, not {kind}{hint}")
 
 

@@ -107,7 +107,7 @@ class SharedPipeline:
                 try:
                     published.set_result(id_of(reply))
                 except Exception as error:
-                    published.set_exception(error)
+                    published.set_exception(self._link.pool.told(error))
                     demoted = error if isinstance(error, ReadOnlyError) else demoted
         if demoted is not None:  # this server is a replica now: the next event asks anew who is the master
             self._fail(demoted)

@@ -430,6 +430,8 @@ class Pool(PoolBase[Link]):
         except ReadOnlyError:
             link.drop()  # this server is a replica now: the next event asks anew who is the master
             raise
+        except AskError as error:
+            raise self.told(error) from None
         finally:
             link.commands.clear()
             self.return_link(link)
