@@ -117,16 +117,16 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
         check_handler(handler, awaited=False)
         waiting = 0.0 if block is None else seconds("block", block, infinite=True)
-        begin = self._crew.begin(checked_count(count), waiting, once=True)
+        checked_count(count)
         with self._sessions.begin("consume"):
-            self._handle(begin, handler)
+            self._handle(self._crew.begin(count, waiting, once=True), handler)
             return self._crew.handled
 
     def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
         check_handler(handler, awaited=False)
-        begin = self._crew.begin(checked_count(count), math.inf, once=False)
+        checked_count(count)
         with self._sessions.begin("run"):
-            self._handle(begin, handler)
+            self._handle(self._crew.begin(count, math.inf, once=False), handler)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
         idle = 0.0 if block is None else seconds("block", block, infinite=True)

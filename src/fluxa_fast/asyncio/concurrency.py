@@ -36,8 +36,15 @@ async def run_concurrently(
     running: set[asyncio.Task[None]] = set()
     starting: deque[Sequence[Any]] = deque()  # the batches of tasks that were made and have not begun
 
+    def too_late() -> bool:
+        return member.stopping.is_set() and not member.at_most_once  # what was read at most once would be lost
+
     async def work(events: Sequence[Any], acknowledging: Acknowledging) -> None:
         starting.popleft()  # tasks begin in the order in which they were made
+        if too_late():
+            slots.release()
+            put_back(member, events)
+            return
         done = False
         try:
             await call_awaiting(handler, list(events))  # a copy: what is acknowledged is not what the handler holds
@@ -63,9 +70,6 @@ async def run_concurrently(
             return
         starting.append(events)
         await slots.acquire()
-        if member.stopping.is_set() and not member.at_most_once:
-            slots.release()
-            return
         task = group.create_task(work(events, replayed if replay else acknowledging))
         running.add(task)
         task.add_done_callback(running.discard)

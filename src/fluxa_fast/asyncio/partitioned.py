@@ -117,10 +117,17 @@ def _limited(crew: Crew, handler: Callable[[Sequence[Any]], object], limit: int 
         async with slots:
             if not crew.may_deliver(events):
                 return False  # it came too late
-            await call_awaiting(handler, events)
+            try:
+                await call_awaiting(handler, events)
+            except _TooLateError:
+                return False
             return True
 
     return deliver
+
+
+class _TooLateError(Exception):
+    """A loop over batches was stopped before it was given the batch that was offered."""
 
 
 class _Work:
@@ -158,8 +165,8 @@ class _Work:
         self._tasks.add(asyncio.ensure_future(self._run(node, flow)))
 
     async def _run(self, node: tuple[str, str] | None, flow: Flow[None]) -> None:
-        link = self.pool.new_link("") if node is None else self._consumer._link_to(node)
         try:
+            link = self.pool.new_link("") if node is None else self._consumer._link_to(node)
             await _LaneDriver(link, self._hand, self).drive(flow)
         except BaseException as error:
             self._crew.fail(error)
@@ -203,18 +210,22 @@ class _PartitionedLoop:
             begin = crew.begin(self._count, self._idle, once=False)
             self._work = asyncio.ensure_future(_Work(self._consumer, _limited(crew, self._offer)).drive(begin))
         self._answer(None)
-        offer = asyncio.ensure_future(self._offered.get())
-        try:
-            await asyncio.wait((offer, self._work), return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            self.over = True
-            offer.cancel()
-            self._work.cancel()
-            await ended([self._work])
-            raise
-        if offer.done():
-            return offer.result()
-        offer.cancel()
+        while not self._work.done():
+            offer = asyncio.ensure_future(self._offered.get())
+            try:
+                await asyncio.wait((offer, self._work), return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                self.over = True
+                offer.cancel()
+                self._work.cancel()
+                await ended([self._work])
+                raise
+            if not offer.done():
+                offer.cancel()
+            elif self._consumer._crew.may_deliver(offer.result()):
+                return offer.result()
+            else:
+                self._answer(_TooLateError())
         self.over = True
         await self._work
         raise StopAsyncIteration

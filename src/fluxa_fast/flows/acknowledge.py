@@ -17,16 +17,17 @@ from ..errors import LeaseLostError
 from ..protocol.interface import CommandBuffer, ErrorReply
 from ..scripts import ACKNOWLEDGE, FENCED_ACKNOWLEDGE, FENCED_TRIM_DELIVERED, TRIM_DELIVERED, Script
 from .kept import Id
-from .membership import GROUP, Membership
+from .membership import GROUP, Membership, is_missing
 from .recovery import Recovery, checked
 from .replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED
 from .scripting import ScriptRefusedError
-from .steps import Breathe, Flow, Receive, Send, ask
+from .steps import Breathe, Flow, Receive, Send, Take, any_reply, ask
 
 __all__ = ["Acknowledgements", "acknowledge", "forget_deleted"]
 
 _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
+_GROUPS_KNOWN = 10.0  # seconds for which the same is believed where scripts are forbidden
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
 _TRIMMED_AGAIN = 0.5  # seconds after which what could not be trimmed is tried again, by a consumer that finds nothing
 _TRIED_AGAIN = 10  # of the IDs that were left for other groups, so many more than events are acknowledged
@@ -38,12 +39,17 @@ _ACKNOWLEDGING = (ACKNOWLEDGE, FENCED_ACKNOWLEDGE)
 
 @dataclass(slots=True)
 class _Page:
-    """One acknowledgement under way: of events, or else of IDs that are kept for other groups and tried again."""
+    """One acknowledgement under way: of events, or else of IDs that are kept for other groups and tried again.
+
+    Attributes:
+        asks: it is only asked which groups the stream has, before anything is acknowledged.
+    """
 
     replies: int
     events: Sequence[Any] = ()
     kept: Sequence[Id] = ()
     script: Script | None = None
+    asks: bool = False
 
 
 class Acknowledgements:
@@ -62,6 +68,10 @@ class Acknowledgements:
 
     def write(self, commands: CommandBuffer) -> Flow[None]:
         """Append what acknowledges and deletes those of the events that are not acknowledged yet."""
+        if self.events and self._has_to_ask():
+            commands.xinfo_groups(self._member.stream)
+            self._pages.append(_Page(1, self.events, asks=True))
+            return
         size = min(_PAGE, self._member.page)
         if len(self.events) > size:
             yield Breathe()
@@ -77,6 +87,12 @@ class Acknowledgements:
             self._write_script(commands, ())
         if self._member.kept and self._pages and self._member.scripting.allowed:
             self._write_script_again(commands, self._member.kept.next(len(self.events) + _TRIED_AGAIN))
+
+    def _has_to_ask(self) -> bool:
+        """Whether XACK and XDEL might delete what another group has not had, and no script may look."""
+        member = self._member
+        unknown = time.monotonic() >= member.groups_known_until
+        return unknown and not (member.scripting.allowed or member.shared or member.fence is not None)
 
     def _is_for_script(self, events: Sequence[Any]) -> bool:
         member = self._member
@@ -118,7 +134,7 @@ class Acknowledgements:
         """Take the replies: only then are events acknowledged. Returns those that must be written once more."""
         received = []
         for page in self._pages:
-            take = NUMBER if page.script is None else ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else TRIMMED
+            take = self._take(page)
             replies = []
             for _ in range(page.replies):
                 replies.append((yield Receive(take)))
@@ -138,8 +154,21 @@ class Acknowledgements:
                 page.events = ()
         return again
 
+    @staticmethod
+    def _take(page: _Page) -> Take:
+        if page.asks:
+            return any_reply
+        if page.script is None:
+            return NUMBER
+        return ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else TRIMMED
+
     def _settle(self, page: _Page, reply: Any) -> None:
         member = self._member
+        if page.asks:
+            if not is_missing(reply) and not (isinstance(reply, ErrorReply) and reply.code == "NOPERM"):
+                member.shared = len(checked(reply)) > 1
+            member.groups_known_until = time.monotonic() + _GROUPS_KNOWN
+            raise ScriptRefusedError  # now it is known how to acknowledge
         if page.script is None:
             checked(reply)
             return

@@ -62,7 +62,7 @@ class Crew:
         self._end = math.inf
 
     def begin(self, count: int, idle: float, *, once: bool) -> Flow[None]:
-        """The first flow of a call; it starts the others. Nothing of the crew changes before it runs.
+        """Begin a call. Returns its first flow, which starts the others.
 
         Args:
             count: events in one batch at most.
@@ -80,7 +80,7 @@ class Crew:
             partition.begin()
         self._idle = idle
         self._end = time.monotonic() + idle
-        yield from self.house(self.partitions, None)
+        return self.house(self.partitions, None)
 
     def interrupt(self, error: BaseException) -> None:
         """End the call with that error at once: Ctrl-C, for one."""

@@ -94,6 +94,7 @@ class Membership:
         scripting: what is known of the server and scripts.
         alone_until: until then (monotonic seconds) it is believed that no other group is on the stream.
         shared: whether the stream has other groups too, as the server told last.
+        groups_known_until: until then (monotonic seconds) that is believed where the server forbids scripts.
         kept: what is acknowledged and was left in the stream for other groups.
         trim_at: at most once only: when (monotonic seconds) to trim again. Entries that were read are left in the
             stream, because an older entry is pending, or another group has not had them; never, if none are left.
@@ -118,6 +119,7 @@ class Membership:
     scripting: Scripting = field(default_factory=Scripting)
     alone_until: float = -math.inf
     shared: bool = False
+    groups_known_until: float = -math.inf
     trim_at: float = math.inf
     kept: Kept = field(default_factory=Kept)
     fence: Fence | None = None
