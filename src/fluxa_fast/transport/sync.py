@@ -170,10 +170,10 @@ class Link:
         sock = self.connect()
         self._owed = 1
         with _Failing(self, "asking"):
+            self._set_timeout(wait)  # a flush to several nodes leaves sockets that don't block
             with commands.view() as view:
                 sock.sendall(view)
             commands.clear()
-            self._set_timeout(wait)
             self._fill()
             while (reply := take(self.reader)) is INCOMPLETE:
                 self._fill()
