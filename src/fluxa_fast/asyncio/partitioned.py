@@ -158,8 +158,8 @@ class _Work:
         self._tasks.add(asyncio.ensure_future(self._run(node, flow)))
 
     async def _run(self, node: tuple[str, str] | None, flow: Flow[None]) -> None:
-        link = self.pool.new_link("") if node is None else self._consumer._link_to(node)
         try:
+            link = self.pool.new_link("") if node is None else self._consumer._link_to(node)
             await _LaneDriver(link, self._hand, self).drive(flow)
         except BaseException as error:
             self._crew.fail(error)

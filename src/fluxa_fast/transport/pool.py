@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from redis.exceptions import AskError, ResponseError
 
-from ..errors import FluxaError
 from ..protocol.interface import Implementation
+from .failing import closed_error
 
 __all__ = ["IDLE_LINKS", "WINDOW", "PoolBase"]
 
@@ -25,7 +25,9 @@ class PoolBase(Generic[L]):
     Attributes:
         name: as it was registered.
         connections: redis-py's pool.
-        abandoned: connections of links that were forgotten; to be given back when somebody connects.
+        abandoned: connections of links that were forgotten; to be given back when another link connects.
+        lent: the connections that links have. Whichever of the link and `close` takes one out gives it back.
+        closed: whether the engine was closed.
         generation: of the topology, which a single server does not have.
     """
 
@@ -45,9 +47,10 @@ class PoolBase(Generic[L]):
         self.implementation = implementation
         self.default = default
         self.abandoned: deque[Any] = deque()
+        self.lent: dict[Any, Any] = {}
         self._owned = owned
         self._idle: list[L] = []
-        self._closed = False
+        self.closed: bool = False
 
     def buffer_of(self, key: str) -> str:
         """What shares a buffer with this key: everything."""
@@ -65,6 +68,11 @@ class PoolBase(Generic[L]):
         """
         raise ResponseError(f"{error}: pool {self.name!r} is one node of a cluster; register it with cluster=True")
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise FluxaError("the engine is closed; validate the registry again for a new one")
+    def check_open(self) -> None:
+        """Refuse what would begin now.
+
+        Raises:
+            FluxaError: if the engine is closed.
+        """
+        if self.closed:
+            raise closed_error()
