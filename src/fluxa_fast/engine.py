@@ -11,6 +11,7 @@ from .collected import AnyPool
 from .errors import UnregisteredStreamError
 from .partitions import RegisteredStream
 from .transport.cluster import ClusterPool
+from .transport.failing import close_all
 from .transport.sync import Pool
 
 __all__ = ["Context", "Engine", "EngineBase"]
@@ -49,9 +50,18 @@ class Engine(EngineBase[Pool | ClusterPool]):
         return Context(self)
 
     def close(self) -> None:
-        """Close the connections of all pools, except those of a client that was handed in. Safe to call twice."""
-        for pool in self._pools.values():
-            pool.close()
+        """Close the connections of all pools. A client that was handed in is not closed: it gets its connections back.
+
+        What threads are doing ends at once: a call that waits for a server raises FluxaError, and so does every later
+        call of the engine's brokers, flushers and consumers. A flush that was going on raises FlushError, which says
+        what became of each event. What consumers have not acknowledged stays pending.
+
+        Safe to call twice, and from several threads.
+
+        Raises:
+            Exception: what a pool raised that could not be closed, once all others are closed; the first one.
+        """
+        close_all(pool.close for pool in self._pools.values())
 
     def __enter__(self) -> Engine:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from ..flows.membership import Membership
 from ..transport.aio import Pool
 from ..transport.aio_cluster import ClusterPool
 from ..transport.failing import told_again
+from ..transport.loops import OneLoopLock
 
 __all__ = ["Acknowledging"]
 
@@ -40,7 +40,7 @@ class Acknowledging:
         self._pool = pool
         self._member = member
         self._pending = pending
-        self._lock = asyncio.Lock()
+        self._lock = OneLoopLock(f"the consumer {member.name} of {member.stream!r}")
         self._next = _Round()
 
     async def one(self, event: Any) -> None:
@@ -50,6 +50,7 @@ class Acknowledging:
 
     async def all(self, events: Sequence[Any]) -> None:
         """Returns when the server has confirmed it."""
+        self._lock.check()
         own = self._next
         own.events += events
         async with self._lock:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from types import TracebackType
 
 from ..engine import EngineBase
 from ..transport.aio import Pool
 from ..transport.aio_cluster import ClusterPool
+from ..transport.failing import close_all_awaited
 from .broker import EventBroker
 
 __all__ = ["Context", "Engine"]
@@ -16,7 +16,8 @@ __all__ = ["Context", "Engine"]
 class Engine(EngineBase[Pool | ClusterPool]):
     """The pools and streams of a registry. The tasks of one event loop may share it. Made by `Registry.validate`.
 
-    In a new event loop (a second `asyncio.run`) it makes new connections; `aclose` before the old one ends.
+    In a new event loop (a second `asyncio.run`) it makes new connections; `aclose` before the old one ends. Two loops
+    that run at the same time need an engine each: the second one is refused with a FluxaError.
     """
 
     def new_context(self) -> Context:
@@ -24,10 +25,19 @@ class Engine(EngineBase[Pool | ClusterPool]):
         return Context(self)
 
     async def aclose(self) -> None:
-        """Close the connections of all pools, except those of a client that was handed in. Safe to call twice."""
-        async with AsyncExitStack() as closing:  # all of them, even if one fails
-            for pool in self._pools.values():
-                closing.push_async_callback(pool.close)
+        """Close the connections of all pools. A client that was handed in is not closed: it gets its connections back.
+
+        What tasks are doing ends at once: a call that waits for a server raises FluxaError, and so does every later
+        call of the engine's brokers, flushers and consumers. A flush that was going on raises FlushError, which says
+        what became of each event. What consumers have not acknowledged stays pending.
+
+        Safe to call twice, and from several tasks.
+
+        Raises:
+            FluxaError: if another event loop uses the engine, and is running. Nothing was closed.
+            Exception: what a pool raised that could not be closed, once all others are closed; the first one.
+        """
+        await close_all_awaited(pool.close for pool in self._pools.values())
 
     async def __aenter__(self) -> Engine:
         return self

@@ -20,6 +20,7 @@ from ..flows.publish import PoolFlush, Replication
 from ..protocol.hashing import Key
 from ..transport.aio import Link, Pool, together
 from ..transport.aio_cluster import ClusterPool
+from ..transport.loops import OneLoopLock
 
 __all__ = ["EventFlusher"]
 
@@ -54,7 +55,7 @@ class EventFlusher:
     def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
         self._collected = Collected(destinations, _pusher(self) if eager else None)
         self._links: dict[int, Link] = {}  # of the pools where an eager flusher has begun
-        self._flushing = asyncio.Lock()
+        self._flushing = OneLoopLock("the flusher")
         # The same call as the method below, without its frame: this is the hot path.
         self.publish = self._collected.writer.publish  # type: ignore[method-assign]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -10,6 +12,7 @@ import redis.client
 from redis.exceptions import ResponseError
 
 from .. import protocol
+from ..errors import FluxaError
 from ..transport.parsing import hand_back, is_known_parser, read, read_awaited
 from .clients import check_client, text_of
 from .replies import PipelineReplies
@@ -18,6 +21,34 @@ from .staged import Staged
 __all__ = ["AsyncPipeline", "Pipeline", "pipeline"]
 
 _ANSWERED_PLAINLY = ("XADD", "XACK", "XDEL", "XTRIM")
+IN_USE = "the pipeline is in use by another task or thread; make one pipeline for each"
+
+
+class _Using:
+    """A context: a call that uses the connection of a pipeline. It may be a part of `execute`, or of another such call.
+
+    Args:
+        pipe: the pipeline.
+        user: the task or thread.
+
+    Raises:
+        FluxaError: if another task or thread uses the pipeline.
+    """
+
+    __slots__ = ("_mine", "_owner", "_state")
+
+    def __init__(self, pipe: _StagedCommands, user: object) -> None:
+        self._state = pipe.__dict__
+        self._mine = (user,)
+
+    def __enter__(self) -> None:
+        self._owner = self._state.setdefault("_user", self._mine)
+        if self._owner != self._mine:
+            raise FluxaError(IN_USE)
+
+    def __exit__(self, *error: object) -> None:
+        if self._owner is self._mine:
+            del self._state["_user"]
 
 
 class _StagedCommands:
@@ -70,6 +101,28 @@ class _StagedCommands:
         for command in commands:
             self.command_stack.append(command)
 
+    # ---- one user at a time ----
+
+    # Two who use one connection take each other's replies, and what is left of them would be the replies to later
+    # commands of the client. redis-py does not see to that.
+
+    def _begin(self, user: object) -> Staged:
+        """Begin a call of `execute`. Until `_end` no command can be added, and nothing else can be done.
+
+        Raises:
+            FluxaError: if the pipeline is in use.
+        """
+        mine = (user,)
+        if self.__dict__.setdefault("_user", mine) is not mine:  # setdefault: of two threads one only
+            raise FluxaError(IN_USE)
+        staged = self.command_stack
+        staged.seal(IN_USE)
+        return staged
+
+    def _end(self, staged: Staged) -> None:
+        staged.unseal()
+        del self.__dict__["_user"]
+
     def _replies_for(self, connection: Any, staged: Staged) -> PipelineReplies | None:
         """What reads the replies of this pipeline; None if redis-py has to do it all."""
         plain = protocol.default.plain_replies
@@ -88,6 +141,26 @@ def _needs_redis_py(staged: Staged) -> bool:
 
 class Pipeline(_StagedCommands, redis.client.Pipeline):  # type: ignore[misc]  # of command_stack's type
     """A `redis.client.Pipeline` that writes stream commands and reads their replies in compiled code."""
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Execute all the commands in the current pipeline.
+
+        Raises:
+            FluxaError: if another thread uses the pipeline.
+        """
+        staged = self._begin(threading.get_ident())
+        try:
+            return super().execute(raise_on_error)
+        finally:
+            self._end(staged)
+
+    def immediate_execute_command(self, *arguments: Any, **options: Any) -> Any:
+        with _Using(self, threading.get_ident()):
+            return super().immediate_execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+
+    def reset(self) -> Any:
+        with _Using(self, threading.get_ident()):
+            super().reset()
 
     def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> list[Any]:
         staged: Staged = commands
@@ -128,6 +201,26 @@ class Pipeline(_StagedCommands, redis.client.Pipeline):  # type: ignore[misc]  #
 
 class AsyncPipeline(_StagedCommands, redis.asyncio.client.Pipeline):  # type: ignore[misc]
     """A `redis.asyncio.client.Pipeline` that writes stream commands and reads their replies in compiled code."""
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Execute all the commands in the current pipeline.
+
+        Raises:
+            FluxaError: if another task uses the pipeline.
+        """
+        staged = self._begin(asyncio.current_task())
+        try:
+            return await super().execute(raise_on_error)
+        finally:
+            self._end(staged)
+
+    async def immediate_execute_command(self, *arguments: Any, **options: Any) -> Any:
+        with _Using(self, asyncio.current_task()):
+            return await super().immediate_execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+
+    async def reset(self) -> Any:
+        with _Using(self, asyncio.current_task()):
+            await super().reset()  # type: ignore[no-untyped-call]
 
     async def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> list[Any]:
         staged: Staged = commands

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from .. import protocol
+from ..errors import FluxaError
 from ..protocol.interface import INCOMPLETE
 from ..protocol.resp import argument_bytes, bulk
 from .clients import captured, encodes_plainly
@@ -31,12 +32,14 @@ class Staged:
     """
 
     def __init__(self, pool: Any) -> None:
-        self._eager, self._utf8 = encodes_plainly(pool)
+        self._may_be_eager, self._utf8 = encodes_plainly(pool)
+        self._eager = self._may_be_eager
         self._buffer = protocol.default.CommandBuffer()
         self._later: list[tuple[int, int, Command]] = []  # (position, bytes before it, command)
         self._options: dict[Any, tuple[bytes, int]] = {}
         self._last_options: dict[str, Any] = {}
         self._last_written = (b"", 0)
+        self._sealed = ""  # why nothing can be added
 
     def __len__(self) -> int:
         return self._buffer.commands + len(self._later)
@@ -51,10 +54,28 @@ class Staged:
         self._buffer.clear()
         self._later = []
 
+    # ---- sealing ----
+
+    def seal(self, why: str) -> None:
+        """Take no more commands: they would be waited for, and were not sent; or the buffer is being sent."""
+        self._sealed = why
+        self._eager = False  # the quick ways leave it to `append` then
+
+    def unseal(self) -> None:
+        """End `seal`."""
+        self._sealed = ""
+        self._eager = self._may_be_eager
+
     # ---- staging ----
 
     def append(self, command: Command) -> None:
-        """Take a command as redis-py made it: (arguments, options)."""
+        """Take a command as redis-py made it: (arguments, options).
+
+        Raises:
+            FluxaError: while it is sealed.
+        """
+        if self._sealed:
+            raise FluxaError(self._sealed)
         arguments, options = command
         if options or not self.stage(arguments):
             self._later.append((len(self), len(self._buffer), command))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from redis.exceptions import ConnectionError, RedisError
 
-from ..errors import NotReplicatedError, SerializationError
+from ..errors import FluxaError, NotReplicatedError, SerializationError
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorReply
 from .replies import NUMBER, error_of
 from .steps import Disconnect, Flow, Pipeline, Receive, Send
 
-__all__ = ["Answers", "Fate", "PoolFlush", "Replication", "replicated", "write_event"]
+__all__ = ["Answers", "Fate", "PoolFlush", "Replication", "not_begun", "replicated", "write_event"]
 
 Fate = Literal["confirmed", "refused", "unconfirmed"]
 
@@ -142,7 +142,7 @@ class PoolFlush:
     def _kept(self) -> Iterator[None]:
         try:
             yield
-        except (RedisError, NotReplicatedError) as error:
+        except (RedisError, FluxaError) as error:  # too few replicas; or the engine was closed
             self.error = error
         except BaseException as interruption:  # Ctrl-C, for one: the account is kept all the same
             self.error = ConnectionError(f"interrupted by {type(interruption).__name__}")
@@ -156,3 +156,9 @@ class PoolFlush:
     def complete(self) -> bool:
         """Whether every event was confirmed. A flush that never began is not complete either."""
         return self.answers.confirmed == self.buffer.commands
+
+
+def not_begun(flushes: Sequence[tuple[str, PoolFlush]], error: Exception) -> None:
+    """Nothing was sent of these: the engine is closed. Other pools may have had their part, so the account tells it."""
+    for _, flush in flushes:
+        flush.error = flush.error or error

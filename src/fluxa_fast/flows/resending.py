@@ -25,7 +25,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ..errors import NotReplicatedError
+from ..errors import FluxaError
 from ..protocol.interface import (
     INCOMPLETE,
     CommandBuffer,
@@ -231,10 +231,13 @@ def flush_cluster(
     except BaseException as interruption:  # Ctrl-C, for one: the account is kept all the same
         for one in under_way:
             one.note(set(one.redirections()))
+        closed = isinstance(interruption, FluxaError)
         for _, flush in flushes:
             if flush.error is None:
-                flush.error = ConnectionError(f"interrupted by {type(interruption).__name__}")
-        raise
+                told = ConnectionError(f"interrupted by {type(interruption).__name__}")
+                flush.error = interruption if closed else told  # type: ignore[assignment]
+        if not closed:
+            raise
 
 
 def _refreshed(generation: int, waiting: Sequence[_Shipment], patience: Patience) -> Flow[None]:
@@ -298,7 +301,7 @@ def _settle(
             stale = _follow(cluster, node, one, redirected) or stale
             one.again(sorted(redirected), cluster.implementation)
             again.append(one)
-    if isinstance(outcome, BaseException) and not isinstance(outcome, (RedisError, NotReplicatedError)):
+    if isinstance(outcome, BaseException) and not isinstance(outcome, (RedisError, FluxaError)):
         raise outcome
     return again, stale
 

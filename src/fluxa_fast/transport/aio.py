@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from redis.exceptions import AskError, ConnectionError
 
-from ..flows.publish import PoolFlush, Replication
+from ..errors import FluxaError
+from ..flows.publish import PoolFlush, Replication, not_begun
 from ..flows.statistics import statistics
 from ..flows.steps import (
     Arrived,
@@ -34,7 +35,8 @@ from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, Entry
 from ..statistics import RedisStreamStatistics
 from . import redis_py
 from .conversation import Conversation
-from .failing import network_error
+from .failing import close_all_awaited, closed_error, network_error
+from .loops import OneLoop
 from .pool import IDLE_LINKS, WINDOW, PoolBase
 from .shared import SharedPipeline
 
@@ -65,9 +67,13 @@ class Link:
         self.commands: CommandBuffer = pool.implementation.CommandBuffer(pool.default)
 
     def __del__(self) -> None:
-        # Whoever had it forgot it. This may run in any thread, so it is left to whoever connects next.
+        # Its owner forgot it. This may run in any thread, so it is left to the link that connects next.
         if self._connection is not None and self.conversation is not None and self.pool.is_in(self.conversation.loop):
-            self.pool.abandoned.append(self._connection)
+            self._abandon(self._connection)
+
+    def _abandon(self, connection: Any) -> None:
+        if self.pool.lent.pop(connection, None) is not None:
+            self.pool.abandoned.append(connection)
 
     def abandon(self) -> None:
         """Close the connection from where nothing can be awaited; whoever connects next returns it."""
@@ -76,7 +82,7 @@ class Link:
         if conversation is not None:
             conversation.abort()
         if connection is not None:
-            self.pool.abandoned.append(connection)
+            self._abandon(connection)
 
     # ---- connection ----
 
@@ -100,13 +106,19 @@ class Link:
         if self.conversation is not None:
             if self.connected:
                 return self.conversation
-            await self.drop()
+            await self._leave()
         self.reader.reset()
         self._owed = 0
-        self._connection = await self._borrow()
+        try:
+            self._connection = await self._borrow()
+        except Exception as error:
+            if self.pool.closed:  # meanwhile, and with it what redis-py was connecting
+                raise closed_error() from error
+            raise
         self._pid = os.getpid()
         transport = redis_py.raw_transport(self._connection)
         self.conversation = Conversation(transport, self.reader, self._connection.socket_timeout)
+        self.pool.lent[self._connection] = self.conversation
         return self.conversation
 
     async def _borrow(self) -> Any:
@@ -115,10 +127,21 @@ class Link:
     async def _connected(self) -> Conversation:
         """The connection of a conversation that goes on."""
         if self.conversation is not None and not self._is_here(self.conversation):
-            await self.drop()
+            await self._leave()
         if self.conversation is None:
+            if self.pool.closed:
+                raise closed_error()
             raise ConnectionError("the connection was closed before its reply came")
         return self.conversation
+
+    async def _leave(self) -> None:
+        """Close the connection, unless another loop is using it.
+
+        Raises:
+            FluxaError: if that loop is running.
+        """
+        self.pool.enter_loop()
+        await self.drop()
 
     async def drop(self) -> None:
         """Close the connection, whatever state it is in."""
@@ -129,7 +152,7 @@ class Link:
             if not self._is_here(conversation):
                 return  # the other loop can't be reached from here
             conversation.abort()
-        if connection is not None:
+        if connection is not None and self.pool.lent.pop(connection, None) is not None:
             await self.pool.give_back(connection, reusable=False)
 
     async def disconnect(self, error: Exception | None) -> None:
@@ -147,7 +170,8 @@ class Link:
                 connection = self._connection
                 self.conversation.hand_back()
                 self._connection = self.conversation = None
-                await self.pool.give_back(connection, reusable=True)
+                if self.pool.lent.pop(connection, None) is not None:
+                    await self.pool.give_back(connection, reusable=True)
 
     @property
     def in_order(self) -> bool:
@@ -191,6 +215,8 @@ class Link:
         """Send what the transport takes, if there is a connection. `pipeline` goes on from here."""
         conversation = self.conversation
         if conversation is None or conversation.error is not None:
+            return
+        if conversation.loop is not asyncio._get_running_loop():  # another thread's, or there is none
             return
         self._owed = replies.expected
         if not self._pushed:
@@ -237,7 +263,7 @@ class _Failing:
             return
         await self._link.drop()
         if isinstance(error, OSError):
-            raise network_error(error, self._doing, self._link.pool.name) from error
+            raise network_error(error, self._doing, self._link.pool) from error
 
 
 class Pool(PoolBase[Link]):
@@ -245,40 +271,45 @@ class Pool(PoolBase[Link]):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home = OneLoop(f"Redis pool {self.name!r}")
         self._pid = os.getpid()
         self._parents: list[Any] = []  # what belongs to the process that forked this one
         self._publishing = SharedPipeline(Link(self))
 
     def is_in(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether this is the event loop in which the pool is used."""
-        return self._loop is loop
+        return self._home.loop is loop
 
-    def _enter_loop(self) -> None:
-        """Leave behind what belongs to an event loop that was used before."""
+    def enter_loop(self) -> None:
+        """Use the pool in the running event loop.
+
+        Raises:
+            FluxaError: if another loop uses it, and is running.
+        """
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            before, self._loop = self._loop, loop
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
-                self._parents += redis_py.after_fork_awaited(self.connections)
-            if before is not None:
-                self._idle.clear()
-                self._publishing = SharedPipeline(Link(self))
-                self.abandoned.clear()
-                if self._owned:
-                    self.connections.reset()
+        if self._home.loop is not loop:
+            self._home.enter(loop, self._leave_loop)
+
+    def _leave_loop(self, before: asyncio.AbstractEventLoop | None) -> None:
+        """Leave behind what belongs to an event loop that was used before."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._parents += redis_py.after_fork_awaited(self.connections)
+        if before is not None:
+            self._idle.clear()
+            self._publishing = SharedPipeline(Link(self))
+            self.abandoned.clear()
+            self.lent.clear()
+            if self._owned:
+                self.connections.reset()
 
     # ---- connections ----
 
     async def borrow(self) -> Any:
         """A connection of redis-py's pool."""
-        self._enter_loop()
-        while self.abandoned:
-            connection = self.abandoned.popleft()
-            with suppress(Exception):  # it is closed already, perhaps
-                redis_py.raw_transport(connection).abort()
-            await self.give_back(connection, reusable=False)
+        self.check_open()
+        self.enter_loop()
+        await self._reclaim()
         task = asyncio.current_task()
         cancelled_before = task.cancelling() if task else 0
         connection = await redis_py.borrow_awaited(self.connections)
@@ -286,10 +317,14 @@ class Pool(PoolBase[Link]):
             # redis-py connects with `asyncio.wait_for`, which until Python 3.11 may forget that the task was cancelled.
             await self.give_back(connection, reusable=True)
             raise asyncio.CancelledError
+        if self.closed:  # meanwhile
+            await self.give_back(connection, reusable=False)
+            raise closed_error()
         return connection
 
     async def give_back(self, connection: Any, *, reusable: bool) -> None:
         """Return a connection to redis-py's pool."""
+        reusable = reusable and not (self.closed and self._owned)
         try:
             await redis_py.give_back_awaited(self.connections, connection, reusable=reusable)
         except BaseException:  # cancelled meanwhile, for one
@@ -299,18 +334,18 @@ class Pool(PoolBase[Link]):
     # ---- links ----
 
     def take_link(self) -> Link:
-        self._check_open()
-        self._enter_loop()
+        self.check_open()
+        self.enter_loop()
         return self._idle.pop() if self._idle else Link(self)
 
     def take_connected_link(self) -> Link | None:
         """A link that has a connection already, if there is one."""
-        self._check_open()
-        self._enter_loop()
+        self.check_open()
+        self.enter_loop()
         return self._idle.pop() if self._idle and self._idle[-1].connected else None
 
     async def return_link(self, link: Link) -> None:
-        if not self._closed and len(self._idle) < IDLE_LINKS:
+        if not self.closed and len(self._idle) < IDLE_LINKS:
             self._idle.append(link)
         else:
             await link.release()
@@ -324,13 +359,13 @@ class Pool(PoolBase[Link]):
 
     def new_link(self, key: str = "") -> Link:
         """A link that one owner keeps, for commands about that key."""
-        self._check_open()
+        self.check_open()
         return Link(self)
 
     async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
         """The ID of one event, which is sent with those of other tasks."""
-        self._check_open()
-        self._enter_loop()
+        self.check_open()
+        self.enter_loop()
         return await self._publishing.publish(head, body, tags)
 
     async def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
@@ -341,7 +376,10 @@ class Pool(PoolBase[Link]):
         self, flushes: Sequence[tuple[str, PoolFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
         """Send the pool's buffer; `link` has begun with that, perhaps."""
-        link = link or self.take_link()
+        try:
+            link = link or self.take_link()
+        except FluxaError as error:
+            return not_begun(flushes, error)
         try:
             for _, flush in flushes:
                 await Driver(link).drive(flush.flow(replication))
@@ -358,16 +396,34 @@ class Pool(PoolBase[Link]):
 
     async def close(self) -> None:
         """Return or close all connections. Closes redis-py's as well, unless the user handed the client in."""
-        self._closed = True
-        self._enter_loop()
-        await self._publishing.close()
-        while self._idle:
-            await self._idle.pop().release()
-        while self.abandoned:
-            await self.give_back(self.abandoned.popleft(), reusable=False)
-        if self._owned:
-            await redis_py.close_awaited(self.connections)
+        self.enter_loop()
+        self.closed = True
+        idle, self._idle = self._idle, []
+        await close_all_awaited(
+            (
+                self._publishing.close,
+                *(link.release for link in idle),
+                *(partial(self._recall, connection) for connection in tuple(self.lent)),
+                self._reclaim,
+                *([partial(redis_py.close_awaited, self.connections)] if self._owned else []),
+            )
+        )
         await asyncio.sleep(0)  # for transports to close their sockets
+
+    async def _recall(self, connection: Any) -> None:
+        """Return a connection to redis-py's pool that a link has. What a task does over it fails at once."""
+        conversation = self.lent.pop(connection, None)
+        if conversation is not None:
+            conversation.abort()
+            await self.give_back(connection, reusable=False)
+
+    async def _reclaim(self) -> None:
+        """Return the connections of links that were forgotten."""
+        while self.abandoned:
+            connection = self.abandoned.popleft()
+            with suppress(Exception):  # it is closed already, perhaps
+                redis_py.raw_transport(connection).abort()
+            await self.give_back(connection, reusable=False)
 
 
 class Driver:
@@ -419,7 +475,7 @@ class Driver:
                 return await self._perform(step)
         except TimeoutError as error:
             await self._link.drop()
-            raise network_error(error, "settling with", self._link.pool.name) from error
+            raise network_error(error, "settling with", self._link.pool) from error
 
     async def _perform(self, step: Any) -> Any:
         kind = type(step)

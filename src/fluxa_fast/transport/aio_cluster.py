@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from redis.exceptions import AskError, ConnectionError, MovedError, TimeoutError
@@ -18,6 +18,8 @@ from ..protocol.interface import CommandBuffer, EntryHead
 from ..statistics import RedisStreamStatistics
 from .aio import Driver, Link, Pool, together
 from .cluster_base import ClusterPoolBase
+from .failing import close_all_awaited
+from .loops import OneLoop
 from .topology import AwaitedTopology
 
 __all__ = ["ClusterPool", "RoutedLink"]
@@ -31,17 +33,23 @@ class ClusterPool(ClusterPoolBase[AwaitedTopology, Pool]):
     def __init__(self, name: str, client: Any, *, owned: bool, **options: Any) -> None:
         topology = AwaitedTopology(client) if owned else AwaitedTopology(None, client)
         super().__init__(name, topology, owned=owned, **options)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home = OneLoop(f"Redis pool {name!r}")
 
     # ---- nodes ----
 
-    def _enter_loop(self) -> None:
-        self._check_open()
+    def enter_loop(self) -> None:
+        """As `Pool.enter_loop`."""
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            before, self._loop = self._loop, loop
-            if before is not None:
-                self.topology.enter_loop()
+        if self._home.loop is not loop:
+            self._home.enter(loop, self._leave_loop)
+
+    def _leave_loop(self, before: asyncio.AbstractEventLoop | None) -> None:
+        if before is not None:
+            self.topology.enter_loop()
+
+    def _enter_loop(self) -> None:
+        self.check_open()
+        self.enter_loop()
 
     def node(self, name: str) -> Pool:
         """The pool of one node."""
@@ -124,7 +132,7 @@ class ClusterPool(ClusterPoolBase[AwaitedTopology, Pool]):
 
     def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
         """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
-        self._check_open()
+        self.check_open()
         return RoutedLink(self, key, ask_at)
 
     async def run(self, flow: Flow[T], key: str) -> T:
@@ -149,17 +157,15 @@ class ClusterPool(ClusterPoolBase[AwaitedTopology, Pool]):
         self, flushes: Sequence[tuple[str, PoolFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
         """Send the buffers of these keys."""
-        self._enter_loop()
+        self.enter_loop()
         await self.drive(flush_cluster(self, flushes, replication))
 
     async def close(self) -> None:
         """Return or close all connections. Closes redis-py's as well, unless the user handed the client in."""
-        self._closed = True
-        async with AsyncExitStack() as closing:  # all of them, even if one fails
-            if self._owned:
-                closing.push_async_callback(self.topology.close)
-            for node in self._nodes.values():
-                closing.push_async_callback(node.close)
+        self.enter_loop()
+        self.closed = True
+        nodes = tuple(self._nodes.values())
+        await close_all_awaited((*(node.close for node in nodes), *([self.topology.close] if self._owned else [])))
 
 
 class RoutedLink(Link):

@@ -19,6 +19,7 @@ from ..flows.steps import Flow, Pause, Publish, Refresh, Take, Together, any_rep
 from ..protocol.interface import INCOMPLETE, CommandBuffer, EntryHead
 from ..statistics import RedisStreamStatistics
 from .cluster_base import ClusterPoolBase
+from .failing import close_all
 from .sync import Link, Pool, drive
 from .together import run_together
 from .topology import Topology
@@ -41,11 +42,12 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
 
     def node(self, name: str) -> Pool:
         """The pool of one node."""
-        self._check_open()
+        self.check_open()
         self._enter_process()
         found = self._nodes.get(name)
         if found is None:
             with self._lock:
+                self.check_open()  # or `close` would not see the new one
                 found = self._nodes.get(name)
                 if found is None:
                     found = Pool(
@@ -67,7 +69,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
 
     def refresh(self, seen: int) -> None:
         """Ask the cluster which node has which slots, unless that was done since generation `seen`."""
-        self._check_open()
+        self.check_open()
         self._enter_process()
         self.topology.refresh(seen)
 
@@ -135,7 +137,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
 
     def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
         """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
-        self._check_open()
+        self.check_open()
         return RoutedLink(self, key, ask_at)
 
     def run(self, flow: Flow[T], key: str) -> T:
@@ -148,30 +150,27 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
 
     def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
         """The ID of one event."""
-        self._check_open()
+        self.check_open()
         return self.drive(publish_one(self, head, body, tags))
 
     def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
         """The state of these streams, in one round trip to each node."""
-        self._check_open()
+        self.check_open()
         return self.drive(cluster_statistics(self, streams))
 
     def flush(
         self, flushes: Sequence[tuple[str, PoolFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
         """Send the buffers of these keys."""
-        self._check_open()
         self.drive(flush_cluster(self, flushes, replication))
 
     def close(self) -> None:
         """Return or close all connections. Closes redis-py's as well, unless the user handed the client in."""
-        self._closed = True
+        self._enter_process()
         with self._lock:
+            self.closed = True
             nodes = list(self._nodes.values())
-        for node in nodes:
-            node.close()
-        if self._owned:
-            self.topology.close()
+        close_all((*(node.close for node in nodes), *([self.topology.close] if self._owned else [])))
 
 
 class RoutedLink(Link):

@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 
 from redis.exceptions import AskError, MovedError
 
-from ..errors import FluxaError
 from ..protocol.interface import Implementation
+from .failing import closed_error
 
 __all__ = ["ClusterPoolBase"]
 
@@ -22,6 +22,7 @@ class ClusterPoolBase(Generic[T, N]):
     Attributes:
         name: as it was registered.
         topology: which node has which slots.
+        closed: whether the engine was closed.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class ClusterPoolBase(Generic[T, N]):
         self._owned = owned
         self._nodes: dict[str, N] = {}
         self._slots: dict[str, int] = {}
-        self._closed = False
+        self.closed: bool = False
 
     def buffer_of(self, key: str) -> str:
         """What shares a buffer with this key: nothing, because a slot moves with all of its keys and no others."""
@@ -73,6 +74,11 @@ class ClusterPoolBase(Generic[T, N]):
             topology.moved(error.slot_id, target, asked)
         return target
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise FluxaError("the engine is closed; validate the registry again for a new one")
+    def check_open(self) -> None:
+        """Refuse what would begin now.
+
+        Raises:
+            FluxaError: if the engine is closed.
+        """
+        if self.closed:
+            raise closed_error()

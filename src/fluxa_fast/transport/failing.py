@@ -1,21 +1,60 @@
-"""Errors of the network, in the words that users know."""
+"""Errors of the network, and of an engine that was closed, in the words that users know."""
 
 from __future__ import annotations
 
 import builtins
 import copy
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-__all__ = ["network_error", "told_again"]
+from ..errors import FluxaError
+
+__all__ = ["CLOSED", "close_all", "close_all_awaited", "closed_error", "network_error", "told_again"]
+
+CLOSED = "the engine is closed; validate the registry again for a new one"
 
 
-def network_error(error: OSError, doing: str, pool: str) -> ConnectionError | TimeoutError:
-    """redis-py's exception for it."""
-    told = f"while {doing} Redis pool {pool!r}"
+def network_error(error: OSError, doing: str, pool: Any) -> ConnectionError | TimeoutError | FluxaError:
+    """redis-py's exception for it; ours if it came because the engine was closed."""
+    told = f"while {doing} Redis pool {pool.name!r}"
+    if pool.closed:
+        return FluxaError(
+            f"{CLOSED}; it was closed {told}: the server may have what was sent, an event that was being published too"
+        )
     if isinstance(error, builtins.TimeoutError):
         return TimeoutError(f"timeout {told}")
     return ConnectionError(f"error {told}: {error}")
+
+
+def closed_error() -> FluxaError:
+    """For a call of a closed engine. Nothing was sent."""
+    return FluxaError(CLOSED)
+
+
+def close_all(closing: Iterable[Callable[[], object]]) -> None:
+    """Call all of them, even if some fail. The first error is raised at the end."""
+    first: BaseException | None = None
+    for close in closing:
+        try:
+            close()
+        except BaseException as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+async def close_all_awaited(closing: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """As `close_all`. A task that is cancelled meanwhile closes the rest as well."""
+    first: BaseException | None = None
+    for close in closing:
+        try:
+            await close()
+        except BaseException as error:
+            first = first or error
+    if first is not None:
+        raise first
 
 
 def told_again(error: Exception) -> Exception:

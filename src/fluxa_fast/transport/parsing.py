@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import redis._parsers.hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -21,6 +22,7 @@ __all__ = ["hand_back", "is_known_parser", "parse_error", "read", "read_awaited"
 
 _CLOSED = "Connection closed by server."
 _RECEIVE = 64 * 1024  # bytes
+_NOTHING = (False, getattr(redis._parsers.hiredis, "NOT_ENOUGH_DATA", False))  # instead of a reply
 
 Reply = TypeVar("Reply")
 
@@ -29,8 +31,9 @@ def is_known_parser(connection: Any) -> bool:
     """True if received bytes can be handed to the parser of this connection, and nothing waits in it."""
     parser = connection._parser
     reader = getattr(parser, "_reader", None)
-    if reader is not None:  # hiredis; redis-py before 6 keeps a reply that it met while it looked for one
-        return hasattr(reader, "feed") and not reader.has_data() and getattr(parser, "_next_response", False) is False
+    if reader is not None:  # hiredis; redis-py before 8 keeps a reply that it met while it looked for one
+        waiting: Any = getattr(parser, "_next_response", False)
+        return hasattr(reader, "feed") and not reader.has_data() and any(waiting is one for one in _NOTHING)
     buffer: Any = getattr(parser, "_buffer", None)
     if isinstance(buffer, bytes):  # asyncio, in Python
         return not buffer

@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 
 from redis.exceptions import AskError
 
-from ..errors import FluxaError
 from ..flows.replies import in_a_cluster
 from ..protocol.interface import Implementation
+from .failing import closed_error
 
 __all__ = ["IDLE_LINKS", "WINDOW", "PoolBase"]
 
@@ -27,7 +27,9 @@ class PoolBase(Generic[L]):
     Attributes:
         name: as it was registered.
         connections: redis-py's pool.
-        abandoned: connections of links that were forgotten; to be given back when somebody connects.
+        abandoned: connections of links that were forgotten; to be given back when another link connects.
+        lent: the connections that links have. Whichever of the link and `close` takes one out gives it back.
+        closed: whether the engine was closed.
         generation: of the topology, which a single server does not have.
         in_cluster: whether it is a node of a cluster that was registered as one.
     """
@@ -49,9 +51,10 @@ class PoolBase(Generic[L]):
         self.implementation = implementation
         self.default = default
         self.abandoned: deque[Any] = deque()
+        self.lent: dict[Any, Any] = {}
         self._owned = owned
         self._idle: list[L] = []
-        self._closed = False
+        self.closed: bool = False
 
     def buffer_of(self, key: str) -> str:
         """What shares a buffer with this key: everything."""
@@ -73,6 +76,11 @@ class PoolBase(Generic[L]):
         """The server's error as the caller is told it: a redirection, which is not followed here, says what to do."""
         return error if self.in_cluster else in_a_cluster(error, self.name)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise FluxaError("the engine is closed; validate the registry again for a new one")
+    def check_open(self) -> None:
+        """Refuse what would begin now.
+
+        Raises:
+            FluxaError: if the engine is closed.
+        """
+        if self.closed:
+            raise closed_error()

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +28,7 @@ from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 from redis.retry import Retry
 
 from .addresses import checked_address, checked_url, host_and_port, shown
+from .failing import close_all
 from .in_time import connected_within, is_outside
 from .options import checked_database, checked_options, checked_sentinels
 from .sentinels import AwaitedSentinels, Sentinels
@@ -43,8 +45,10 @@ __all__ = [
     "borrow_awaited",
     "close",
     "close_awaited",
+    "close_socket",
     "cluster_client",
     "connection_pool",
+    "cut",
     "give_back",
     "give_back_awaited",
     "is_cluster",
@@ -346,16 +350,45 @@ def borrow(pool: Any, within: float | None = None) -> Any:
 def give_back(pool: Any, connection: Any, *, reusable: bool) -> None:
     """Return a connection to its pool; one that is not reusable is closed before."""
     outside = is_outside(connection)
-    if outside or not reusable:
-        connection.disconnect()
-    if not outside:
-        pool.release(connection)
+    try:
+        if outside or not reusable:
+            connection.disconnect()
+    finally:
+        if not outside:
+            pool.release(connection)
 
 
 def close(pool: Any) -> None:
-    """Close all connections of a pool, and those to the Sentinels that it asks."""
-    for one in (pool, *_pools_of_sentinels(pool)):
-        one.disconnect()
+    """Close all connections of a pool, and those to the Sentinels that it asks.
+
+    Those that a thread is connecting are cut: it closes them itself, because to close a socket that another thread uses
+    may close one that a third thread has just opened, under the same number.
+    """
+    pools = (pool, *_pools_of_sentinels(pool))
+    for one in pools:
+        for connection in one._in_use_connections.copy():
+            if connection._sock is not None:
+                _shut(connection._sock)
+    close_all(partial(one.disconnect, inuse_connections=False) for one in pools)
+
+
+def cut(connection: Any) -> socket.socket:
+    """Take the socket from a connection, and end what a thread does over it. `close_socket` is left to that thread."""
+    sock: socket.socket = connection._sock
+    _shut(sock)
+    connection._sock = None
+    return sock
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # the server was faster
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not that of TLS, after which bytes would be sent in the clear
+
+
+def close_socket(sock: socket.socket) -> None:
+    """Close a socket that was taken from its connection."""
+    with suppress(OSError):
+        sock.close()
 
 
 def _pools_of_sentinels(pool: Any) -> list[Any]:

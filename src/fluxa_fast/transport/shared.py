@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import ReadOnlyError
 
-from ..errors import FluxaError
 from ..flows.publish import write_event
 from ..flows.replies import ENTRY_ID, id_of
 from ..protocol.interface import INCOMPLETE, EntryHead, Incomplete
@@ -125,12 +124,13 @@ class SharedPipeline:
             self._link.conversation.abort()
         told = error
         if isinstance(error, OSError):
-            told = network_error(error, "publishing to", self._link.pool.name)
+            told = network_error(error, "publishing to", self._link.pool)
             told.__cause__ = error
         for published in waiting:
             if not published.done():
                 published.set_exception(told_again(told))
 
     async def close(self) -> None:
-        self._fail(FluxaError("the engine was closed"))
+        """Tell everybody that the engine was closed."""
+        self._fail(ConnectionAbortedError())
         await self._link.drop()

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 from redis.exceptions import AskError, ConnectionError, ReadOnlyError, RedisError
 
 from ..errors import FluxaError
-from ..flows.publish import PoolFlush, Replication, write_event
+from ..flows.publish import PoolFlush, Replication, not_begun, write_event
 from ..flows.replies import ENTRY_ID, id_of
 from ..flows.statistics import statistics
 from ..flows.steps import (
@@ -38,7 +39,7 @@ from ..handlers import refuse_unfinished
 from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ReplyReader
 from ..statistics import RedisStreamStatistics
 from . import redis_py
-from .failing import network_error
+from .failing import close_all, closed_error, network_error
 from .pool import IDLE_LINKS, WINDOW, PoolBase
 
 __all__ = ["GRACE", "Link", "Pool", "drive", "time_left"]
@@ -77,7 +78,10 @@ class Link:
         # Whoever had it forgot it: a consumer that was never cleaned up, an eager flusher. This may run at any moment,
         # so redis-py's pool (and its lock) is left to whoever connects next.
         if self._connection is not None:
-            self.pool.abandoned.append(self._connection)
+            if self.pool.lent.pop(self._connection, None) is not None:
+                self.pool.abandoned.append(self._connection)
+            else:
+                redis_py.close_socket(self._sock)
 
     # ---- connection ----
 
@@ -89,9 +93,19 @@ class Link:
         self.drop()
         self._pid = os.getpid()
         self.reader.reset()
-        connection = self._borrow()
+        try:
+            self.pool.check_open()
+            connection = self._borrow()
+        except (RedisError, OSError) as error:
+            if self.pool.closed:  # meanwhile, and with it what redis-py was connecting
+                raise closed_error() from error
+            raise
         self._connection = connection
         self._sock = redis_py.raw_socket(connection)
+        self.pool.lent[connection] = weakref.ref(self)
+        if self.pool.closed:  # meanwhile: it was lent too late for `close` to see it
+            self.drop()
+            raise closed_error()
         self._timeout = connection.socket_timeout
         self._timeout_now = self._sock.gettimeout()
         self._poll = poller(self._sock)
@@ -106,15 +120,21 @@ class Link:
         if self._pid != os.getpid():
             self.drop()
         if self._sock is None:
+            if self.pool.closed:
+                raise closed_error()
             raise ConnectionError("the connection was closed before its reply came")
         return self._sock
 
     def drop(self) -> None:
         """Close the connection, whatever state it is in."""
         self._owed = self._pushed = 0
+        self._give_back(reusable=False)
+
+    def _give_back(self, *, reusable: bool) -> None:
         if self._connection is not None:
-            connection, self._connection, self._sock = self._connection, None, None
-            redis_py.give_back(self.pool.connections, connection, reusable=False)
+            connection, sock = self._connection, self._sock
+            self._connection = self._sock = None
+            self.pool.take_back(connection, sock, reusable=reusable)
 
     def disconnect(self, error: Exception | None) -> None:
         """Close the connection, because of that error."""
@@ -129,8 +149,7 @@ class Link:
                 self.drop()
             else:
                 self._use_timeout(self._timeout)
-                connection, self._connection, self._sock = self._connection, None, None
-                redis_py.give_back(self.pool.connections, connection, reusable=True)
+                self._give_back(reusable=True)
 
     @property
     def in_order(self) -> bool:
@@ -170,10 +189,10 @@ class Link:
         sock = self.connect()
         self._owed = 1
         with _Failing(self, "asking"):
+            self._set_timeout(wait)  # a flush to several nodes leaves sockets that don't block
             with commands.view() as view:
                 sock.sendall(view)
             commands.clear()
-            self._set_timeout(wait)
             self._fill()
             while (reply := take(self.reader)) is INCOMPLETE:
                 self._fill()
@@ -343,7 +362,7 @@ class _Failing:
         self._link.drop()
         traceback.clear_frames(frames)  # they hold views of the buffer, which is used again (TLS is written in Python)
         if isinstance(error, OSError):
-            raise network_error(error, self._doing, self._link.pool.name) from error
+            raise network_error(error, self._doing, self._link.pool) from error
 
 
 def poller(sock: Any) -> Callable[[], object]:
@@ -378,6 +397,7 @@ class Pool(PoolBase[Link]):
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._lock = threading.Lock()
+            self.lent = {}
             redis_py.after_fork(self.connections)
 
     def reclaim(self) -> None:
@@ -387,8 +407,24 @@ class Pool(PoolBase[Link]):
             with suppress(IndexError):  # another thread was faster
                 redis_py.give_back(self.connections, self.abandoned.popleft(), reusable=False)
 
+    def take_back(self, connection: Any, sock: Any, *, reusable: bool) -> None:
+        """Return a connection of a link to redis-py's pool, unless `close` has done that."""
+        if self.lent.pop(connection, None) is None:
+            redis_py.close_socket(sock)
+        else:
+            redis_py.give_back(self.connections, connection, reusable=reusable and not (self.closed and self._owned))
+
+    def _recall(self, connection: Any) -> None:
+        """Return a connection to redis-py's pool that a link has. What a thread does over it fails at once."""
+        link = self.lent.pop(connection, None)
+        if link is not None:
+            sock = redis_py.cut(connection)
+            if (owner := link()) is not None:  # who closes it, or else it is closed when nobody has the link any more
+                weakref.finalize(owner, redis_py.close_socket, sock)
+            redis_py.give_back(self.connections, connection, reusable=False)
+
     def take_link(self) -> Link:
-        self._check_open()
+        self.check_open()
         try:
             return self._idle.pop()
         except IndexError:
@@ -396,7 +432,7 @@ class Pool(PoolBase[Link]):
 
     def return_link(self, link: Link) -> None:
         with self._locked():
-            if not self._closed and len(self._idle) < IDLE_LINKS:
+            if not self.closed and len(self._idle) < IDLE_LINKS:
                 self._idle.append(link)
                 return
         link.release()
@@ -410,7 +446,7 @@ class Pool(PoolBase[Link]):
 
     def new_link(self, key: str = "") -> Link:
         """A link that one owner keeps, for commands about that key."""
-        self._check_open()
+        self.check_open()
         return Link(self)
 
     def run(self, flow: Flow[T], key: str = "") -> T:
@@ -444,7 +480,10 @@ class Pool(PoolBase[Link]):
         self, flushes: Sequence[tuple[str, PoolFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
         """Send the pool's buffer; `link` has begun with that, perhaps."""
-        link = link or self.take_link()
+        try:
+            link = link or self.take_link()
+        except FluxaError as error:
+            return not_begun(flushes, error)
         try:
             for _, flush in flushes:
                 drive(flush.flow(replication), link)
@@ -454,12 +493,16 @@ class Pool(PoolBase[Link]):
     def close(self) -> None:
         """Return or close all connections. Closes redis-py's pool as well, unless the user handed it in."""
         with self._locked():
-            self._closed = True
+            self.closed = True
             idle, self._idle = self._idle, []
-        for link in idle:
-            link.release()
-        if self._owned:
-            redis_py.close(self.connections)
+        close_all(
+            (
+                *(link.release for link in idle),
+                *(partial(self._recall, connection) for connection in self.lent.copy()),
+                self.reclaim,
+                *([partial(redis_py.close, self.connections)] if self._owned else []),
+            )
+        )
 
 
 def drive(

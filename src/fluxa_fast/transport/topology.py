@@ -20,6 +20,7 @@ import redis.cluster
 from redis.exceptions import AskError, ConnectionError, RedisClusterException, RedisError
 
 from . import redis_py
+from .failing import closed_error
 
 __all__ = ["AwaitedTopology", "Topology"]
 
@@ -50,6 +51,7 @@ class _TopologyBase:
 
     Attributes:
         generation: counts the refreshes: whoever asks for one says which state it found wanting.
+        closed: whether the engine was closed.
     """
 
     def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
@@ -57,6 +59,7 @@ class _TopologyBase:
         self._client = client
         self._moved: dict[int, _Moved] = {}
         self.generation: int = 0
+        self.closed: bool = False
 
     def owner(self, slot: int) -> str | None:
         """The name of the slot's primary, ``host:port``; None if nobody is known to have it."""
@@ -122,6 +125,8 @@ class Topology(_TopologyBase):
         with self._lock:
             if self.generation != seen:
                 return
+            if self.closed:
+                raise closed_error()
             try:
                 if self._client is None:
                     assert self._make is not None
@@ -129,7 +134,12 @@ class Topology(_TopologyBase):
                 else:
                     self._manager.initialize()
             except _UNKNOWN as error:
+                if self.closed:
+                    raise closed_error() from error
                 raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+            if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
+                self._client.close()
+                raise closed_error()
             self._viewed_anew()
 
     def connections(self, name: str) -> Any:
@@ -162,6 +172,7 @@ class Topology(_TopologyBase):
                     redis_py.after_fork(node.redis_connection.connection_pool)
 
     def close(self) -> None:
+        self.closed = True
         if self._client is not None:
             self._client.close()
 
@@ -181,6 +192,8 @@ class AwaitedTopology(_TopologyBase):
         async with self._lock:
             if self.generation != seen:
                 return
+            if self.closed:
+                raise closed_error()
             if self._client is None:
                 assert self._make is not None
                 self._client = self._make()
@@ -190,7 +203,12 @@ class AwaitedTopology(_TopologyBase):
                 else:
                     await self._manager.initialize()
             except _UNKNOWN as error:
+                if self.closed:
+                    raise closed_error() from error
                 raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+            if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
+                await self.close()
+                raise closed_error()
             self._viewed_anew()
 
     def connections(self, name: str) -> Any:
@@ -212,6 +230,7 @@ class AwaitedTopology(_TopologyBase):
             self._forget()
 
     async def close(self) -> None:
+        self.closed = True
         if self._client is not None:
             close = getattr(self._manager, "aclose", None) or self._manager.close  # redis-py 5.0.0 has another name
             for nodes in ("nodes_cache", "startup_nodes"):
