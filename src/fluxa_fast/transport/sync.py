@@ -325,8 +325,8 @@ class Link:
 
     def _set_timeout(self, wait: float) -> None:
         timeout = None if self._timeout is None else self._timeout + wait
-        left = time_left(self._limit)
-        if left is not None:
+        if self._limit is not None:
+            left = max(_INSTANT, self._limit - time.monotonic())
             timeout = left if timeout is None else min(left, timeout)
         self._use_timeout(timeout)
 
