@@ -318,11 +318,16 @@ class Scene:
     def close_soon(self) -> None:
         """The engine is closed by another thread, whatever goes on."""
         engine = self.engine
+        if engine is None:  # nothing has begun
+            return
         if self.face == "blocking":
             engine.close()
         else:
-            with contextlib.suppress(RuntimeError):  # the loop is over
-                asyncio.run_coroutine_threadsafe(engine.aclose(), self.loop)
+            closing = engine.aclose()
+            try:
+                asyncio.run_coroutine_threadsafe(closing, self.loop)
+            except RuntimeError:  # the loop is over
+                closing.close()
 
     # ---- handlers ----
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..flows.acknowledge import acknowledge
+from ..flows.acknowledge import acknowledge, position
 from ..flows.membership import Membership
 from ..transport.aio import Pool
 from ..transport.aio_cluster import ClusterPool
@@ -62,13 +62,9 @@ class Acknowledging:
             raise told_again(own.error)
 
     async def _do(self, own: _Round) -> None:
-        own.events.sort(key=_numbers)
+        own.events.sort(key=position)
         try:
             await self._pool.run(acknowledge(self._member, own.events, pending=self._pending), self._member.stream)
         except Exception as error:
             own.error = error
         own.over = True
-
-
-def _numbers(event: Any) -> tuple[int, ...]:
-    return tuple(map(int, event.id.split("-")))

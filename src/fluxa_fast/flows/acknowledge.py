@@ -19,11 +19,11 @@ from ..scripts import ACKNOWLEDGE, FENCED_ACKNOWLEDGE, FENCED_TRIM_DELIVERED, TR
 from .kept import Id
 from .membership import GROUP, Membership, is_missing
 from .recovery import Recovery, checked
-from .replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED
+from .replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED, named
 from .scripting import ScriptRefusedError
 from .steps import Breathe, Flow, Receive, Send, Take, any_reply, ask
 
-__all__ = ["Acknowledgements", "acknowledge", "forget_deleted"]
+__all__ = ["Acknowledgements", "acknowledge", "forget_deleted", "joined", "position"]
 
 _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
@@ -166,7 +166,7 @@ class Acknowledgements:
         member = self._member
         if page.asks:
             if not is_missing(reply) and not (isinstance(reply, ErrorReply) and reply.code == "NOPERM"):
-                member.shared = len(checked(reply)) > 1
+                member.shared = any(named(group)["name"] != GROUP.encode() for group in checked(reply))
             member.groups_known_until = time.monotonic() + _GROUPS_KNOWN
             raise ScriptRefusedError  # now it is known how to acknowledge
         if page.script is None:
@@ -174,8 +174,8 @@ class Acknowledgements:
             return
         if isinstance(reply, ErrorReply) and reply.code == "FENCED":
             raise LeaseLostError(member.stream)
-        groups, *rest = member.scripting.answered(page.script, reply, needed=member.shared)
-        member.shared = groups > 1
+        others, *rest = member.scripting.answered(page.script, reply, needed=member.shared)
+        member.shared = others > 0
         if page.script in _ACKNOWLEDGING:
             member.alone_until = -math.inf if member.shared else time.monotonic() + _ALONE
             if rest or page.kept:
@@ -186,6 +186,23 @@ class Acknowledgements:
 
 def _numbers(id: bytes) -> Id:
     milliseconds, _, sequence = id.partition(b"-")
+    return int(milliseconds), int(sequence)
+
+
+def joined(first: list[Any], then: list[Any]) -> list[Any]:
+    """Both lists of events as one, in the order of their IDs, which the scripts rely on.
+
+    They are out of order where another client has set the group back (XGROUP SETID) between two reads.
+    """
+    events = first + then
+    if first and then and position(first[-1]) > position(then[0]):
+        events.sort(key=position)
+    return events
+
+
+def position(event: Any) -> Id:
+    """The event's ID as numbers, which sort as the server does."""
+    milliseconds, _, sequence = event.id.partition("-")
     return int(milliseconds), int(sequence)
 
 

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..errors import FluxaError
 from ..protocol.interface import CommandBuffer, ErrorReply, EventBatch, ReplyReader
-from .acknowledge import Acknowledgements, acknowledge, forget_deleted
+from .acknowledge import Acknowledgements, acknowledge, forget_deleted, joined
 from .membership import GROUP, Membership
 from .recovery import OUTAGES, Recovery
 from .steps import Arrived, Ask, Deliver, Flow, Receive, Send, Take
@@ -293,7 +293,7 @@ class _Pump:
     def receive_acknowledgement(self) -> Flow[None]:
         again = yield from self.under_way[0].receive()
         self.under_way.popleft()
-        self.handled = again + self.handled
+        self.handled = joined(again, self.handled)
 
     def next(self, block: float | None) -> Flow[Any]:
         """The reply to the read that was sent ahead, or else to a new one; as `_read_once` at a second try."""
@@ -312,7 +312,7 @@ class _Pump:
     def lost(self) -> None:
         """What was under way may or may not have reached the server: acknowledge it again, read it again."""
         sent = [event for part in self.under_way if part is not _READ for event in part.events]
-        self.handled = sent + self.handled
+        self.handled = joined(sent, self.handled)
         self.under_way.clear()
         self.member.replaying = True
 
@@ -396,7 +396,7 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
                 yield from state.send_ahead(read=True)
             state.delivering = True
             yield from _deliver(member, batch.events)
-            state.handled += batch.events
+            state.handled = joined(state.handled, batch.events)
             state.delivering = False
             if state.ahead and not (yield Arrived()):
                 yield from state.send_ahead(read=False)

@@ -11,7 +11,7 @@ from redis.exceptions import AskError, MovedError, ResponseError
 
 from ..protocol.interface import CommandBuffer
 from ..scripts import OWN_PENDING, RELEASE_LEASE, RENEW_LEASE, TAKE_LEASE
-from .acknowledge import Acknowledgements
+from .acknowledge import Acknowledgements, joined
 from .consume import SLICE, blocking, write_read
 from .leases import Leases
 from .membership import GROUP
@@ -202,8 +202,11 @@ class Lane:
                     part.put_back()
             for part in mine:
                 self._crew.handled += len(part.events)
-                done = part.partition.handled if part.pending else part.partition.read_once
-                done += part.events
+                one = part.partition
+                if part.pending:
+                    one.handled = joined(one.handled, part.events)
+                else:
+                    one.read_once = joined(one.read_once, part.events)
 
     def _may_deliver(self, part: Found) -> bool:
         lease = part.partition.lease

@@ -169,6 +169,6 @@ def _are_pending(reply: Any) -> bool:
 NUMBER = _reply_that(_is_number, "a number")
 OK = _reply_that(lambda reply: type(reply) is bytes, "OK")
 ENTRY_ID = _reply_that(_is_id, "the ID of an entry")
-ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of groups, and IDs")  # of acknowledge.lua
-TRIMMED = _reply_that(_is_trimmed, "a number of groups, and whether entries are left")  # of trim_delivered.lua
+ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of other groups, and IDs")  # of acknowledge.lua
+TRIMMED = _reply_that(_is_trimmed, "a number of other groups, and whether entries are left")  # of trim_delivered.lua
 PENDING_ENTRIES = _reply_that(_are_pending, "pending entries")  # of XPENDING with a range

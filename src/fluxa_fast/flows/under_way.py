@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LeaseLostError
 from ..protocol.interface import ErrorReply, EventBatch
 from ..scripts import OWN_PENDING, RELEASE_LEASE, Script
-from .acknowledge import Acknowledgements
+from .acknowledge import Acknowledgements, joined
 from .consume import taking
 from .leases import Leases, answered, is_fenced
 from .membership import GROUP_LOST, group_in
@@ -74,9 +74,9 @@ class Acknowledged(Expected):
         partition = self.partition
         partition.unconfirmed -= 1
         if self._pending:
-            partition.handled = events + partition.handled
+            partition.handled = joined(events, partition.handled)
         else:
-            partition.read_once = events + partition.read_once
+            partition.read_once = joined(events, partition.read_once)
 
     def receive(self) -> Flow[Sequence[Found]]:
         try:

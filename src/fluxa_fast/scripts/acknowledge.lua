@@ -1,6 +1,6 @@
 -- Acknowledges entries and deletes them, unless another group still needs them: XACK and XDEL, made cheap by trimming.
 -- KEYS[1]: the stream. ARGV: the group, then the IDs, ascending.
--- Returns the number of groups on the stream, and then the IDs that stay for other groups.
+-- Returns the number of other groups on the stream, and then the IDs that stay for them.
 --
 -- XDEL is the dearest part. But in a group where acknowledged means deleted, all that lies below the smallest pending ID
 -- is to go, and XTRIM drops it by whole nodes. That is done only where the counters prove that nothing else lies there:
@@ -128,7 +128,7 @@ local acknowledged = each_page('XACK', ARGV, first, last, group)
 if failed(acknowledged) then
   return acknowledged
 end
-local reply = {#groups}
+local reply = {#others}
 if #others > 0 then
   local free, kept = unneeded(others)
   local deleted = each_page('XDEL', free, 1, #free)

@@ -2,7 +2,7 @@
 -- above the ID that it was delivered last: after XGROUP SETID, entries may be pending that are still to be delivered.
 -- For reading without acknowledgements, where nothing else says that an entry is done with.
 -- KEYS[1]: the stream. ARGV: the reader's group.
--- Returns the number of groups; and 1 if entries stay that this group was delivered: they are to go another time, or else 0.
+-- Returns the number of other groups; and 1 if entries stay that this group was delivered: they are to go another time, or else 0.
 local key = KEYS[1]
 
 local groups = groups_of(key)
@@ -10,11 +10,13 @@ if failed(groups) then
   return groups
 end
 local mark, own
+local others = #groups
 local inclusive = false -- every group is past the entry at the mark itself
 for _, group in ipairs(groups) do
   local bound, past = group['last-delivered-id'], true
   if group['name'] == ARGV[1] then
     own = bound
+    others = others - 1
   end
   if group['pending'] > 0 then
     local lowest = redis.call('XPENDING', key, group['name'], '-', '+', 1)[1]
@@ -28,12 +30,12 @@ for _, group in ipairs(groups) do
     inclusive = inclusive and past
   end
 end
-if not mark then
-  return {0, 0}
+if not own then -- the group is gone: when it is made again, it is to be given what is here
+  return {others, 0}
 end
 redis.call('XTRIM', key, 'MINID', mark)
 if inclusive then
   redis.call('XDEL', key, mark)
 end
-local left = own and (less(mark, own) or mark == own and not inclusive)
-return {#groups, left and 1 or 0}
+local left = less(mark, own) or mark == own and not inclusive
+return {others, left and 1 or 0}
