@@ -21,7 +21,11 @@ from tests.fix_cluster import ON_CLUSTERS
 
 IN_USE = pytest.raises(FluxaError, match=r"in use by another event loop, which is running; make an engine for each")
 
-LOOPS_ARE_LEFT = pytest.mark.usefixtures("connections_of_loops_that_were_left")
+
+def loops_are_left(test: Any) -> Any:
+    """The test leaves connections of loops that are over."""
+    ignoring = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    return ignoring(pytest.mark.usefixtures("connections_of_loops_that_were_left")(test))
 
 
 @pytest.fixture
@@ -136,7 +140,7 @@ def test_an_acknowledgement_in_the_second_is_refused(
     first.run(engine.aclose)
 
 
-@LOOPS_ARE_LEFT
+@loops_are_left
 def test_the_engine_works_in_the_loop_that_is_left(
     implementation: Implementation, server_url: str, client: redis.Redis, loops: tuple[Loop, Loop]
 ) -> None:
@@ -164,7 +168,7 @@ def test_the_engine_works_in_the_loop_that_is_left(
     second.run(engine.aclose)
 
 
-@LOOPS_ARE_LEFT
+@loops_are_left
 @pytest.mark.parametrize("fresh", [False, True])
 def test_loops_that_begin_at_the_same_time(
     implementation: Implementation, server_url: str, client: redis.Redis, fresh: bool

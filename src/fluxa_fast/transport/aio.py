@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from redis.exceptions import AskError, ConnectionError
+from redis.exceptions import AskError, ConnectionError, RedisError
 
 from ..errors import FluxaError
 from ..flows.publish import PoolFlush, Replication, not_begun
@@ -29,15 +29,17 @@ from ..flows.steps import (
     Receive,
     Send,
     Take,
+    any_reply,
 )
 from ..handlers import call_awaiting
-from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ReplyReader
+from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ErrorReply, ReplyReader
 from ..statistics import RedisStreamStatistics
 from . import redis_py
 from .conversation import Conversation
 from .failing import close_all_awaited, closed_error, network_error
 from .loops import OneLoop
 from .pool import IDLE_LINKS, WINDOW, PoolBase
+from .rotation import Renewal, new_credentials, renewed
 from .shared import SharedPipeline
 
 __all__ = ["GRACE", "Driver", "Link", "Pool", "ended", "together"]
@@ -63,6 +65,7 @@ class Link:
         self._pid = 0
         self._owed = 0  # replies that the server still owes
         self._pushed = 0  # bytes of a pipeline that were sent by `push`
+        self._renewal: Renewal | None = None  # an AUTH is under way
         self.reader: ReplyReader = pool.implementation.ReplyReader()
         self.commands: CommandBuffer = pool.implementation.CommandBuffer(pool.default)
 
@@ -90,13 +93,21 @@ class Link:
     def connected(self) -> bool:
         """Whether a new command may be sent at once."""
         conversation = self.conversation
+        return conversation is not None and self._connection._re_auth_token is None and self._usable(conversation)
+
+    def _usable(self, conversation: Conversation) -> bool:
         return (
-            conversation is not None
-            and self._is_here(conversation)
+            conversation.loop is asyncio.get_running_loop()
+            and self._pid == os.getpid()
             and not self._owed
             # What can be read now, nobody asked for; or the server has closed the connection.
             and not conversation.arrived
         )
+
+    @property
+    def outdated(self) -> bool:
+        """Whether its credentials were renewed, and the server has not been told."""
+        return self._connection is not None and self._connection._re_auth_token is not None
 
     def _is_here(self, conversation: Conversation) -> bool:
         return conversation.loop is asyncio.get_running_loop() and self._pid == os.getpid()
@@ -106,8 +117,11 @@ class Link:
         if self.conversation is not None:
             if self.connected:
                 return self.conversation
+            if self.outdated and self._usable(self.conversation) and await self._authenticated(self.conversation):
+                return self.conversation
             await self._leave()
         self.reader.reset()
+        self._renewal = None
         self._owed = 0
         try:
             self._connection = await self._borrow()
@@ -119,6 +133,8 @@ class Link:
         transport = redis_py.raw_transport(self._connection)
         self.conversation = Conversation(transport, self.reader, self._connection.socket_timeout)
         self.pool.lent[self._connection] = self.conversation
+        if self.outdated and not await self._authenticated(self.conversation):
+            return await self.connect()  # redis-py makes a new one then, with what the provider has now
         return self.conversation
 
     async def _borrow(self) -> Any:
@@ -143,8 +159,56 @@ class Link:
         self.pool.enter_loop()
         await self.drop()
 
+    # ---- credentials that were renewed ----
+
+    async def _authenticated(self, conversation: Conversation) -> bool:
+        """Send AUTH with the new token. False if the server refuses it: then the connection is not to be used."""
+        connection = self._connection
+        token = connection._re_auth_token
+        commands = type(self.commands)()
+        commands.command("AUTH", *new_credentials(token))
+        self._owed = 1
+        try:
+            async with _Failing(self, "authenticating to"):
+                with commands.view() as view:
+                    conversation.write(bytes(view))
+                conversation.listen(partial(any_reply, self.reader))
+                reply = await conversation.outcome()
+        except RedisError:
+            return False
+        self._owed = 0
+        renewed(connection, token)
+        return not isinstance(reply, ErrorReply)
+
+    async def _send_behind(self, commands: CommandBuffer) -> None:
+        """Send AUTH with the new token in front of the commands, while other replies are to come."""
+        token = self._connection._re_auth_token
+        wire = type(self.commands)()
+        wire.command("AUTH", *new_credentials(token))
+        wire.extend(commands)
+        commands.clear()
+        self._renewal = Renewal(token, self._owed)
+        await Link.send(self, wire, behind=True)
+
+    async def _receive_around(self, take: Take, wait: float) -> Any:
+        """Receive while a reply to AUTH is to come."""
+        renewal, self._renewal = self._renewal, None
+        assert renewal is not None
+        if renewal.before:
+            reply = await Link.receive(self, take, wait)
+            renewal.before -= 1
+            self._renewal = renewal
+            return reply
+        reply = await Link.receive(self, any_reply, wait)
+        async with _Failing(self, "authenticating to"):
+            renewal.settle(self._connection, reply)
+        return await Link.receive(self, take, wait)
+
+    # ---- giving the connection back ----
+
     async def drop(self) -> None:
         """Close the connection, whatever state it is in."""
+        self._renewal = None
         self._owed = self._pushed = 0
         connection, conversation = self._connection, self.conversation
         self._connection = self.conversation = None
@@ -187,6 +251,8 @@ class Link:
     async def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
         """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
         conversation = await (self._connected() if behind else self.connect())
+        if behind and self._renewal is None and self.outdated:
+            return await self._send_behind(commands)
         self._owed += commands.commands
         async with _Failing(self, "writing to"):
             with commands.view() as view:
@@ -202,6 +268,8 @@ class Link:
 
     async def receive(self, take: Take, wait: float) -> Any:
         """The next reply. The server may take `wait` seconds longer than the connection's timeout."""
+        if self._renewal is not None:
+            return await self._receive_around(take, wait)
         reply = take(self.reader)
         if reply is INCOMPLETE:
             conversation = await self._connected()

@@ -31,6 +31,7 @@ from .addresses import checked_address, checked_url, host_and_port, shown
 from .failing import close_all
 from .in_time import connected_within, is_outside
 from .options import checked_database, checked_options, checked_sentinels
+from .rotation import follow, follow_awaited
 from .sentinels import AwaitedSentinels, Sentinels
 
 __all__ = [
@@ -171,6 +172,7 @@ def connection_pool(spec: PoolSpec, flavour: Flavour) -> Any:
         return _checked_connections(_client_of(spec, flavour.client, flavour).connection_pool)
     pool = _new_pool(spec, flavour)
     _check_connections_of(pool)
+    (follow if flavour is BLOCKING else follow_awaited)(pool, pool.connection_kwargs.get("credential_provider"))
     return pool
 
 
@@ -343,8 +345,15 @@ def borrow(pool: Any, within: float | None = None) -> Any:
         redis.ConnectionError, redis.TimeoutError: if it can't be connected.
     """
     if within is not None:
-        return connected_within(pool, within)
-    return pool.get_connection("XADD") if _NEEDS_NAME else pool.get_connection()
+        return _with_token(connected_within(pool, within))
+    return _with_token(pool.get_connection("XADD") if _NEEDS_NAME else pool.get_connection())
+
+
+def _with_token(connection: Any) -> Any:
+    """Links ask a connection for a token that it has not sent; redis-py has them since 5.3."""
+    if not hasattr(connection, "_re_auth_token"):
+        connection._re_auth_token = None
+    return connection
 
 
 def give_back(pool: Any, connection: Any, *, reusable: bool) -> None:
@@ -352,6 +361,7 @@ def give_back(pool: Any, connection: Any, *, reusable: bool) -> None:
     outside = is_outside(connection)
     try:
         if outside or not reusable:
+            connection._re_auth_token = None  # or redis-py would connect it again, to send AUTH
             connection.disconnect()
     finally:
         if not outside:
@@ -420,12 +430,13 @@ _AWAITED_NEEDS_NAME = (
 
 async def borrow_awaited(pool: Any) -> Any:
     """As `borrow`."""
-    return await (pool.get_connection("XADD") if _AWAITED_NEEDS_NAME else pool.get_connection())
+    return _with_token(await (pool.get_connection("XADD") if _AWAITED_NEEDS_NAME else pool.get_connection()))
 
 
 async def give_back_awaited(pool: Any, connection: Any, *, reusable: bool) -> None:
     """As `give_back`."""
     if not reusable:
+        connection._re_auth_token = None
         await connection.disconnect(nowait=True)
     await pool.release(connection)
 

@@ -34,6 +34,7 @@ class SharedPipeline:
         self._unsent: list[asyncio.Future[str]] = []  # one for each event in the link's buffer
         self._connecting = asyncio.Lock()
         self._scheduled = False
+        self._renewing: asyncio.Task[None] | None = None
 
     async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
         """The ID of the event."""
@@ -58,17 +59,24 @@ class SharedPipeline:
     async def _connect(self, published: asyncio.Future[str]) -> None:
         """Connect and send. If the task that connects is cancelled, the next one takes its place."""
         async with self._connecting:
-            if published.done():
+            if not published.done():
+                await self._connect_and_write()
+
+    async def _renew(self) -> None:
+        """Send what is unsent, once AUTH was."""
+        async with self._connecting:
+            await self._connect_and_write()
+
+    async def _connect_and_write(self) -> None:
+        if not self._sent and not self._link.connected:
+            try:
+                conversation = await self._link.connect()
+            except Exception as error:
+                self._fail(error)
                 return
-            if not self._sent and not self._link.connected:
-                try:
-                    conversation = await self._link.connect()
-                except Exception as error:
-                    self._fail(error)
-                    return
-                conversation.on_error = self._fail
-                conversation.on_resumed = self._write
-            self._write()
+            conversation.on_error = self._fail
+            conversation.on_resumed = self._write
+        self._write()
 
     def _write(self) -> None:
         """Send what is unsent, except for what nobody waits for any more."""
@@ -76,6 +84,10 @@ class SharedPipeline:
         conversation = self._link.conversation
         if conversation is None or conversation.error or conversation.paused:
             return  # then `_fail` has told everybody, or `_write` is called again
+        if self._link.outdated:  # AUTH comes first, when all replies are there
+            if self._unsent and not self._sent and (self._renewing is None or self._renewing.done()):
+                self._renewing = conversation.loop.create_task(self._renew())
+            return
         commands = self._link.commands
         if any(published.cancelled() for published in self._unsent):
             wanted = [place for place, published in enumerate(self._unsent) if not published.cancelled()]
@@ -112,6 +124,8 @@ class SharedPipeline:
             self._fail(demoted)
         elif (conversation := self._link.conversation) is not None:
             conversation.expect_nothing()
+            if self._unsent and self._link.outdated:
+                self._write()
         return True
 
     def _fail(self, error: Exception) -> None:
@@ -132,5 +146,8 @@ class SharedPipeline:
 
     async def close(self) -> None:
         """Tell everybody that the engine was closed."""
+        if self._renewing is not None and not self._renewing.done():
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
         self._fail(ConnectionAbortedError())
         await self._link.drop()

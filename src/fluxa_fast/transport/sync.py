@@ -34,13 +34,15 @@ from ..flows.steps import (
     Receive,
     Send,
     Take,
+    any_reply,
 )
 from ..handlers import refuse_unfinished
-from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ReplyReader
+from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ErrorReply, ReplyReader
 from ..statistics import RedisStreamStatistics
 from . import redis_py
 from .failing import close_all, closed_error, network_error
 from .pool import IDLE_LINKS, WINDOW, PoolBase
+from .rotation import Renewal, new_credentials, renewed
 
 __all__ = ["GRACE", "Link", "Pool", "drive", "time_left"]
 
@@ -71,6 +73,7 @@ class Link:
         self._poll: Callable[[], object] = bool  # true if a read would return at once
         self._owed = 0  # replies that the server still owes
         self._pushed = 0  # bytes of a pipeline that were sent by `push`
+        self._renewal: Renewal | None = None  # an AUTH is under way
         self.reader: ReplyReader = pool.implementation.ReplyReader()
         self.commands: CommandBuffer = pool.implementation.CommandBuffer(pool.default)
 
@@ -87,8 +90,14 @@ class Link:
 
     def connect(self) -> Any:
         """The socket, ready for a new command."""
-        # What can be read now, nobody asked for; or the server has closed the connection.
-        if self._connection is not None and self._pid == os.getpid() and not self._owed and not self.arrived():
+        if (
+            self._connection is not None
+            and self._pid == os.getpid()
+            and not self._owed
+            # What can be read now, nobody asked for; or the server has closed the connection.
+            and not self.arrived()
+            and (self._connection._re_auth_token is None or self._authenticated())
+        ):
             return self._sock
         self.drop()
         self._pid = os.getpid()
@@ -109,6 +118,8 @@ class Link:
         self._timeout = connection.socket_timeout
         self._timeout_now = self._sock.gettimeout()
         self._poll = poller(self._sock)
+        if connection._re_auth_token is not None and not self._authenticated():
+            return self.connect()  # redis-py makes a new one then, with what the provider has now
         return self._sock
 
     def _borrow(self) -> Any:
@@ -128,7 +139,56 @@ class Link:
     def drop(self) -> None:
         """Close the connection, whatever state it is in."""
         self._owed = self._pushed = 0
+        self._renewal = None
         self._give_back(reusable=False)
+
+    # ---- credentials that were renewed ----
+
+    def _authenticated(self) -> bool:
+        """Send AUTH with the new token. False if the server refuses it: then the connection is not to be used."""
+        connection = self._connection
+        token = connection._re_auth_token
+        commands = type(self.commands)()
+        commands.command("AUTH", *new_credentials(token))
+        self._owed = 1
+        try:
+            with _Failing(self, "authenticating to"):
+                self._set_timeout(0.0)
+                with commands.view() as view:
+                    self._sock.sendall(view)
+                while (reply := any_reply(self.reader)) is INCOMPLETE:
+                    self._fill()
+        except RedisError:
+            return False
+        self._owed = 0
+        renewed(connection, token)
+        return not isinstance(reply, ErrorReply)
+
+    def _send_behind(self, commands: CommandBuffer) -> None:
+        """Send AUTH with the new token in front of the commands, while other replies are to come."""
+        token = self._connection._re_auth_token
+        wire = type(self.commands)()
+        wire.command("AUTH", *new_credentials(token))
+        wire.extend(commands)
+        commands.clear()
+        self._renewal = Renewal(token, self._owed)
+        Link.send(self, wire, behind=True)
+
+    def _receive_around(self, take: Take, receive: Callable[[Take], Any]) -> Any:
+        """Receive while a reply to AUTH is to come."""
+        renewal, self._renewal = self._renewal, None
+        assert renewal is not None
+        reply = receive(any_reply if not renewal.before else take)
+        if reply is INCOMPLETE:
+            self._renewal = renewal
+            return reply
+        if renewal.before:
+            renewal.before -= 1
+            self._renewal = renewal
+            return reply
+        with _Failing(self, "authenticating to"):
+            renewal.settle(self._connection, reply)
+        return receive(take)
 
     def _give_back(self, *, reusable: bool) -> None:
         if self._connection is not None:
@@ -145,7 +205,8 @@ class Link:
     def release(self) -> None:
         """Return the connection to redis-py's pool, in working order."""
         if self._connection is not None:
-            if self._owed or self.reader.unread or self._pid != os.getpid():
+            outdated = self._connection._re_auth_token is not None
+            if self._owed or self.reader.unread or outdated or self._pid != os.getpid():
                 self.drop()
             else:
                 self._use_timeout(self._timeout)
@@ -178,6 +239,8 @@ class Link:
     def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
         """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
         sock = self._connected() if behind else self.connect()
+        if behind and self._renewal is None and self._connection._re_auth_token is not None:
+            return self._send_behind(commands)
         self._owed += commands.commands
         with commands.view() as view, _Failing(self, "writing to"):
             self._set_timeout(0.0)
@@ -201,6 +264,8 @@ class Link:
 
     def receive(self, take: Take, wait: float) -> Any:
         """The next reply. The server may take `wait` seconds longer than the connection's timeout."""
+        if self._renewal is not None:
+            return self._receive_around(take, lambda one: Link.receive(self, one, wait))
         reply = take(self.reader)
         if reply is INCOMPLETE:
             self._connected()
@@ -214,6 +279,8 @@ class Link:
 
     def receive_now(self, take: Take) -> Any:
         """The next reply, or INCOMPLETE if it is not here yet."""
+        if self._renewal is not None:
+            return self._receive_around(take, lambda one: Link.receive_now(self, one))
         reply = take(self.reader)
         if reply is INCOMPLETE:
             self._connected()

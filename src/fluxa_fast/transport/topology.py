@@ -21,6 +21,7 @@ from redis.exceptions import AskError, ConnectionError, RedisClusterException, R
 
 from . import redis_py
 from .failing import closed_error
+from .rotation import follow, follow_awaited
 
 __all__ = ["AwaitedTopology", "Topology"]
 
@@ -75,6 +76,11 @@ class _TopologyBase:
     def known(self) -> bool:
         """Whether the cluster was asked before."""
         return self._client is not None and bool(self._manager.slots_cache)
+
+    @property
+    def _provider(self) -> Any:
+        """Of the credentials, if there is one."""
+        return self._manager.connection_kwargs.get("credential_provider")
 
     @property
     def _manager(self) -> Any:
@@ -140,6 +146,7 @@ class Topology(_TopologyBase):
             if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
                 self._client.close()
                 raise closed_error()
+            follow(self, self._provider, Topology._tell)  # redis-py has made itself the listener
             self._viewed_anew()
 
     def connections(self, name: str) -> Any:
@@ -154,11 +161,20 @@ class Topology(_TopologyBase):
         if node.redis_connection is None:
             self._manager.create_redis_connections([node])
         theirs = node.redis_connection.connection_pool
-        return redis.ConnectionPool(
+        pool = redis.ConnectionPool(
             connection_class=theirs.connection_class,
             max_connections=theirs.max_connections,
             **{**theirs.connection_kwargs, "retry": redis_py.no_retries(redis_py.BLOCKING)},
         )
+        follow(self, self._provider, Topology._tell)
+        follow(pool, self._provider)
+        return pool
+
+    def _tell(self, token: Any) -> None:
+        """Tell redis-py's own connections of a new token."""
+        for node in tuple(self._manager.nodes_cache.values()):
+            if node.redis_connection is not None:
+                node.redis_connection.connection_pool.re_auth_callback(token)
 
     def after_fork(self) -> None:
         """Leave locks behind that a thread may have held which is not in the child."""
@@ -209,6 +225,7 @@ class AwaitedTopology(_TopologyBase):
             if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
                 await self.close()
                 raise closed_error()
+            follow_awaited(self, self._provider, AwaitedTopology._tell)  # redis-py has made itself the listener
             self._viewed_anew()
 
     def connections(self, name: str) -> Any:
@@ -218,9 +235,16 @@ class AwaitedTopology(_TopologyBase):
             host, _, port = name.rpartition(":")
             node = redis.asyncio.cluster.ClusterNode(host, int(port), "primary", **self._client.connection_kwargs)
         kwargs: Mapping[str, Any] = {**node.connection_kwargs, "retry": redis_py.no_retries(redis_py.ASYNCIO)}
-        return redis.asyncio.ConnectionPool(
+        pool = redis.asyncio.ConnectionPool(
             connection_class=node.connection_class, max_connections=node.max_connections, **kwargs
         )
+        follow_awaited(pool, self._provider)
+        return pool
+
+    async def _tell(self, token: Any) -> None:
+        """Tell redis-py's own connections of a new token."""
+        for node in tuple(self._manager.nodes_cache.values()):
+            await node.re_auth_callback(token)
 
     def enter_loop(self) -> None:
         """What belongs to another event loop can't be used in this one. A client that was handed in is its owner's."""
