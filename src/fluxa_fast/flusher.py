@@ -40,13 +40,15 @@ class EventFlusher:
     the rest, and takes the replies. Once sent, an event can't be taken back by `clear`, nor by an exception in a
     ``with`` block.
 
-    Belongs to one thread. `len()` of it is the number of events that wait.
+    Belongs to one thread. `len()` of it is the number of events that wait. A forked child's copy is empty.
+
+    Warns:
+        ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
     def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
         self._collected = Collected(destinations, _pusher(self) if eager else None)
         self._turn = ThreadTurn("flusher")
-        self._links: dict[int, Link] = {}  # of the pools where an eager flusher has begun
         # The same calls as the methods below, without their frames: this is the hot path.
         self.publish = self._collected.writer.publish  # type: ignore[method-assign]
         self.publish_many = self._collected.writer.publish_many  # type: ignore[method-assign]
@@ -143,13 +145,13 @@ class EventFlusher:
         with suppress(FluxaError), self._turn():  # a closed engine, another thread: `flush` says so
             piece = self._collected.next_piece(index)
             pool: Any = self._collected.lanes[index].pool  # of a single server: only those are pushed to
-            link = self._links.pop(index, None) or pool.take_link()
-            self._links[index] = link
+            link: Link = self._collected.links.pop(index, None) or pool.take_link()
+            self._collected.links[index] = link
             piece.push(link)
 
     def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
         for index, pool, flushes in self._collected.by_pool(flushing):
-            pool.flush(flushes, replication, self._links.pop(index, None))
+            pool.flush(flushes, replication, self._collected.links.pop(index, None))
 
     def _settle(self, flushing: Sequence[PoolFlush]) -> FlushResult:
         self._abandon()
@@ -160,8 +162,8 @@ class EventFlusher:
 
     def _abandon(self) -> None:
         """Give up what has begun: replies that are still to come can't be waited for any more."""
-        while self._links:
-            self._links.popitem()[1].drop()
+        while self._collected.links:
+            self._collected.links.popitem()[1].drop()
 
     def discard_refused(self) -> int:
         """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
@@ -185,5 +187,8 @@ class EventFlusher:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Flush, if the block ended without an exception."""
-        if kind is None:
-            self.flush()
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self._collected.given_up = len(self)  # the exception that leaves the block tells of what is left

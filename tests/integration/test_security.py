@@ -215,6 +215,7 @@ def test_no_password_in_a_repr_a_log_or_an_error(
         _told(call)
         for call in (lambda: broker.publish("orders", 1), flusher.flush, lambda: consumer.consume(1, None, print))
     ]
+    assert flusher.clear() == 1
     for text in (*shown, caplog.text):
         assert SECRET not in text
         assert "pa55" not in text

@@ -48,12 +48,15 @@ class EventFlusher:
     block.
 
     The tasks of one event loop may share it: what they publish while a flush is under way waits for the next one, and
-    flushes are done one after the other. `len()` of it is the number of events that wait.
+    flushes are done one after the other. `len()` of it is the number of events that wait. A forked child's copy is
+    empty.
+
+    Warns:
+        ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
     def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
         self._collected = Collected(destinations, _pusher(self) if eager else None)
-        self._links: dict[int, Link] = {}  # of the pools where an eager flusher has begun
         self._flushing = asyncio.Lock()
         # The same call as the method below, without its frame: this is the hot path.
         self.publish = self._collected.writer.publish  # type: ignore[method-assign]
@@ -173,7 +176,7 @@ class EventFlusher:
         if self._flushing.locked():  # what that flush can't send goes before this
             return
         piece = self._collected.next_piece(index)
-        link = self._links.get(index)
+        link: Link | None = self._collected.links.get(index)
         if link is None:
             try:
                 pool: Any = self._collected.lanes[index].pool  # of a single server: only those are pushed to
@@ -182,21 +185,21 @@ class EventFlusher:
                 return
             if link is None:
                 return
-            self._links[index] = link
+            self._collected.links[index] = link
         piece.push(link)
 
     async def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
         await together(
             [
-                pool.flush(flushes, replication, self._links.pop(index, None))
+                pool.flush(flushes, replication, self._collected.links.pop(index, None))
                 for index, pool, flushes in self._collected.by_pool(flushing)
             ]
         )
 
     async def _abandon(self) -> None:
         """Give up what has begun: replies that are still to come can't be waited for any more."""
-        while self._links:
-            await self._links.popitem()[1].drop()
+        while self._collected.links:
+            await self._collected.links.popitem()[1].drop()
 
     def discard_refused(self) -> int:
         """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
@@ -209,8 +212,8 @@ class EventFlusher:
     def clear(self) -> int:
         """Drop all collected events. Returns how many there were; an eager flusher may have sent some of them."""
         dropped = self._collected.clear()
-        while self._links:
-            self._links.popitem()[1].abandon()
+        while self._collected.links:
+            self._collected.links.popitem()[1].abandon()
         return dropped
 
     async def __aenter__(self) -> EventFlusher:
@@ -220,5 +223,8 @@ class EventFlusher:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Flush, if the block ended without an exception."""
-        if kind is None:
-            await self.flush()
+        try:
+            if kind is None:
+                await self.flush()
+        finally:
+            self._collected.given_up = len(self)  # the exception that leaves the block tells of what is left
