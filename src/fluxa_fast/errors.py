@@ -6,9 +6,10 @@ root of what *we* refuse.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import InvalidResponse
 
@@ -31,7 +32,11 @@ __all__ = [
 
 
 class FluxaError(Exception):
-    """Root of the errors that fluxa_fast itself raises."""
+    """Root of the errors that fluxa_fast itself raises. All of them can be pickled and copied, with all they have."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error is not made anew from `args`, which are its text, but filled with what it had.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ImplementationWarning(UserWarning):
@@ -51,9 +56,6 @@ class RegistryError(FluxaError):
         head = "1 problem" if count == 1 else f"{count} problems"
         super().__init__(f"the registry has {head}:" + "".join(f"\n  - {problem}" for problem in self.problems))
 
-    def __reduce__(self) -> tuple[type[RegistryError], tuple[Sequence[str]]]:
-        return type(self), (self.problems,)
-
 
 class UnregisteredStreamError(FluxaError):
     """A stream was used that the registry doesn't know.
@@ -66,9 +68,6 @@ class UnregisteredStreamError(FluxaError):
         self.stream = stream
         super().__init__(f"unregistered stream {stream}")
 
-    def __reduce__(self) -> tuple[type[UnregisteredStreamError], tuple[object]]:
-        return type(self), (self.stream,)
-
 
 class LeaseLostError(FluxaError):
     """Another consumer has taken over the partition that an event is of: it is delivered there again.
@@ -80,9 +79,6 @@ class LeaseLostError(FluxaError):
     def __init__(self, stream: str) -> None:
         self.stream = stream
         super().__init__(f"the lease on {stream!r} was lost: its events are for another consumer now")
-
-    def __reduce__(self) -> tuple[type[LeaseLostError], tuple[str]]:
-        return type(self), (self.stream,)
 
 
 class ProtocolError(FluxaError, InvalidResponse):
@@ -112,9 +108,6 @@ class SerializationError(FluxaError):
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.stream, self.path, self.reason) if part)
-
-    def __reduce__(self) -> tuple[type[SerializationError], tuple[str, str, str | None]]:
-        return type(self), (self.reason, self.path, self.stream)
 
     def _inside(self, container: object, step: str) -> None:
         """Note that the failure happened at `step` of `container`."""
@@ -194,9 +187,6 @@ class NotReplicatedError(FluxaError):
         self.wanted = wanted
         self.timeout = timeout
         super().__init__(f"{replicas} of {wanted} replicas have the events after {timeout:g} s")
-
-    def __reduce__(self) -> tuple[type[NotReplicatedError], tuple[str, int, int, float]]:
-        return type(self), (self.pool, self.replicas, self.wanted, self.timeout)
 
 
 class FlushError(FluxaError):
