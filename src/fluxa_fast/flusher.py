@@ -40,6 +40,8 @@ class EventFlusher:
     the rest, and takes the replies. Once sent, an event can't be taken back by `clear`, nor by an exception in a
     ``with`` block.
 
+    A subclass may override `publish` and `publish_many`; neither calls the other.
+
     Belongs to one thread. `len()` of it is the number of events that wait. A forked child's copy is empty.
 
     Warns:
@@ -49,9 +51,11 @@ class EventFlusher:
     def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
         self._collected = Collected(destinations, _pusher(self) if eager else None)
         self._turn = ThreadTurn("flusher")
-        # The same calls as the methods below, without their frames: this is the hot path.
-        self.publish = self._collected.writer.publish  # type: ignore[method-assign]
-        self.publish_many = self._collected.writer.publish_many  # type: ignore[method-assign]
+        # The same calls as the methods below, without their frames: this is the hot path. A subclass may have its own.
+        if type(self).publish is _PUBLISH:
+            self.publish = self._collected.writer.publish  # type: ignore[method-assign]
+        if type(self).publish_many is _PUBLISH_MANY:
+            self.publish_many = self._collected.writer.publish_many  # type: ignore[method-assign]
 
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
@@ -192,3 +196,7 @@ class EventFlusher:
                 self.flush()
         finally:
             self._collected.given_up = len(self)  # the exception that leaves the block tells of what is left
+
+
+_PUBLISH = EventFlusher.publish
+_PUBLISH_MANY = EventFlusher.publish_many

@@ -47,6 +47,8 @@ class EventFlusher:
     and takes the replies. Once sent, an event can't be taken back by `clear`, nor by an exception in an ``async with``
     block.
 
+    A subclass may override `publish` and `publish_many`; neither calls the other.
+
     The tasks of one event loop may share it: what they publish while a flush is under way waits for the next one, and
     flushes are done one after the other. `len()` of it is the number of events that wait. A forked child's copy is
     empty.
@@ -58,8 +60,9 @@ class EventFlusher:
     def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
         self._collected = Collected(destinations, _pusher(self) if eager else None)
         self._flushing = asyncio.Lock()
-        # The same call as the method below, without its frame: this is the hot path.
-        self.publish = self._collected.writer.publish  # type: ignore[method-assign]
+        # The same call as the method below, without its frame: this is the hot path. A subclass may have its own.
+        if type(self).publish is _PUBLISH:
+            self.publish = self._collected.writer.publish  # type: ignore[method-assign]
 
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
@@ -228,3 +231,6 @@ class EventFlusher:
                 await self.flush()
         finally:
             self._collected.given_up = len(self)  # the exception that leaves the block tells of what is left
+
+
+_PUBLISH = EventFlusher.publish
