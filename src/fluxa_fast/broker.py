@@ -179,6 +179,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; nothing was sent.
+            ValueError: if there is a key, and the stream has no partitions; nothing was sent.
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
                 the server may have the event all the same.
         """

@@ -22,6 +22,7 @@ from .partitions import partitions_with
 from .protocol.commands import EntryHead
 from .protocol.hashing import Key
 from .protocol.interface import CommandBuffer, Default, EventWriter, Implementation
+from .protocol.plain import check_bodies
 
 __all__ = ["AnyPool", "Collected", "replication_to"]
 
@@ -137,14 +138,17 @@ class Collected(Generic[P]):
         return [index for index, buffer in enumerate(self._buffers) if len(buffer) >= buffer.full_at]
 
     @contextmanager
-    def all_or_nothing(self, stream: str, key: Key | None) -> Iterator[_Call]:
+    def all_or_nothing(self, stream: str, bodies: Iterable[object], key: Key | None) -> Iterator[_Call]:
         """A call of `publish_many` that is done in parts. Other events may be published in between.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: for what is no key.
+            TypeError: for one body.
+            ValueError: for a key, if the stream has no partitions.
         """
         index = self.writer.index(stream, key)
+        check_bodies(bodies)
         before = _Mark(self.writer.order, self.count, self._buffers[index].commands, len(self._buffers[index]))
         call = self._call = _Call(self.writer, stream, self._buffers[index], key)
         try:

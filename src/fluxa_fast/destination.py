@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from .errors import SerializationError
 from .partitions import partition_of
 from .protocol.commands import EntryHead
-from .protocol.hashing import Key
+from .protocol.hashing import Key, without_partitions
 
 __all__ = ["Destination"]
 
@@ -33,9 +33,12 @@ class Destination(Generic[P]):
 
         Raises:
             SerializationError: for what is no key.
+            ValueError: for a key, if the stream has no partitions.
         """
         if key is None:
             return self.heads[0] if len(self.heads) == 1 else random.choice(self.heads)
+        if self.heads[0].stream == stream:
+            raise without_partitions(stream)
         try:
             return self.heads[partition_of(key, len(self.heads))]
         except SerializationError as error:

@@ -72,6 +72,7 @@ class EventFlusher:
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
+            ValueError: if there is a key, and the stream has no partitions; nothing was collected.
         """
         self._collected.writer.publish(stream, body, tags, key)
 
@@ -99,6 +100,8 @@ class EventFlusher:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if a body (it says which) or a tag can't be written; no event of the call is collected
                 then, nor if the iterable raises. What was collected before is untouched.
+            TypeError: if `bodies` is one body (a str, bytes, mapping, NamedTuple or pydantic model), or no iterable.
+            ValueError: if there is a key, and the stream has no partitions.
         """
         return self._collected.writer.publish_many(stream, bodies, tags, first, key)
 

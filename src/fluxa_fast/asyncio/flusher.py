@@ -79,6 +79,7 @@ class EventFlusher:
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
+            ValueError: if there is a key, and the stream has no partitions; nothing was collected.
         """
         self._collected.writer.publish(stream, body, tags, key)
 
@@ -107,9 +108,11 @@ class EventFlusher:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if a body (it says which) or a tag can't be written; no event of the call is collected
                 then, nor if the iterable raises or the task is cancelled. What else was collected is untouched.
+            TypeError: if `bodies` is one body (a str, bytes, mapping, NamedTuple or pydantic model), or no iterable.
+            ValueError: if there is a key, and the stream has no partitions.
         """
         async with self._flushing:
-            with self._collected.all_or_nothing(stream, key) as call:
+            with self._collected.all_or_nothing(stream, bodies, key) as call:
                 remaining = iter(bodies)
                 part = _FIRST_PART
                 began = time.perf_counter()

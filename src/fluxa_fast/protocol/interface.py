@@ -263,6 +263,7 @@ class EventWriter(Protocol):
         Raises:
             UnregisteredStreamError: if the stream is not registered; no buffer was touched.
             SerializationError: if body, tags or key can't be written; no buffer was touched.
+            ValueError: for a key, if the stream has no partitions; no buffer was touched.
         """
 
     def publish_many(
@@ -278,15 +279,16 @@ class EventWriter(Protocol):
         `first` is what errors call the first body, where the caller hands over many bodies in parts.
 
         Raises:
-            UnregisteredStreamError, SerializationError: as `publish`; no event of the call is left in the buffer then,
-                nor if the iterable raises.
+            UnregisteredStreamError, SerializationError, ValueError: as `publish`; no event of the call is left in the
+                buffer then, nor if the iterable raises.
+            TypeError: for one body, and for what can't be iterated over.
         """
 
     def index(self, stream: str, key: Key | None = None) -> int:
         """The index of the buffer into which the next event of that stream and key goes.
 
         Raises:
-            UnregisteredStreamError, SerializationError: as `publish`.
+            UnregisteredStreamError, SerializationError, ValueError: as `publish`.
         """
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import SerializationError, UnregisteredStreamError
 from .. import plain
 from ..commands import StreamCommands
-from ..hashing import Key
+from ..hashing import Key, without_partitions
 from ..interface import Default, EntryHead
 from ..limits import MAX_BULK
 from ..resp import argument_bytes, bulk
@@ -272,6 +272,7 @@ class EventWriter:
         key: Key | None = None,
     ) -> int:
         head, index, buffer = self._route(stream, key)
+        plain.check_bodies(bodies)
         try:
             count = buffer.entries(head, bodies, tags, first)
         except SerializationError as error:
@@ -287,6 +288,8 @@ class EventWriter:
             routes = self._partitions[stream]
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
+        if routes[0][0].stream == stream:
+            raise without_partitions(stream)
         try:
             return routes[key_hash(key) % len(routes)]
         except SerializationError as error:
