@@ -143,12 +143,14 @@ class RefusedEvent:
         stream: the stream it was for.
         pool: the Redis pool of that stream.
         error: what the server said, as redis-py's exception.
+        code: the first word of what the server said, which redis-py's exception may leave out: ``"OOM"``, for one.
     """
 
     position: int
     stream: str
     pool: str
     error: Exception
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,22 @@ class NotReplicatedError(FluxaError):
         super().__init__(f"{replicas} of {wanted} replicas have the events after {timeout:g} s")
 
 
+# What a server refuses for now, and when it will take it.
+_PASSING = {
+    "ASK": "the slot has moved (register a pool that is a cluster with cluster=True)",
+    "BUSY": "the slow script on the server has ended",
+    "CLUSTERDOWN": "the cluster serves all its slots again",
+    "LOADING": "the server has loaded its data",
+    "MASTERDOWN": "the replica has its master again",
+    "MISCONF": "the server can write to its disk again",
+    "MOVED": "the slot has moved (register a pool that is a cluster with cluster=True)",
+    "NOREPLICAS": "enough replicas are connected again",
+    "OOM": "the server has memory again",
+    "READONLY": "there is a master again (this server is a replica)",
+    "TRYAGAIN": "the slot has moved (register a pool that is a cluster with cluster=True)",
+}
+
+
 class FlushError(FluxaError):
     """Not every event of a flush was confirmed. Those that were not stay in the flusher, in order.
 
@@ -212,7 +230,28 @@ class FlushError(FluxaError):
         parts = [f"{len(confirmed)} events confirmed, {len(self.refused)} refused, {lost} unconfirmed"]
         if self.refused:
             first = self.refused[0]
-            parts.append(f"first refusal: stream {first.stream!r} on pool {first.pool!r}: {first.error}")
+            said = str(first.error)
+            code = "" if said.startswith(first.code) else f"{first.code} "
+            parts.append(f"first refusal: stream {first.stream!r} on pool {first.pool!r}: {code}{said}")
         parts.extend(f"pool {lost.pool!r}: {lost.error or type(lost.error).__name__}" for lost in self.unconfirmed)
-        parts.append("what was not confirmed stays in the flusher: call flush() again, or discard_refused()")
+        parts.append(f"what was not confirmed stays in the flusher: {self._advice()}")
         super().__init__("; ".join(parts))
+
+    def _advice(self) -> str:
+        """What to do next."""
+        codes = dict.fromkeys(one.code for one in self.refused)
+        passing = [_PASSING[code] for code in codes if code in _PASSING]
+        lasting = [code for code in codes if code not in _PASSING]
+        steps = []
+        if lasting:
+            named = ", ".join(code for code in lasting if code.isupper())
+            other = (
+                " (discard_refused() would drop what is refused for now, too)"
+                if passing
+                else " or call discard_refused()"
+            )
+            steps.append(f"mend the cause{f' of {named}' if named else ''}{other}")
+        when = f" when {' and '.join(dict.fromkeys(passing))}" if passing else ""
+        steps.append(f"call flush() again{when}")
+        doubt = "; what is unconfirmed may be published twice by that" if self.unconfirmed else ""
+        return f"{', then '.join(steps)}{doubt}"

@@ -38,7 +38,7 @@ _WAYS: list[Callable[[Any], Any]] = [
 ]
 EVERY_WAY = pytest.mark.parametrize("again", _WAYS, ids=["copy", "deepcopy", *(f"pickle{n}" for n in range(6))])
 
-REFUSED = RefusedEvent(2, "orders", "default", redis.ResponseError("WRONGTYPE of a key"))
+REFUSED = RefusedEvent(2, "orders", "default", redis.ResponseError("WRONGTYPE of a key"), "WRONGTYPE")
 LOST = UnconfirmedEvents("default", range(3, 5), redis.ConnectionError("it broke"))
 SAMPLES = {
     FluxaError: [FluxaError("something"), FluxaError()],
@@ -139,3 +139,66 @@ def test_a_result_survives_with_its_ids(implementation: Implementation, again: C
 def test_both_faces_have_the_same_errors() -> None:
     for error in ERRORS:
         assert getattr(fluxa_fast.asyncio, error.__name__) is error
+
+
+# ---- what a FlushError advises --------------------------------------------------------------------------
+
+
+def advice(*refused: str, unconfirmed: bool = False) -> str:
+    """What is advised after these messages of the server."""
+    events = []
+    for position, message in enumerate(refused):
+        reply = ErrorReply(message)
+        events.append(RefusedEvent(position, "orders", "default", error_of(reply), reply.code))
+    text = str(FlushError(FlushResult((), ()), events, [LOST] if unconfirmed else []))
+    return text.partition("what was not confirmed stays in the flusher: ")[2]
+
+
+def test_what_is_unconfirmed_is_sent_again() -> None:
+    assert advice(unconfirmed=True) == "call flush() again; what is unconfirmed may be published twice by that"
+
+
+@pytest.mark.parametrize(
+    ("message", "when"),
+    [
+        ("OOM command not allowed", "the server has memory again"),
+        ("READONLY You can't write against a read only replica.", "there is a master again (this server is a replica)"),
+        ("LOADING Redis is loading the dataset in memory", "the server has loaded its data"),
+        ("BUSY Redis is busy running a script.", "the slow script on the server has ended"),
+        ("MISCONF Redis is configured to save RDB snapshots", "the server can write to its disk again"),
+        ("NOREPLICAS Not enough good replicas to write.", "enough replicas are connected again"),
+        ("MASTERDOWN Link with MASTER is down", "the replica has its master again"),
+        ("CLUSTERDOWN Hash slot not served", "the cluster serves all its slots again"),
+        ("TRYAGAIN Multiple keys request", "the slot has moved (register a pool that is a cluster with cluster=True)"),
+        ("MOVED 7 127.0.0.1:7001", "the slot has moved (register a pool that is a cluster with cluster=True)"),
+        ("ASK 7 127.0.0.1:7001", "the slot has moved (register a pool that is a cluster with cluster=True)"),
+    ],
+)
+def test_what_is_refused_for_now_is_sent_again_when_the_cause_is_over(message: str, when: str) -> None:
+    assert advice(message, message) == f"call flush() again when {when}"
+
+
+def test_what_is_refused_for_good_is_mended_or_dropped() -> None:
+    assert (
+        advice("WRONGTYPE Operation")
+        == "mend the cause of WRONGTYPE or call discard_refused(), then call flush() again"
+    )
+    assert advice("NOPERM no", "WRONGTYPE no") == (
+        "mend the cause of NOPERM, WRONGTYPE or call discard_refused(), then call flush() again"
+    )
+    assert advice("something else") == "mend the cause or call discard_refused(), then call flush() again"
+
+
+def test_advice_for_several_fates() -> None:
+    assert advice("OOM no", "WRONGTYPE no", unconfirmed=True) == (
+        "mend the cause of WRONGTYPE (discard_refused() would drop what is refused for now, too), "
+        "then call flush() again when the server has memory again; what is unconfirmed may be published twice by that"
+    )
+
+
+def test_the_first_refusal_is_told_with_its_code() -> None:
+    refused = RefusedEvent(0, "orders", "default", error_of(ErrorReply("OOM command not allowed")), "OOM")
+    assert "first refusal: stream 'orders' on pool 'default': OOM command not allowed;" in str(
+        FlushError(FlushResult((), ()), [refused], [])
+    )
+    assert "on pool 'default': WRONGTYPE of a key;" in str(FlushError(FlushResult((), ()), [REFUSED], []))

@@ -170,9 +170,9 @@ class FlushAccount:
         ]
         for part in self._unsettled:
             if part.fate == "refused":
-                error = error_of(ErrorReply(messages[part.pool][part.place]))
+                reply = ErrorReply(messages[part.pool][part.place])
                 stream = streams[part.pool][part.place]
-                yield RefusedEvent(part.position, stream, self._flushes[part.pool].pool, error)
+                yield RefusedEvent(part.position, stream, self._flushes[part.pool].pool, error_of(reply), reply.code)
 
     def _unconfirmed(self) -> Iterator[UnconfirmedEvents]:
         lost: dict[tuple[str, int], list[range]] = {}  # of a cluster's node many buffers may share an error
