@@ -17,6 +17,7 @@ from .destination import Destination
 from .durations import Duration, checked_count, seconds
 from .errors import FluxaError, SerializationError
 from .flows.account import FlushAccount, FlushResult, Order
+from .flows.partition_count import PartitionCheck
 from .flows.publish import PoolFlush, Replication
 from .partitions import partitions_with
 from .protocol.commands import EntryHead
@@ -73,6 +74,7 @@ class Collected(Generic[P]):
         flushes: of what waits, for each buffer; begun before `begin` only by an eager flusher.
         links: of the lanes where an eager flusher has begun, by their indexes.
         given_up: events that an exception has left in a ``with`` block: nobody expects these to be sent.
+        unchecked: streams that are published to, and whose number of partitions was not compared before.
     """
 
     def __init__(self, destinations: Mapping[str, Destination[P]], on_full: Callable[[int], object] | None) -> None:
@@ -92,7 +94,19 @@ class Collected(Generic[P]):
         self._refused: list[list[int]] = [[] for _ in self.lanes]  # by the last flush: places in each buffer
         self._eager = on_full is not None
         self._call: _Call | None = None  # of publish_many, that is under way
-        self.writer: EventWriter = protocol.default.EventWriter(routes, self._buffers, on_full)
+        checks = {
+            stream: destination.check
+            for stream, destination in destinations.items()
+            if destination.check is not None and destination.check.due
+        }
+        self._indexes = {stream: {index for _, index in routes[stream]} for stream in checks}
+        unchecked = self.unchecked = dict[str, PartitionCheck]()
+
+        def used(stream: str) -> None:  # without `self`, which would be in a cycle
+            unchecked[stream] = checks[stream]
+
+        on_first = dict.fromkeys(checks, used)
+        self.writer: EventWriter = protocol.default.EventWriter(routes, self._buffers, on_full, on_first)
         self._order: Order = ()  # of what the flush that is under way has taken
         self.links: dict[int, Any] = {}
         self.given_up = 0
@@ -224,11 +238,37 @@ class Collected(Generic[P]):
         self._restart(())
         return flushing
 
+    def has_events_of(self, stream: str) -> bool:
+        """Whether events of one of the streams in `unchecked` wait."""
+        buffers = [self._buffers[index] for index in self._indexes[stream]]
+        keys = {key for buffer in buffers for key in buffer.keys(range(buffer.commands))}
+        return any((found := partitions_with(key)) is not None and found[0] == stream for key in keys)
+
+    def may_be_pushed(self, index: int) -> bool:
+        """Whether the numbers of partitions of all streams were compared that have events in this buffer."""
+        return not any(check.due and index in self._indexes[stream] for stream, check in self.unchecked.items())
+
+    def untried(self, tried: set[str]) -> list[tuple[str, P, PartitionCheck]]:
+        """Streams in `unchecked`, their pools and checks, without those that were tried; these are noted as tried."""
+        found = []
+        for stream, check in self.unchecked.items():
+            if stream not in tried:
+                found.append((stream, self.lanes[min(self._indexes[stream])].pool, check))
+        tried.update(stream for stream, _, _ in found)
+        return found
+
+    def hold_back(self, flushing: Sequence[PoolFlush], errors: Mapping[str, Exception]) -> None:
+        """Send nothing of the buffers of these streams, whose numbers of partitions could not be compared."""
+        for stream, error in errors.items():
+            for index in self._indexes[stream]:
+                flushing[index].error = flushing[index].error or error
+                flushing[index].held_back = True
+
     def by_pool(self, flushing: Sequence[PoolFlush]) -> list[tuple[int, P, list[tuple[str, PoolFlush]]]]:
         """What is to be sent to each pool: the index of its first buffer, the pool, and (key, flush) of each buffer."""
         found: dict[str, tuple[int, P, list[tuple[str, PoolFlush]]]] = {}
         for index, (lane, flush) in enumerate(zip(self.lanes, flushing, strict=True)):
-            if flush.buffer.commands or flush.error is not None:
+            if (flush.buffer.commands or flush.error is not None) and not flush.held_back:
                 found.setdefault(lane.pool.name, (index, lane.pool, []))[2].append((lane.key, flush))
         return list(found.values())
 

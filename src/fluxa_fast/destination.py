@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from .errors import SerializationError
+from .flows.partition_count import PartitionCheck
 from .partitions import partition_of
 from .protocol.commands import EntryHead
 from .protocol.hashing import Key, without_partitions
@@ -23,10 +24,12 @@ class Destination(Generic[P]):
     Attributes:
         pool: that it is on.
         heads: of its partitions, or its only one.
+        check: of the number of its partitions; None if it has none.
     """
 
     pool: P
     heads: tuple[EntryHead, ...]
+    check: PartitionCheck | None = None
 
     def head(self, stream: str, key: Key | None) -> EntryHead:
         """That of the partition that an event with this key goes to; of any, if it has none.

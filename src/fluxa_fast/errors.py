@@ -22,6 +22,7 @@ __all__ = [
     "ImplementationWarning",
     "LeaseLostError",
     "NotReplicatedError",
+    "PartitionsDifferError",
     "ProtocolError",
     "RefusedEvent",
     "RegistryError",
@@ -79,6 +80,27 @@ class LeaseLostError(FluxaError):
     def __init__(self, stream: str) -> None:
         self.stream = stream
         super().__init__(f"the lease on {stream!r} was lost: its events are for another consumer now")
+
+
+class PartitionsDifferError(FluxaError):
+    """A stream is registered with another number of partitions than by the services that use it already.
+
+    Attributes:
+        stream: its name.
+        registered: the number here.
+        stored: the number of those services, which stands in Redis.
+    """
+
+    def __init__(self, stream: str, registered: int, stored: int) -> None:
+        self.stream = stream
+        self.registered = registered
+        self.stored = stored
+        here = "1 partition" if registered == 1 else f"{registered} partitions"
+        super().__init__(
+            f"stream {stream!r} is registered with {here} here and with {stored} by the services that use it (key "
+            f"'{{{stream}}}:partitions' in Redis): register the same number; if all services are stopped and the "
+            "stream is empty, delete that key to change the number"
+        )
 
 
 class ProtocolError(FluxaError, InvalidResponse):

@@ -8,11 +8,14 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from .collected import Collected, replication_to
 from .destination import Destination
 from .durations import Duration
 from .errors import FlushError, FluxaError
 from .flows.account import FlushResult
+from .flows.partition_count import check_partitions, not_checked
 from .flows.publish import PoolFlush, Replication
 from .protocol.hashing import Key
 from .transport.cluster import ClusterPool
@@ -134,11 +137,14 @@ class EventFlusher:
             FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
                 were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
                 replies were lost, or that too few replicas had, may be published twice by that.
+            PartitionsDifferError: if other services use a stream with another number of partitions; nothing was sent.
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
         """
         replication = replication_to(replicas, timeout)
         with self._turn():
+            errors = self._check_partitions() if self._collected.unchecked else {}
             flushing = self._collected.begin()
+            self._collected.hold_back(flushing, errors)
             try:
                 self._send(flushing, replication)
             except BaseException:  # Ctrl-C, for one: what was confirmed must not be sent again
@@ -151,10 +157,34 @@ class EventFlusher:
         """An eager flusher has collected enough: send what the socket takes."""
         with suppress(FluxaError), self._turn():  # a closed engine, another thread: `flush` says so
             piece = self._collected.next_piece(index)
+            if not self._collected.may_be_pushed(index):
+                return
             pool: Any = self._collected.lanes[index].pool  # of a single server: only those are pushed to
             link: Link = self._collected.links.pop(index, None) or pool.take_link()
             self._collected.links[index] = link
             piece.push(link)
+
+    def _check_partitions(self) -> dict[str, Exception]:
+        """Compare the numbers of partitions of streams that are new here. Returns the errors of the network by stream.
+
+        Raises:
+            PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.
+        """
+        errors: dict[str, Exception] = {}
+        tried: set[str] = set()
+        while untried := self._collected.untried(tried):
+            for stream, pool, check in untried:
+                try:
+                    if check.due:
+                        pool.run(check_partitions(check, pool), check.key)
+                except RedisError as error:
+                    errors[stream] = not_checked(check, error)
+                except FluxaError:
+                    if self._collected.has_events_of(stream):
+                        raise
+                if not check.due:
+                    del self._collected.unchecked[stream]
+        return errors
 
     def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
         for index, pool, flushes in self._collected.by_pool(flushing):

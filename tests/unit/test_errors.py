@@ -19,6 +19,7 @@ from fluxa_fast import (
     ImplementationWarning,
     LeaseLostError,
     NotReplicatedError,
+    PartitionsDifferError,
     ProtocolError,
     RefusedEvent,
     RegistryError,
@@ -49,6 +50,7 @@ SAMPLES = {
     ProtocolError: [ProtocolError("not RESP")],
     SerializationError: [SerializationError("too deep", "body[0]", "orders"), SerializationError("too deep")],
     NotReplicatedError: [NotReplicatedError("default", 1, 2, 0.5)],
+    PartitionsDifferError: [PartitionsDifferError("orders", 4, 3)],
     FlushError: [FlushError(FlushResult((), ()), [REFUSED], [LOST]), FlushError(FlushResult((), ()), [], [LOST])],
 }
 ERRORS = [

@@ -11,15 +11,19 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from ..collected import Collected, replication_to
 from ..destination import Destination
 from ..durations import Duration
 from ..errors import FlushError, FluxaError
 from ..flows.account import FlushResult
+from ..flows.partition_count import not_checked
 from ..flows.publish import PoolFlush, Replication
 from ..protocol.hashing import Key
 from ..transport.aio import Link, Pool, together
 from ..transport.aio_cluster import ClusterPool
+from .checking import checked_together
 
 __all__ = ["EventFlusher"]
 
@@ -155,12 +159,15 @@ class EventFlusher:
             FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
                 were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
                 replies were lost, or that too few replicas had, may be published twice by that.
+            PartitionsDifferError: if other services use a stream with another number of partitions; nothing was sent.
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
             asyncio.CancelledError: if the task was cancelled: those that were confirmed have left the flusher.
         """
         replication = replication_to(replicas, timeout)
         async with self._flushing:
+            errors = (await self._check_partitions()) if self._collected.unchecked else {}
             flushing = self._collected.begin()
+            self._collected.hold_back(flushing, errors)
             try:
                 await self._send(flushing, replication)
             except BaseException:  # cancelled, for one: what was confirmed must not be sent again
@@ -182,6 +189,8 @@ class EventFlusher:
         if self._flushing.locked():  # what that flush can't send goes before this
             return
         piece = self._collected.next_piece(index)
+        if not self._collected.may_be_pushed(index):
+            return
         link: Link | None = self._collected.links.get(index)
         if link is None:
             try:
@@ -193,6 +202,28 @@ class EventFlusher:
                 return
             self._collected.links[index] = link
         piece.push(link)
+
+    async def _check_partitions(self) -> dict[str, Exception]:
+        """Compare the numbers of partitions of streams that are new here. Returns the errors of the network by stream.
+
+        Raises:
+            PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.
+        """
+        errors: dict[str, Exception] = {}
+        tried: set[str] = set()
+        while untried := self._collected.untried(tried):  # meanwhile another task may use a stream for the first time
+            for stream, pool, check in untried:
+                try:
+                    if check.due:
+                        await checked_together(check, pool)
+                except RedisError as error:
+                    errors[stream] = not_checked(check, error)
+                except FluxaError:
+                    if self._collected.has_events_of(stream):
+                        raise
+                if not check.due:
+                    del self._collected.unchecked[stream]
+        return errors
 
     async def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
         await together(

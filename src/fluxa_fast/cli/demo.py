@@ -19,6 +19,7 @@ from ..embedded import EmbeddedServer
 from ..embedded_cluster import EmbeddedCluster
 from ..engine import Engine
 from ..errors import FluxaError
+from ..flows.partition_count import count_key
 from ..protocol.interface import Event
 from ..registry import Registry
 from ..transport.addresses import shown
@@ -95,6 +96,7 @@ def _run_on(url: str, console: Console, events: int, batch: int) -> bool:
         nodes = [node.redis_connection for node in client.get_primaries()] if on_cluster else [client]
         with _engine(url, _PARTITIONS if on_cluster else None) as engine:
             keys = [key for stream in STREAMS for key in engine.partitions(stream)]
+            keys += map(count_key, STREAMS) if on_cluster else ()
             if taken := [key for key in keys if client.exists(key)]:
                 raise FluxaError(
                     f"the demo wants streams of its own, and {', '.join(taken)} exist on {shown(url)}: "

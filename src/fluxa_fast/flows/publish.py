@@ -106,6 +106,7 @@ class PoolFlush:
         replies: the replies that came.
         error: why the others did not come, if they didn't; or why those that did confirm nothing.
         withheld: as in `Answers`.
+        held_back: nothing of it is to be sent, because of the error.
     """
 
     pool: str
@@ -113,6 +114,7 @@ class PoolFlush:
     replies: Any
     error: Exception | None = None
     withheld: bool = False
+    held_back: bool = False
 
     def push(self, link: Pushing) -> None:
         """Begin to send what is in the buffer so far. After an error nothing more is sent until `flow` has told it."""

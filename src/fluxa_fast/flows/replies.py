@@ -20,7 +20,7 @@ from ..protocol import refused_bytes
 from ..protocol.interface import INCOMPLETE, ErrorReply, ReplyReader
 from .steps import Take
 
-__all__ = ["ACKNOWLEDGEMENT", "ENTRY_ID", "NUMBER", "OK", "PENDING_ENTRIES", "error_of", "id_of", "named"]
+__all__ = ["ACKNOWLEDGEMENT", "ENTRY_ID", "NUMBER", "OK", "PENDING_ENTRIES", "TEXT", "error_of", "id_of", "named"]
 
 # Older parsers of redis-py know these only within a RedisCluster.
 _OF_CLUSTERS: dict[str, Callable[[str], Exception]] = {
@@ -98,6 +98,7 @@ def _are_pending(reply: Any) -> bool:
 
 
 NUMBER = _reply_that(_is_number, "a number")
+TEXT = _reply_that(lambda reply: reply is None or type(reply) is bytes, "a text")  # or null
 OK = _reply_that(lambda reply: type(reply) is bytes, "OK")
 ENTRY_ID = _reply_that(_is_id, "the ID of an entry")
 ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of groups, and IDs")  # of acknowledge.lua

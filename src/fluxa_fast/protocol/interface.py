@@ -244,6 +244,7 @@ class EventWriter(Protocol):
         routes: for every registered stream, and each of its partitions, a head and the index of its buffer.
         buffers: one buffer for each pool; on a cluster one for each key.
         on_full: is called with the index of a buffer that has grown to its `full_at`.
+        on_first: what is called with the stream before the first event of some streams.
     """
 
     def __init__(
@@ -251,6 +252,7 @@ class EventWriter(Protocol):
         routes: Mapping[str, Sequence[tuple[EntryHead, int]]],
         buffers: Sequence[CommandBuffer],
         on_full: Callable[[int], object] | None = None,
+        on_first: Mapping[str, Callable[[str], object]] | None = None,
     ) -> None: ...
 
     def publish(

@@ -424,14 +424,16 @@ cdef class EventWriter:
     """`..interface.EventWriter`, compiled."""
 
     cdef dict routes            # of each stream
+    cdef dict unused            # of streams whose first event is announced: that costs no event anything
     cdef Runs runs
     cdef object on_full
     cdef object last_stream     # the same object is often named again: that saves a look into `routes`
     cdef Routes last_routes
 
-    def __init__(self, routes, buffers, on_full=None):
+    def __init__(self, routes, buffers, on_full=None, on_first=None):
         self.on_full = on_full
         self.routes = {stream: routes_to(stream, places, buffers) for stream, places in routes.items()}
+        self.unused = {stream: (call, self.routes.pop(stream)) for stream, call in (on_first or {}).items()}
         self.restart(())
 
     def publish(self, stream, body=None, tags=None, key=None):
@@ -474,13 +476,22 @@ cdef class EventWriter:
                 try:
                     routes = <Routes>self.routes[stream]
                 except (KeyError, TypeError):
-                    raise UnregisteredStreamError(stream) from None
+                    routes = self.announced(stream)
                 self.last_stream = stream
                 self.last_routes = routes
             place = routes.next
         if key is not None:
             place = keyed_place(routes, stream, key)
         return <Route>routes.all[place]
+
+    cdef Routes announced(self, object stream):
+        try:
+            announce, routes = self.unused.pop(stream)
+        except (KeyError, TypeError):
+            raise UnregisteredStreamError(stream) from None
+        self.routes[stream] = routes
+        announce(stream)
+        return <Routes>routes
 
     def index(self, stream, key=None):
         return self.route_of(stream, key).index
