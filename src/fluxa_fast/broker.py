@@ -14,6 +14,7 @@ from .durations import Duration, seconds
 from .errors import UnregisteredStreamError
 from .flows.leases import Leases
 from .flows.membership import Membership, StopFlag
+from .flows.partition_count import PartitionCheck, check_partitions
 from .flows.recovery import Recovery
 from .flusher import EventFlusher
 from .partitioned import PartitionedConsumer
@@ -48,7 +49,11 @@ class BrokerBase(Generic[P]):
         self._readers: dict[str, Reader] = {}
         self._types: dict[str, Any] = {}
         self._destinations = {
-            name: Destination(pools[stream.pool], tuple(map(entry_head, stream.keys)))
+            name: Destination(
+                pools[stream.pool],
+                tuple(map(entry_head, stream.keys)),
+                PartitionCheck(name, len(stream.keys)) if stream.partitioned else None,
+            )
             for name, stream in streams.items()
         }
 
@@ -100,7 +105,7 @@ class BrokerBase(Generic[P]):
             raise TypeError(f"{stream!r} can't have such bodies: {error}") from None
         check, exact = checker(body)
         heads = tuple(head.taking(check, exact) for head in destination.heads)
-        self._destinations[stream] = Destination(destination.pool, heads)
+        self._destinations[stream] = Destination(destination.pool, heads, destination.check)
 
     def _is_registered(self, stream: object) -> bool:
         try:
@@ -195,11 +200,16 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; nothing was sent.
+            ValueError: if there is a key, and the stream has no partitions; nothing was sent.
+            PartitionsDifferError: if other services use the stream with another number; nothing was sent.
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
                 the server may have the event all the same.
         """
         destination = self._destination(stream)
-        return destination.pool.publish(destination.head(stream, key), body, tags)
+        head = destination.head(stream, key)
+        if (check := destination.check) is not None and check.due:
+            destination.pool.run(check_partitions(check, destination.pool), check.key)
+        return destination.pool.publish(head, body, tags)
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.

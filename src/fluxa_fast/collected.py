@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import warnings
+import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from . import protocol
 from .destination import Destination
 from .durations import Duration, checked_count, seconds
-from .errors import FluxaError
+from .errors import FluxaError, SerializationError
 from .flows.account import FlushAccount, FlushResult, Order
+from .flows.partition_count import PartitionCheck
 from .flows.publish import PoolFlush, Replication
+from .partitions import partitions_with
 from .protocol.commands import EntryHead
 from .protocol.hashing import Key
 from .protocol.interface import CommandBuffer, Default, EventWriter, Implementation
+from .protocol.plain import check_bodies
 
 __all__ = ["AnyPool", "Collected", "replication_to"]
 
 # An eager flusher sends what it has collected in pieces that double: so the server soon has work, and never little.
 _FIRST_PIECE = 8 * 1024  # bytes
 _LAST_PIECE = 64 * 1024
+
+_NAMED = 10_000  # events that a warning looks at: to look at a million takes half a second
 
 
 class AnyPool(Protocol):
@@ -55,10 +65,16 @@ class Collected(Generic[P]):
     A flush takes everything that waits (`begin`), and puts back what was not confirmed (`settle`), in front of what
     was published meanwhile.
 
+    A forked child begins with nothing: what was collected before the fork is flushed by the parent. What is never
+    flushed is told by a ResourceWarning, when the flusher is dropped or the interpreter ends.
+
     Attributes:
         lanes: what each buffer is for.
         writer: publishes into the buffers.
         flushes: of what waits, for each buffer; begun before `begin` only by an eager flusher.
+        links: of the lanes where an eager flusher has begun, by their indexes.
+        given_up: events that an exception has left in a ``with`` block: nobody expects these to be sent.
+        unchecked: streams that are published to, and whose number of partitions was not compared before.
     """
 
     def __init__(self, destinations: Mapping[str, Destination[P]], on_full: Callable[[int], object] | None) -> None:
@@ -74,13 +90,32 @@ class Collected(Generic[P]):
                     self.lanes.append(lane)
                 routes[stream].append((head, index))
         self._buffers = [pool.implementation.CommandBuffer(pool.default) for pool, _ in self.lanes]
-        self._sent = [pool.implementation.CommandBuffer() for pool, _ in self.lanes]  # by the flush that is under way
+        self._sent = self._empty_buffers()  # by the flush that is under way
         self._refused: list[list[int]] = [[] for _ in self.lanes]  # by the last flush: places in each buffer
         self._eager = on_full is not None
         self._call: _Call | None = None  # of publish_many, that is under way
-        self.writer: EventWriter = protocol.default.EventWriter(routes, self._buffers, on_full)
+        checks = {
+            stream: destination.check
+            for stream, destination in destinations.items()
+            if destination.check is not None and destination.check.due
+        }
+        self._indexes = {stream: {index for _, index in routes[stream]} for stream in checks}
+        unchecked = self.unchecked = dict[str, PartitionCheck]()
+
+        def used(stream: str) -> None:  # without `self`, which would be in a cycle
+            unchecked[stream] = checks[stream]
+
+        on_first = dict.fromkeys(checks, used)
+        self.writer: EventWriter = protocol.default.EventWriter(routes, self._buffers, on_full, on_first)
         self._order: Order = ()  # of what the flush that is under way has taken
+        self.links: dict[int, Any] = {}
+        self.given_up = 0
+        self._torn = False  # another thread was writing into it when the process forked
         self._restart(())
+        _alive.add(weakref.ref(self, _alive.discard))
+
+    def _empty_buffers(self) -> list[CommandBuffer]:
+        return [pool.implementation.CommandBuffer() for pool, _ in self.lanes]
 
     def _restart(self, order: Order) -> None:
         """Prepare the next flush. `order` is that of the events that wait for it."""
@@ -117,14 +152,17 @@ class Collected(Generic[P]):
         return [index for index, buffer in enumerate(self._buffers) if len(buffer) >= buffer.full_at]
 
     @contextmanager
-    def all_or_nothing(self, stream: str, key: Key | None) -> Iterator[_Call]:
+    def all_or_nothing(self, stream: str, bodies: Iterable[object], key: Key | None) -> Iterator[_Call]:
         """A call of `publish_many` that is done in parts. Other events may be published in between.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: for what is no key.
+            TypeError: for one body.
+            ValueError: for a key, if the stream has no partitions.
         """
         index = self.writer.index(stream, key)
+        check_bodies(bodies)
         before = _Mark(self.writer.order, self.count, self._buffers[index].commands, len(self._buffers[index]))
         call = self._call = _Call(self.writer, stream, self._buffers[index], key)
         try:
@@ -163,11 +201,15 @@ class Collected(Generic[P]):
         """Drop everything. Returns how many events there were."""
         self._check_no_call()
         dropped = self.count
+        self._drop_all()
+        return dropped
+
+    def _drop_all(self) -> None:
         for buffer in self._buffers:
             buffer.clear()
         self._refused = [[] for _ in self._buffers]
+        self.given_up = 0
         self._restart(())
-        return dropped
 
     def discard_refused(self) -> int:
         """Drop what the last flush was refused. Returns how many events there were."""
@@ -182,9 +224,12 @@ class Collected(Generic[P]):
 
     def begin(self) -> list[PoolFlush]:
         """Take everything that waits. What is published from now on waits for the next flush."""
+        if self._torn:
+            raise FluxaError("another thread used this flusher when the process forked; make a new one in the child")
         for buffer in self._buffers:
             buffer.view().release()  # raises if a body that is being written asked for the flush: then all stays
         flushing = self.flushes
+        self.given_up = 0
         self._order = self.writer.order
         for flush, sent in zip(flushing, self._sent, strict=True):
             flush.buffer.swap(sent)
@@ -193,11 +238,37 @@ class Collected(Generic[P]):
         self._restart(())
         return flushing
 
+    def has_events_of(self, stream: str) -> bool:
+        """Whether events of one of the streams in `unchecked` wait."""
+        buffers = [self._buffers[index] for index in self._indexes[stream]]
+        keys = {key for buffer in buffers for key in buffer.keys(range(buffer.commands))}
+        return any((found := partitions_with(key)) is not None and found[0] == stream for key in keys)
+
+    def may_be_pushed(self, index: int) -> bool:
+        """Whether the numbers of partitions of all streams were compared that have events in this buffer."""
+        return not any(check.due and index in self._indexes[stream] for stream, check in self.unchecked.items())
+
+    def untried(self, tried: set[str]) -> list[tuple[str, P, PartitionCheck]]:
+        """Streams in `unchecked`, their pools and checks, without those that were tried; these are noted as tried."""
+        found = []
+        for stream, check in self.unchecked.items():
+            if stream not in tried:
+                found.append((stream, self.lanes[min(self._indexes[stream])].pool, check))
+        tried.update(stream for stream, _, _ in found)
+        return found
+
+    def hold_back(self, flushing: Sequence[PoolFlush], errors: Mapping[str, Exception]) -> None:
+        """Send nothing of the buffers of these streams, whose numbers of partitions could not be compared."""
+        for stream, error in errors.items():
+            for index in self._indexes[stream]:
+                flushing[index].error = flushing[index].error or error
+                flushing[index].held_back = True
+
     def by_pool(self, flushing: Sequence[PoolFlush]) -> list[tuple[int, P, list[tuple[str, PoolFlush]]]]:
         """What is to be sent to each pool: the index of its first buffer, the pool, and (key, flush) of each buffer."""
         found: dict[str, tuple[int, P, list[tuple[str, PoolFlush]]]] = {}
         for index, (lane, flush) in enumerate(zip(self.lanes, flushing, strict=True)):
-            if flush.buffer.commands or flush.error is not None:
+            if (flush.buffer.commands or flush.error is not None) and not flush.held_back:
                 found.setdefault(lane.pool.name, (index, lane.pool, []))[2].append((lane.key, flush))
         return list(found.values())
 
@@ -220,6 +291,70 @@ class Collected(Generic[P]):
         self._refused = kept.refused
         self._restart(order)
         raise error
+
+    # ---- what is never flushed ----
+
+    def forget(self) -> None:
+        """This is a forked child: drop what was collected before, because the parent flushes it."""
+        self._call = None
+        self.links.clear()
+        self._sent = self._empty_buffers()  # a thread that is not there any more may have been sending the former
+        try:
+            self._drop_all()
+        except (BufferError, SerializationError):
+            self._torn = True
+
+    def warn(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        """Tell of events that are about to be lost."""
+        count = self.count
+        if not self._torn and count > self.given_up:
+            self.given_up = count  # it is told once
+            _warn(self._loss(count), ResourceWarning, source=self)
+
+    def _loss(self, count: int) -> str:
+        """What is said about them."""
+        streams: Counter[str] = Counter()
+        left = _NAMED
+        for buffer in self._buffers:
+            keys = buffer.keys(range(min(left, buffer.commands)))
+            streams.update(found[0] if (found := partitions_with(key)) else key for key in keys)
+            left -= len(keys)
+        if count > _NAMED:
+            named = f"the first {_NAMED} are for {', '.join(map(repr, streams))}"
+        else:
+            named = ", ".join(f"{number} for stream {stream!r}" for stream, number in streams.items())
+        events = "1 event that was" if count == 1 else f"{count} events that were"
+        sent = "; the server may have some of them, as the flusher is eager" if self._eager else ""
+        return (
+            f"a flusher was dropped with {events} not flushed: {named}{sent}; "
+            "call flush() to send what was collected, or clear() if it is not to be sent"
+        )
+
+    def __del__(self) -> None:
+        if hasattr(self, "_torn"):  # it was made to the end
+            self.warn()
+
+
+_alive: set[weakref.ref[Collected[Any]]] = set()
+"""All that there are. (A set of references can be copied while other threads change it; a WeakSet can't.)"""
+
+
+def _forget_all() -> None:
+    for reference in list(_alive):
+        if (collected := reference()) is not None:
+            collected.forget()
+
+
+def _warn_at_the_end() -> None:
+    """Warn while everything is still there. `__del__` may come too late for that, or never (of daemon threads)."""
+    for reference in list(_alive):
+        if (collected := reference()) is not None:
+            collected.warn()
+
+
+atexit.register(_warn_at_the_end)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 class _Mark(NamedTuple):

@@ -6,9 +6,10 @@ root of what *we* refuse.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import InvalidResponse
 
@@ -21,6 +22,7 @@ __all__ = [
     "ImplementationWarning",
     "LeaseLostError",
     "NotReplicatedError",
+    "PartitionsDifferError",
     "ProtocolError",
     "RefusedEvent",
     "RegistryError",
@@ -31,7 +33,11 @@ __all__ = [
 
 
 class FluxaError(Exception):
-    """Root of the errors that fluxa_fast itself raises."""
+    """Root of the errors that fluxa_fast itself raises. All of them can be pickled and copied, with all they have."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error is not made anew from `args`, which are its text, but filled with what it had.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ImplementationWarning(UserWarning):
@@ -51,9 +57,6 @@ class RegistryError(FluxaError):
         head = "1 problem" if count == 1 else f"{count} problems"
         super().__init__(f"the registry has {head}:" + "".join(f"\n  - {problem}" for problem in self.problems))
 
-    def __reduce__(self) -> tuple[type[RegistryError], tuple[Sequence[str]]]:
-        return type(self), (self.problems,)
-
 
 class UnregisteredStreamError(FluxaError):
     """A stream was used that the registry doesn't know.
@@ -65,9 +68,6 @@ class UnregisteredStreamError(FluxaError):
     def __init__(self, stream: object) -> None:
         self.stream = stream
         super().__init__(f"unregistered stream {stream}")
-
-    def __reduce__(self) -> tuple[type[UnregisteredStreamError], tuple[object]]:
-        return type(self), (self.stream,)
 
 
 class LeaseLostError(FluxaError):
@@ -81,8 +81,26 @@ class LeaseLostError(FluxaError):
         self.stream = stream
         super().__init__(f"the lease on {stream!r} was lost: its events are for another consumer now")
 
-    def __reduce__(self) -> tuple[type[LeaseLostError], tuple[str]]:
-        return type(self), (self.stream,)
+
+class PartitionsDifferError(FluxaError):
+    """A stream is registered with another number of partitions than by the services that use it already.
+
+    Attributes:
+        stream: its name.
+        registered: the number here.
+        stored: the number of those services, which stands in Redis.
+    """
+
+    def __init__(self, stream: str, registered: int, stored: int) -> None:
+        self.stream = stream
+        self.registered = registered
+        self.stored = stored
+        here = "1 partition" if registered == 1 else f"{registered} partitions"
+        super().__init__(
+            f"stream {stream!r} is registered with {here} here and with {stored} by the services that use it (key "
+            f"'{{{stream}}}:partitions' in Redis): register the same number; if all services are stopped and the "
+            "stream is empty, delete that key to change the number"
+        )
 
 
 class ProtocolError(FluxaError, InvalidResponse):
@@ -112,9 +130,6 @@ class SerializationError(FluxaError):
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.stream, self.path, self.reason) if part)
-
-    def __reduce__(self) -> tuple[type[SerializationError], tuple[str, str, str | None]]:
-        return type(self), (self.reason, self.path, self.stream)
 
     def _inside(self, container: object, step: str) -> None:
         """Note that the failure happened at `step` of `container`."""
@@ -150,12 +165,14 @@ class RefusedEvent:
         stream: the stream it was for.
         pool: the Redis pool of that stream.
         error: what the server said, as redis-py's exception.
+        code: the first word of what the server said, which redis-py's exception may leave out: ``"OOM"``, for one.
     """
 
     position: int
     stream: str
     pool: str
     error: Exception
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +212,21 @@ class NotReplicatedError(FluxaError):
         self.timeout = timeout
         super().__init__(f"{replicas} of {wanted} replicas have the events after {timeout:g} s")
 
-    def __reduce__(self) -> tuple[type[NotReplicatedError], tuple[str, int, int, float]]:
-        return type(self), (self.pool, self.replicas, self.wanted, self.timeout)
+
+# What a server refuses for now, and when it will take it.
+_PASSING = {
+    "ASK": "the slot has moved (register a pool that is a cluster with cluster=True)",
+    "BUSY": "the slow script on the server has ended",
+    "CLUSTERDOWN": "the cluster serves all its slots again",
+    "LOADING": "the server has loaded its data",
+    "MASTERDOWN": "the replica has its master again",
+    "MISCONF": "the server can write to its disk again",
+    "MOVED": "the slot has moved (register a pool that is a cluster with cluster=True)",
+    "NOREPLICAS": "enough replicas are connected again",
+    "OOM": "the server has memory again",
+    "READONLY": "there is a master again (this server is a replica)",
+    "TRYAGAIN": "the slot has moved (register a pool that is a cluster with cluster=True)",
+}
 
 
 class FlushError(FluxaError):
@@ -222,7 +252,28 @@ class FlushError(FluxaError):
         parts = [f"{len(confirmed)} events confirmed, {len(self.refused)} refused, {lost} unconfirmed"]
         if self.refused:
             first = self.refused[0]
-            parts.append(f"first refusal: stream {first.stream!r} on pool {first.pool!r}: {first.error}")
+            said = str(first.error)
+            code = "" if said.startswith(first.code) else f"{first.code} "
+            parts.append(f"first refusal: stream {first.stream!r} on pool {first.pool!r}: {code}{said}")
         parts.extend(f"pool {lost.pool!r}: {lost.error or type(lost.error).__name__}" for lost in self.unconfirmed)
-        parts.append("what was not confirmed stays in the flusher: call flush() again, or discard_refused()")
+        parts.append(f"what was not confirmed stays in the flusher: {self._advice()}")
         super().__init__("; ".join(parts))
+
+    def _advice(self) -> str:
+        """What to do next."""
+        codes = dict.fromkeys(one.code for one in self.refused)
+        passing = [_PASSING[code] for code in codes if code in _PASSING]
+        lasting = [code for code in codes if code not in _PASSING]
+        steps = []
+        if lasting:
+            named = ", ".join(code for code in lasting if code.isupper())
+            other = (
+                " (discard_refused() would drop what is refused for now, too)"
+                if passing
+                else " or call discard_refused()"
+            )
+            steps.append(f"mend the cause{f' of {named}' if named else ''}{other}")
+        when = f" when {' and '.join(dict.fromkeys(passing))}" if passing else ""
+        steps.append(f"call flush() again{when}")
+        doubt = "; what is unconfirmed may be published twice by that" if self.unconfirmed else ""
+        return f"{', then '.join(steps)}{doubt}"

@@ -8,11 +8,14 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from .collected import Collected, replication_to
 from .destination import Destination
 from .durations import Duration
 from .errors import FlushError, FluxaError
 from .flows.account import FlushResult
+from .flows.partition_count import check_partitions, not_checked
 from .flows.publish import PoolFlush, Replication
 from .protocol.hashing import Key
 from .transport.cluster import ClusterPool
@@ -40,16 +43,22 @@ class EventFlusher:
     the rest, and takes the replies. Once sent, an event can't be taken back by `clear`, nor by an exception in a
     ``with`` block.
 
-    Belongs to one thread. `len()` of it is the number of events that wait.
+    A subclass may override `publish` and `publish_many`; neither calls the other.
+
+    Belongs to one thread. `len()` of it is the number of events that wait. A forked child's copy is empty.
+
+    Warns:
+        ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
     def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
         self._collected = Collected(destinations, _pusher(self) if eager else None)
         self._turn = ThreadTurn("flusher")
-        self._links: dict[int, Link] = {}  # of the pools where an eager flusher has begun
-        # The same calls as the methods below, without their frames: this is the hot path.
-        self.publish = self._collected.writer.publish  # type: ignore[method-assign]
-        self.publish_many = self._collected.writer.publish_many  # type: ignore[method-assign]
+        # The same calls as the methods below, without their frames: this is the hot path. A subclass may have its own.
+        if type(self).publish is _PUBLISH:
+            self.publish = self._collected.writer.publish  # type: ignore[method-assign]
+        if type(self).publish_many is _PUBLISH_MANY:
+            self.publish_many = self._collected.writer.publish_many  # type: ignore[method-assign]
 
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
@@ -66,6 +75,7 @@ class EventFlusher:
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
+            ValueError: if there is a key, and the stream has no partitions; nothing was collected.
         """
         self._collected.writer.publish(stream, body, tags, key)
 
@@ -93,6 +103,8 @@ class EventFlusher:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if a body (it says which) or a tag can't be written; no event of the call is collected
                 then, nor if the iterable raises. What was collected before is untouched.
+            TypeError: if `bodies` is one body (a str, bytes, mapping, NamedTuple or pydantic model), or no iterable.
+            ValueError: if there is a key, and the stream has no partitions.
         """
         return self._collected.writer.publish_many(stream, bodies, tags, first, key)
 
@@ -125,11 +137,14 @@ class EventFlusher:
             FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
                 were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
                 replies were lost, or that too few replicas had, may be published twice by that.
+            PartitionsDifferError: if other services use a stream with another number of partitions; nothing was sent.
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
         """
         replication = replication_to(replicas, timeout)
         with self._turn():
+            errors = self._check_partitions() if self._collected.unchecked else {}
             flushing = self._collected.begin()
+            self._collected.hold_back(flushing, errors)
             try:
                 self._send(flushing, replication)
             except BaseException:  # Ctrl-C, for one: what was confirmed must not be sent again
@@ -142,14 +157,38 @@ class EventFlusher:
         """An eager flusher has collected enough: send what the socket takes."""
         with suppress(FluxaError), self._turn():  # a closed engine, another thread: `flush` says so
             piece = self._collected.next_piece(index)
+            if not self._collected.may_be_pushed(index):
+                return
             pool: Any = self._collected.lanes[index].pool  # of a single server: only those are pushed to
-            link = self._links.pop(index, None) or pool.take_link()
-            self._links[index] = link
+            link: Link = self._collected.links.pop(index, None) or pool.take_link()
+            self._collected.links[index] = link
             piece.push(link)
+
+    def _check_partitions(self) -> dict[str, Exception]:
+        """Compare the numbers of partitions of streams that are new here. Returns the errors of the network by stream.
+
+        Raises:
+            PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.
+        """
+        errors: dict[str, Exception] = {}
+        tried: set[str] = set()
+        while untried := self._collected.untried(tried):
+            for stream, pool, check in untried:
+                try:
+                    if check.due:
+                        pool.run(check_partitions(check, pool), check.key)
+                except RedisError as error:
+                    errors[stream] = not_checked(check, error)
+                except FluxaError:
+                    if self._collected.has_events_of(stream):
+                        raise
+                if not check.due:
+                    del self._collected.unchecked[stream]
+        return errors
 
     def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
         for index, pool, flushes in self._collected.by_pool(flushing):
-            pool.flush(flushes, replication, self._links.pop(index, None))
+            pool.flush(flushes, replication, self._collected.links.pop(index, None))
 
     def _settle(self, flushing: Sequence[PoolFlush]) -> FlushResult:
         self._abandon()
@@ -160,8 +199,8 @@ class EventFlusher:
 
     def _abandon(self) -> None:
         """Give up what has begun: replies that are still to come can't be waited for any more."""
-        while self._links:
-            self._links.popitem()[1].drop()
+        while self._collected.links:
+            self._collected.links.popitem()[1].drop()
 
     def discard_refused(self) -> int:
         """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
@@ -185,5 +224,12 @@ class EventFlusher:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Flush, if the block ended without an exception."""
-        if kind is None:
-            self.flush()
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self._collected.given_up = len(self)  # the exception that leaves the block tells of what is left
+
+
+_PUBLISH = EventFlusher.publish
+_PUBLISH_MANY = EventFlusher.publish_many

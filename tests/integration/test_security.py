@@ -90,14 +90,16 @@ def _fill(admin: redis.Redis) -> None:
 
 def _users(role: str, admin: redis.Redis) -> Iterator[tuple[str, str | None]]:
     """A user with the rights of the role, then for each of them one without it: the name, and what is left out."""
-    keys, *commands = _RULES[role].split()
+    rules = _RULES[role].split()
+    keys = [rule for rule in rules if rule.startswith("~")]
+    commands = [rule for rule in rules if rule.startswith("+")]
     if role in ("scripted", "owner") and before_redis_7(admin):  # the script deletes one by one
         commands = [one for one in commands if one not in ("+xlen", "+xpending", "+xrange", "+xtrim")]
     for left_out in (None, *commands):
         admin.flushall()
         user = "user" if left_out is None else re.sub(r"\W", "_", left_out)
         rights = [command for command in commands if command != left_out]
-        admin.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", keys, *rights)
+        admin.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", *keys, *rights)
         yield user, left_out
 
 
@@ -149,6 +151,35 @@ def test_the_smallest_rights_of_an_owner(own_server: EmbeddedServer) -> None:
             else:
                 refused = [one for one in admin.acl_log() if one["object"] != "client|setinfo"]
                 assert bool(refused) == (left_out is not None), (left_out, refused)
+
+
+@pytest.mark.blocking
+def test_the_rights_to_compare_the_number_of_partitions_are_optional(
+    own_server: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "fluxa_fast")
+    with own_server.client() as admin:
+        for user, left_out in _users("partitioned", admin):
+            caplog.clear()
+            admin.acl_log_reset()
+            with _engine_of(user, own_server) as engine:
+                broker = engine.new_context().get_event_broker()
+                flusher = broker.new_flusher()
+                flusher.publish("orders", 1)
+                if left_out == "+xadd":
+                    with pytest.raises(redis.exceptions.NoPermissionError):
+                        broker.publish("orders", 1)
+                    with pytest.raises(FlushError, match="NOPERM"):
+                        flusher.flush()
+                    flusher.clear()
+                    continue
+                broker.publish("orders", 1)
+                flusher.flush()
+            warnings = [record.getMessage() for record in caplog.records if record.name == "fluxa_fast"]
+            refused = [one for one in admin.acl_log() if one["object"] != "client|setinfo"]
+            assert len(warnings) == bool(left_out), warnings
+            assert bool(refused) == bool(left_out)
+            assert admin.exists("{orders}:partitions") == (left_out is None)
 
 
 def _engine_of(user: str, server: EmbeddedServer) -> Engine:
@@ -215,6 +246,7 @@ def test_no_password_in_a_repr_a_log_or_an_error(
         _told(call)
         for call in (lambda: broker.publish("orders", 1), flusher.flush, lambda: consumer.consume(1, None, print))
     ]
+    assert flusher.clear() == 1
     for text in (*shown, caplog.text):
         assert SECRET not in text
         assert "pa55" not in text

@@ -95,7 +95,7 @@ def produce(broker: Any, job: Job, stop: threading.Event) -> None:
         for one in waiting:
             padding = 0 if chance.random() < 0.9 else chance.choice((10, 1000, 50_000))
             body = {"producer": job.number, "number": one, "padding": bytes(padding)}
-            flusher.publish(STREAM, body, key=key_of(job.number, one))
+            flusher.publish(STREAM, body, key=key_of(job.number, one) if job.partitions else None)
         while waiting:
             waiting = _flush(flusher, job, book, waiting)
             if waiting:

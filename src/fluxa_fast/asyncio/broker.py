@@ -13,6 +13,7 @@ from ..protocol.hashing import Key
 from ..statistics import RedisStreamStatistics
 from ..transport.aio import Pool
 from ..transport.aio_cluster import ClusterPool
+from .checking import checked_together
 from .consumer import EventConsumer
 from .flusher import EventFlusher
 from .partitioned import PartitionedConsumer
@@ -65,11 +66,16 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; nothing was sent.
+            ValueError: if there is a key, and the stream has no partitions; nothing was sent.
+            PartitionsDifferError: if other services use the stream with another number; nothing was sent.
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
                 the server may have the event all the same.
         """
         destination = self._destination(stream)
-        return await destination.pool.publish(destination.head(stream, key), body, tags)
+        head = destination.head(stream, key)
+        if (check := destination.check) is not None and check.due:
+            await checked_together(check, destination.pool)
+        return await destination.pool.publish(head, body, tags)
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.

@@ -11,16 +11,20 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from ..collected import Collected, replication_to
 from ..destination import Destination
 from ..durations import Duration
 from ..errors import FlushError, FluxaError
 from ..flows.account import FlushResult
+from ..flows.partition_count import not_checked
 from ..flows.publish import PoolFlush, Replication
 from ..protocol.hashing import Key
 from ..transport.aio import Link, Pool, together
 from ..transport.aio_cluster import ClusterPool
 from ..transport.loops import OneLoopLock
+from .checking import checked_together
 
 __all__ = ["EventFlusher"]
 
@@ -48,16 +52,22 @@ class EventFlusher:
     and takes the replies. Once sent, an event can't be taken back by `clear`, nor by an exception in an ``async with``
     block.
 
+    A subclass may override `publish` and `publish_many`; neither calls the other.
+
     The tasks of one event loop may share it: what they publish while a flush is under way waits for the next one, and
-    flushes are done one after the other. `len()` of it is the number of events that wait.
+    flushes are done one after the other. `len()` of it is the number of events that wait. A forked child's copy is
+    empty.
+
+    Warns:
+        ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
     def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
         self._collected = Collected(destinations, _pusher(self) if eager else None)
-        self._links: dict[int, Link] = {}  # of the pools where an eager flusher has begun
         self._flushing = OneLoopLock("the flusher")
-        # The same call as the method below, without its frame: this is the hot path.
-        self.publish = self._collected.writer.publish  # type: ignore[method-assign]
+        # The same call as the method below, without its frame: this is the hot path. A subclass may have its own.
+        if type(self).publish is _PUBLISH:
+            self.publish = self._collected.writer.publish  # type: ignore[method-assign]
 
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
@@ -74,6 +84,7 @@ class EventFlusher:
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
+            ValueError: if there is a key, and the stream has no partitions; nothing was collected.
         """
         self._collected.writer.publish(stream, body, tags, key)
 
@@ -102,9 +113,11 @@ class EventFlusher:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if a body (it says which) or a tag can't be written; no event of the call is collected
                 then, nor if the iterable raises or the task is cancelled. What else was collected is untouched.
+            TypeError: if `bodies` is one body (a str, bytes, mapping, NamedTuple or pydantic model), or no iterable.
+            ValueError: if there is a key, and the stream has no partitions.
         """
         async with self._flushing:
-            with self._collected.all_or_nothing(stream, key) as call:
+            with self._collected.all_or_nothing(stream, bodies, key) as call:
                 remaining = iter(bodies)
                 part = _FIRST_PART
                 began = time.perf_counter()
@@ -147,12 +160,15 @@ class EventFlusher:
             FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
                 were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
                 replies were lost, or that too few replicas had, may be published twice by that.
+            PartitionsDifferError: if other services use a stream with another number of partitions; nothing was sent.
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
             asyncio.CancelledError: if the task was cancelled: those that were confirmed have left the flusher.
         """
         replication = replication_to(replicas, timeout)
         async with self._flushing:
+            errors = (await self._check_partitions()) if self._collected.unchecked else {}
             flushing = self._collected.begin()
+            self._collected.hold_back(flushing, errors)
             try:
                 await self._send(flushing, replication)
             except BaseException:  # cancelled, for one: what was confirmed must not be sent again
@@ -174,7 +190,9 @@ class EventFlusher:
         if self._flushing.locked():  # what that flush can't send goes before this
             return
         piece = self._collected.next_piece(index)
-        link = self._links.get(index)
+        if not self._collected.may_be_pushed(index):
+            return
+        link: Link | None = self._collected.links.get(index)
         if link is None:
             try:
                 pool: Any = self._collected.lanes[index].pool  # of a single server: only those are pushed to
@@ -183,21 +201,43 @@ class EventFlusher:
                 return
             if link is None:
                 return
-            self._links[index] = link
+            self._collected.links[index] = link
         piece.push(link)
+
+    async def _check_partitions(self) -> dict[str, Exception]:
+        """Compare the numbers of partitions of streams that are new here. Returns the errors of the network by stream.
+
+        Raises:
+            PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.
+        """
+        errors: dict[str, Exception] = {}
+        tried: set[str] = set()
+        while untried := self._collected.untried(tried):  # meanwhile another task may use a stream for the first time
+            for stream, pool, check in untried:
+                try:
+                    if check.due:
+                        await checked_together(check, pool)
+                except RedisError as error:
+                    errors[stream] = not_checked(check, error)
+                except FluxaError:
+                    if self._collected.has_events_of(stream):
+                        raise
+                if not check.due:
+                    del self._collected.unchecked[stream]
+        return errors
 
     async def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
         await together(
             [
-                pool.flush(flushes, replication, self._links.pop(index, None))
+                pool.flush(flushes, replication, self._collected.links.pop(index, None))
                 for index, pool, flushes in self._collected.by_pool(flushing)
             ]
         )
 
     async def _abandon(self) -> None:
         """Give up what has begun: replies that are still to come can't be waited for any more."""
-        while self._links:
-            await self._links.popitem()[1].drop()
+        while self._collected.links:
+            await self._collected.links.popitem()[1].drop()
 
     def discard_refused(self) -> int:
         """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
@@ -210,8 +250,8 @@ class EventFlusher:
     def clear(self) -> int:
         """Drop all collected events. Returns how many there were; an eager flusher may have sent some of them."""
         dropped = self._collected.clear()
-        while self._links:
-            self._links.popitem()[1].abandon()
+        while self._collected.links:
+            self._collected.links.popitem()[1].abandon()
         return dropped
 
     async def __aenter__(self) -> EventFlusher:
@@ -221,5 +261,11 @@ class EventFlusher:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Flush, if the block ended without an exception."""
-        if kind is None:
-            await self.flush()
+        try:
+            if kind is None:
+                await self.flush()
+        finally:
+            self._collected.given_up = len(self)  # the exception that leaves the block tells of what is left
+
+
+_PUBLISH = EventFlusher.publish

@@ -19,6 +19,7 @@ from ..embedded import EmbeddedServer
 from ..embedded_cluster import EmbeddedCluster
 from ..engine import Engine
 from ..errors import FluxaError
+from ..flows.partition_count import count_key
 from ..protocol.interface import Event
 from ..registry import Registry
 from ..transport.addresses import shown
@@ -95,6 +96,7 @@ def _run_on(url: str, console: Console, events: int, batch: int) -> bool:
         nodes = [node.redis_connection for node in client.get_primaries()] if on_cluster else [client]
         with _engine(url, _PARTITIONS if on_cluster else None) as engine:
             keys = [key for stream in STREAMS for key in engine.partitions(stream)]
+            keys += map(count_key, STREAMS) if on_cluster else ()
             if taken := [key for key in keys if client.exists(key)]:
                 raise FluxaError(
                     f"the demo wants streams of its own, and {', '.join(taken)} exist on {shown(url)}: "
@@ -119,7 +121,8 @@ def _there_and_back(console: Console, engine: Engine, nodes: Sequence[redis.Redi
     broker = engine.new_context().get_event_broker()
     account = Account(bytearray(events))
     with _progress(console) as progress:
-        published = _publish(broker, nodes, progress, events, batch)
+        keyed = engine.partitions(STREAMS[0]) != (STREAMS[0],)  # only streams with partitions take keys
+        published = _publish(broker, nodes, progress, events, batch, keyed=keyed)
         consumed = _consume(broker, nodes, progress, account, batch)
     left = sum(one.len for one in broker.get_streams_statistics())
     console.print(_table(published, consumed))
@@ -132,7 +135,9 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, expand=True)
 
 
-def _publish(broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progress, events: int, batch: int) -> Phase:
+def _publish(
+    broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progress, events: int, batch: int, *, keyed: bool
+) -> Phase:
     phase = Phase("publish")
     task = progress.add_task("publish", total=events)
     with _measured(phase, nodes):
@@ -140,7 +145,7 @@ def _publish(broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progre
         for begin in range(0, events, batch):
             for number in range(begin, min(begin + batch, events)):
                 one = sample(number)
-                flusher.publish(one.stream, one.body, one.tags, number)
+                flusher.publish(one.stream, one.body, one.tags, number if keyed else None)
             phase.bytes += flusher.size
             phase.events += len(flusher.flush())
             progress.update(task, completed=phase.events)

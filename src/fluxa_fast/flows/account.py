@@ -76,7 +76,10 @@ class Kept(NamedTuple):
 
 
 class FlushResult(Sequence[str]):
-    """The IDs of the events that a flush confirmed, in the order of publishing. They are decoded when first used."""
+    """The IDs of the events that a flush confirmed, in the order of publishing. They are decoded when first used.
+
+    A copy, or one that was pickled, has them decoded.
+    """
 
     def __init__(self, order: Order, answers: Sequence[Answers]) -> None:
         self._order = order
@@ -101,8 +104,18 @@ class FlushResult(Sequence[str]):
     def __getitem__(self, index: Any) -> Any:
         return self.ids[index]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _decoded, (list(self.ids),)
+
     def __repr__(self) -> str:
         return f"<FlushResult: {len(self)} events>"
+
+
+def _decoded(ids: list[str]) -> FlushResult:
+    """A result that has these IDs."""
+    result = FlushResult((), ())
+    result.__dict__.update(ids=ids, _count=len(ids))
+    return result
 
 
 class FlushAccount:
@@ -158,9 +171,10 @@ class FlushAccount:
         for part in self._unsettled:
             if part.fate == "refused":
                 flush = self._flushes[part.pool]
-                error = error_of(ErrorReply(messages[part.pool][part.place]))
+                reply = ErrorReply(messages[part.pool][part.place])
+                error = error_of(reply)
                 told = in_a_cluster(error, flush.pool) if flush.of_one_server else error
-                yield RefusedEvent(part.position, streams[part.pool][part.place], flush.pool, told)
+                yield RefusedEvent(part.position, streams[part.pool][part.place], flush.pool, told, reply.code)
 
     def _unconfirmed(self) -> Iterator[UnconfirmedEvents]:
         lost: dict[tuple[str, int], list[range]] = {}  # of a cluster's node many buffers may share an error

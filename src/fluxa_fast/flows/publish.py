@@ -107,6 +107,7 @@ class PoolFlush:
         error: why the others did not come, if they didn't; or why those that did confirm nothing.
         withheld: as in `Answers`.
         of_one_server: whether the pool was registered as a single server, as far as is known.
+        held_back: nothing of it is to be sent, because of the error.
     """
 
     pool: str
@@ -115,6 +116,7 @@ class PoolFlush:
     error: Exception | None = None
     withheld: bool = False
     of_one_server: bool = False
+    held_back: bool = False
 
     def push(self, link: Pushing) -> None:
         """Begin to send what is in the buffer so far. After an error nothing more is sent until `flow` has told it."""

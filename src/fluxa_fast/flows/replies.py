@@ -27,6 +27,7 @@ __all__ = [
     "NUMBER",
     "OK",
     "PENDING_ENTRIES",
+    "TEXT",
     "TRIMMED",
     "error_of",
     "id_of",
@@ -167,6 +168,7 @@ def _are_pending(reply: Any) -> bool:
 
 
 NUMBER = _reply_that(_is_number, "a number")
+TEXT = _reply_that(lambda reply: reply is None or type(reply) is bytes, "a text")  # or null
 OK = _reply_that(lambda reply: type(reply) is bytes, "OK")
 ENTRY_ID = _reply_that(_is_id, "the ID of an entry")
 ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of other groups, and IDs")  # of acknowledge.lua

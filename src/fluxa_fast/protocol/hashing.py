@@ -7,7 +7,7 @@ from typing import Final
 from ..errors import SerializationError
 from . import plain
 
-__all__ = ["SLOTS", "Key", "key_bytes"]
+__all__ = ["SLOTS", "Key", "key_bytes", "without_partitions"]
 
 SLOTS: Final = 16384
 """Slots of a Redis Cluster."""
@@ -32,3 +32,11 @@ def key_bytes(key: Key) -> bytes:
     if isinstance(key, int) and not isinstance(key, bool):
         return b"%d" % key
     raise SerializationError(f"a key is a str, bytes or int, not {type(key).__qualname__}", "key")
+
+
+def without_partitions(stream: str) -> ValueError:
+    """The error for a key where there is nothing to choose from. A stream that has one partition takes keys."""
+    return ValueError(
+        f"stream {stream!r} has no partitions, so key= would have no effect: "
+        "register the stream with partitions=, or leave key= out"
+    )

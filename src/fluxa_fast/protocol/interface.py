@@ -244,6 +244,7 @@ class EventWriter(Protocol):
         routes: for every registered stream, and each of its partitions, a head and the index of its buffer.
         buffers: one buffer for each pool; on a cluster one for each key.
         on_full: is called with the index of a buffer that has grown to its `full_at`.
+        on_first: what is called with the stream before the first event of some streams.
     """
 
     def __init__(
@@ -251,6 +252,7 @@ class EventWriter(Protocol):
         routes: Mapping[str, Sequence[tuple[EntryHead, int]]],
         buffers: Sequence[CommandBuffer],
         on_full: Callable[[int], object] | None = None,
+        on_first: Mapping[str, Callable[[str], object]] | None = None,
     ) -> None: ...
 
     def publish(
@@ -263,6 +265,7 @@ class EventWriter(Protocol):
         Raises:
             UnregisteredStreamError: if the stream is not registered; no buffer was touched.
             SerializationError: if body, tags or key can't be written; no buffer was touched.
+            ValueError: for a key, if the stream has no partitions; no buffer was touched.
         """
 
     def publish_many(
@@ -278,15 +281,16 @@ class EventWriter(Protocol):
         `first` is what errors call the first body, where the caller hands over many bodies in parts.
 
         Raises:
-            UnregisteredStreamError, SerializationError: as `publish`; no event of the call is left in the buffer then,
-                nor if the iterable raises.
+            UnregisteredStreamError, SerializationError, ValueError: as `publish`; no event of the call is left in the
+                buffer then, nor if the iterable raises.
+            TypeError: for one body, and for what can't be iterated over.
         """
 
     def index(self, stream: str, key: Key | None = None) -> int:
         """The index of the buffer into which the next event of that stream and key goes.
 
         Raises:
-            UnregisteredStreamError, SerializationError: as `publish`.
+            UnregisteredStreamError, SerializationError, ValueError: as `publish`.
         """
 
     @property

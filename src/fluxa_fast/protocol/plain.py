@@ -313,6 +313,32 @@ def in_use() -> SerializationError:
     )
 
 
+def check_bodies(bodies: object) -> None:
+    """Refuse what is one body, where many are wanted: its letters, keys or fields would become events.
+
+    A class that says itself how it is iterated over is taken at its word, unless it is a mapping.
+
+    Raises:
+        TypeError: for a text, bytes, a mapping, a NamedTuple, a pydantic model, and for what can't be iterated over.
+    """
+    if isinstance(bodies, _ONE_BODY) or _iterates_over_its_fields(type(bodies)):
+        name = type(bodies).__qualname__
+        raise TypeError(f"publish_many takes an iterable of bodies, not a single {name}: call publish() for one body")
+
+
+_ONE_BODY = (str, bytes, bytearray, memoryview, Mapping)
+
+
+def _iterates_over_its_fields(cls: Any) -> bool:
+    """True for a NamedTuple and for a pydantic model; and for a class that has no iterator at all."""
+    if issubclass(cls, tuple):
+        return hasattr(cls, "_fields")
+    iterates = getattr(cls, "__iter__", None)
+    if iterates is None:
+        return not hasattr(cls, "__getitem__")
+    return hasattr(cls, "__pydantic_fields__") and getattr(iterates, "__module__", "").startswith("pydantic.")
+
+
 def locate_in_many(error: SerializationError, index: int) -> None:
     """Say which of many bodies it was."""
     if error.path.startswith("body") or not error.path:

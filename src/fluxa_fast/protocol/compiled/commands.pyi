@@ -34,6 +34,7 @@ class EventWriter:
         routes: Mapping[str, Sequence[tuple[EntryHead, int]]],
         buffers: Sequence[Any],
         on_full: Callable[[int], object] | None = None,
+        on_first: Mapping[str, Callable[[str], object]] | None = None,
     ) -> None: ...
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None

@@ -25,6 +25,7 @@ import random
 from ...errors import SerializationError, UnregisteredStreamError
 from .. import plain
 from ..commands import StreamCommands
+from ..hashing import without_partitions
 from ..resp import argument_bytes
 
 cdef extern from "Python.h":
@@ -415,6 +416,7 @@ cdef class Routes:
     # Where the events of one stream go: to one of its partitions, or to the only place there is.
     cdef list all
     cdef Py_ssize_t next  # of an event without a key
+    cdef bint partitioned
 
 
 @cython.final
@@ -422,14 +424,16 @@ cdef class EventWriter:
     """`..interface.EventWriter`, compiled."""
 
     cdef dict routes            # of each stream
+    cdef dict unused            # of streams whose first event is announced: that costs no event anything
     cdef Runs runs
     cdef object on_full
     cdef object last_stream     # the same object is often named again: that saves a look into `routes`
     cdef Routes last_routes
 
-    def __init__(self, routes, buffers, on_full=None):
+    def __init__(self, routes, buffers, on_full=None, on_first=None):
         self.on_full = on_full
-        self.routes = {stream: routes_to(places, buffers) for stream, places in routes.items()}
+        self.routes = {stream: routes_to(stream, places, buffers) for stream, places in routes.items()}
+        self.unused = {stream: (call, self.routes.pop(stream)) for stream, call in (on_first or {}).items()}
         self.restart(())
 
     def publish(self, stream, body=None, tags=None, key=None):
@@ -445,6 +449,8 @@ cdef class EventWriter:
     def publish_many(self, stream, bodies, tags=None, first=0, key=None):
         cdef Route route = self.route_of(stream, key)
         cdef Py_ssize_t count
+        if type(bodies) is not list:
+            plain.check_bodies(bodies)
         try:
             count = write_entries(route, bodies, tags, first)
         except SerializationError as error:
@@ -470,13 +476,22 @@ cdef class EventWriter:
                 try:
                     routes = <Routes>self.routes[stream]
                 except (KeyError, TypeError):
-                    raise UnregisteredStreamError(stream) from None
+                    routes = self.announced(stream)
                 self.last_stream = stream
                 self.last_routes = routes
             place = routes.next
         if key is not None:
             place = keyed_place(routes, stream, key)
         return <Route>routes.all[place]
+
+    cdef Routes announced(self, object stream):
+        try:
+            announce, routes = self.unused.pop(stream)
+        except (KeyError, TypeError):
+            raise UnregisteredStreamError(stream) from None
+        self.routes[stream] = routes
+        announce(stream)
+        return <Routes>routes
 
     def index(self, stream, key=None):
         return self.route_of(stream, key).index
@@ -497,6 +512,8 @@ cdef class EventWriter:
 
 
 cdef Py_ssize_t keyed_place(Routes routes, object stream, object key) except -1:
+    if not routes.partitioned:
+        raise without_partitions(stream)
     try:
         return hash_of(key) % <size_t>len(routes.all)
     except SerializationError as error:
@@ -504,9 +521,10 @@ cdef Py_ssize_t keyed_place(Routes routes, object stream, object key) except -1:
         raise
 
 
-cdef Routes routes_to(places, buffers):
+cdef Routes routes_to(stream, places, buffers):
     cdef Routes routes = Routes.__new__(Routes)
     routes.all = [route_to(head, index, buffers) for head, index in places]
+    routes.partitioned = places[0][0].stream != stream  # no partition has the name of the stream itself
     routes.next = random.randrange(len(routes.all))  # or all flushers would begin with the same one
     return routes
 

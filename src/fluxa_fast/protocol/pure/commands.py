@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import SerializationError, UnregisteredStreamError
 from .. import plain
 from ..commands import StreamCommands
-from ..hashing import Key
+from ..hashing import Key, without_partitions
 from ..interface import Default, EntryHead
 from ..limits import MAX_BULK
 from ..resp import argument_bytes, bulk
@@ -233,13 +233,14 @@ def _tag(item: tuple[Any, Any]) -> bytes:
 class EventWriter:
     """`..interface.EventWriter`, in pure Python."""
 
-    __slots__ = ("_on_full", "_partitions", "_routes", "_run_index", "_run_length", "_runs")
+    __slots__ = ("_on_full", "_partitions", "_routes", "_run_index", "_run_length", "_runs", "_unused")
 
     def __init__(
         self,
         routes: Mapping[str, Sequence[tuple[EntryHead, int]]],
         buffers: Sequence[CommandBuffer],
         on_full: Callable[[int], object] | None = None,
+        on_first: Mapping[str, Callable[[str], object]] | None = None,
     ) -> None:
         self._runs: list[tuple[int, int]]
         self._run_index: int
@@ -249,6 +250,11 @@ class EventWriter:
             stream: [(head, index, buffers[index]) for head, index in places] for stream, places in routes.items()
         }
         self._routes = {stream: random.choice(routes) for stream, routes in self._partitions.items()}
+        # Streams whose first event is announced are not among the others until then: that costs no event anything.
+        self._unused = {
+            stream: (announce, self._partitions.pop(stream), self._routes.pop(stream))
+            for stream, announce in (on_first or {}).items()
+        }
         self.restart(())
 
     def publish(
@@ -272,6 +278,7 @@ class EventWriter:
         key: Key | None = None,
     ) -> int:
         head, index, buffer = self._route(stream, key)
+        plain.check_bodies(bodies)
         try:
             count = buffer.entries(head, bodies, tags, first)
         except SerializationError as error:
@@ -286,12 +293,22 @@ class EventWriter:
                 return self._routes[stream]
             routes = self._partitions[stream]
         except (KeyError, TypeError):
-            raise UnregisteredStreamError(stream) from None
+            self._announce(stream)
+            return self._route(stream, key)
+        if routes[0][0].stream == stream:
+            raise without_partitions(stream)
         try:
             return routes[key_hash(key) % len(routes)]
         except SerializationError as error:
             error.stream = stream
             raise
+
+    def _announce(self, stream: str) -> None:
+        try:
+            announce, self._partitions[stream], self._routes[stream] = self._unused.pop(stream)
+        except (KeyError, TypeError):
+            raise UnregisteredStreamError(stream) from None
+        announce(stream)
 
     def index(self, stream: str, key: Key | None = None) -> int:
         return self._route(stream, key)[1]
