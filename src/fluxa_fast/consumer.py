@@ -24,11 +24,11 @@ from .flows.steps import Deliver, Flow
 from .handlers import check_handler
 from .protocol.generic import BodyT
 from .protocol.interface import Event
-from .sessions import LOOP, Sessions
+from .sessions import CLEANUP, LOOP, Session, Sessions
 from .transport.cluster import ClusterPool
 from .transport.sync import GRACE, Link, Pool, drive, perform
 
-__all__ = ["ConsumerBase", "EventConsumer", "Handler", "LeftEarly", "acknowledge_one"]
+__all__ = ["Batches", "ConsumerBase", "EventConsumer", "Handler", "LeftEarly", "acknowledge_one"]
 
 Handler = Callable[[Sequence[Event[BodyT]]], None]
 """A function that is given the events of one batch, never an empty one. An exception means: not handled.
@@ -89,7 +89,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         self._link: Link = pool.new_link(member.stream)
         self._member = member
         self._sessions = Sessions([member])
-        self._loop: Callable[[], Generator[Any, None, None] | None] = lambda: None  # over batches, if one goes on
+        self._loop: Callable[[], Batches[BodyT] | None] = lambda: None  # over batches, that has begun
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
         member.acknowledged_by(partial(acknowledge_one, pool, member))
 
@@ -150,36 +150,34 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
         checked_count(count)
         self._sessions.check()
-        loop = self._new_loop(count, idle)
-        self._loop = weakref.ref(loop)
-        return loop
+        return Batches(self, partial(self._steps, count, idle))
 
-    def _new_loop(self, count: int, idle: float) -> Generator[Sequence[Event[BodyT]], None, None]:
-        with self._sessions.begin(LOOP):
-            flow = pump(self._member, count, idle)
-            try:
-                step = next(flow)
-                while True:
-                    try:
-                        if type(step) is Deliver:
-                            yield step.events
-                            outcome = None
-                        else:
-                            outcome = perform(step, self._link, None)
-                    except GeneratorExit:
-                        self._leave(flow)
-                        return
-                    except BaseException as error:
-                        self._link.limit_after(error)
-                        step = flow.throw(error)
+    def _steps(self, count: int, idle: float) -> Generator[Sequence[Event[BodyT]], None, None]:
+        """Batch after batch, within a session."""
+        flow = pump(self._member, count, idle)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    if type(step) is Deliver:
+                        yield step.events
+                        outcome = None
                     else:
-                        step = flow.send(outcome)
-            except StopIteration:
-                return
-            finally:
-                self._link.limit(None)
-                if not self._link.in_order:
-                    self._link.drop()
+                        outcome = perform(step, self._link, None)
+                except GeneratorExit:
+                    self._leave(flow)
+                    return
+                except BaseException as error:
+                    self._link.limit_after(error)
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration:
+            return
+        finally:
+            self._link.limit(None)
+            if not self._link.in_order:
+                self._link.drop()
 
     def _leave(self, flow: Flow[None]) -> None:
         """The loop was left: let the flow settle what is under way."""
@@ -217,7 +215,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Returns:
             How many entries are pending; 0 means that the consumer has left the group.
         """
-        with self._sessions.begin("cleanup"):
+        with self._sessions.begin(CLEANUP):
             return self._clean_up()
 
     def _clean_up(self, recovery: Recovery | None = None) -> int:
@@ -240,7 +238,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         if error is None:
             self.cleanup()
             return
-        with suppress(RedisError, FluxaError), self._sessions.begin("cleanup"):
+        with suppress(RedisError, FluxaError), self._sessions.begin(CLEANUP):
             self._limit(time.monotonic() + GRACE)
             try:
                 self._clean_up(Recovery(deadline=0))
@@ -256,6 +254,45 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     def _limit(self, until: float | None) -> None:
         """Whatever is asked of the server fails from then on (monotonic seconds); None: it takes the time it takes."""
         self._link.limit(until)
+
+
+class Batches(Iterator[Sequence[Event[BodyT]]]):
+    """Iterates over the batches of a consumer. Its session begins with the first step; a refusal changes nothing.
+
+    Args:
+        consumer: whose batches they are.
+        steps: makes what brings them.
+    """
+
+    __slots__ = ("__weakref__", "_consumer", "_running", "_steps")
+
+    def __init__(
+        self, consumer: EventConsumer[BodyT], steps: Callable[[], Generator[Sequence[Event[BodyT]], None, None]]
+    ) -> None:
+        self._consumer = consumer
+        self._steps = steps
+        self._running: Generator[Sequence[Event[BodyT]], None, None] | None = None
+
+    def __next__(self) -> Sequence[Event[BodyT]]:
+        if self._running is None:
+            session = self._consumer._sessions.begin(LOOP)
+            self._running = self._within(session)
+            self._consumer._loop = weakref.ref(self)
+        return next(self._running)
+
+    def _within(self, session: Session) -> Generator[Sequence[Event[BodyT]], None, None]:
+        with session:
+            yield from self._steps()
+
+    def close(self) -> None:
+        """End the iteration: the batches before the one in hand are acknowledged, and that one stays pending."""
+        if self._running is None:
+            self._running = _nothing()
+        self._running.close()
+
+
+def _nothing() -> Generator[Any, None, None]:
+    yield from ()
 
 
 def acknowledge_one(pool: Pool | ClusterPool, member: Membership, event: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,8 @@ __all__ = ["call_awaiting", "check_handler", "refuse_unfinished"]
 
 _PLAIN = "a handler is a plain function that takes a list of events and returns None"
 _EITHER = "a handler is a function that takes a list of events and returns None, or an async function"
-_NOTHING_DONE = "nothing was acknowledged"
+
+_NOT_PLAIN = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 
 
 def check_handler(handler: object, *, awaited: bool) -> None:
@@ -27,6 +29,9 @@ def check_handler(handler: object, *, awaited: bool) -> None:
         TypeError: if it can't be called; if it is a generator function, whose body nothing would run; or an async
             function that nothing would await.
     """
+    function = handler.__func__ if type(handler) is types.MethodType else handler
+    if type(function) is types.FunctionType and not function.__code__.co_flags & _NOT_PLAIN and not function.__dict__:
+        return  # the short way: a plain function, and nothing marks it as another kind
     wanted = _EITHER if awaited else _PLAIN
     if not callable(handler):
         raise TypeError(f"handler is {handler!r}, which can't be called: {wanted}")
@@ -51,7 +56,7 @@ def _functions_of(handler: Any) -> list[Any]:
         found.append(handler)
         if isinstance(handler, partial):
             handler = handler.func
-        elif isinstance(handler, types.MethodType):
+        elif isinstance(handler, (types.MethodType, staticmethod)):
             handler = handler.__func__
         elif not inspect.isroutine(handler) and not inspect.isclass(handler):
             handler = getattr(type(handler), "__call__", None)  # noqa: B004 (what the type defines is what is called)
@@ -71,27 +76,44 @@ def _name_of(handler: Any) -> str:
     return str(getattr(handler, "__qualname__", None) or repr(handler))
 
 
+_UNFINISHED: tuple[tuple[tuple[type, ...], str], ...] = (
+    (
+        (Awaitable,),
+        "an awaitable that nothing awaits: await it in an async handler of fluxa_fast.asyncio, or return None",
+    ),
+    (
+        (Generator, AsyncGenerator, map, filter, zip),
+        "an iterator that nothing iterates over: do the work within the handler, and return None",
+    ),
+    ((Future,), "a future: wait for its result() within the handler, and return None"),
+)
+
+
 def refuse_unfinished(handler: Callable[..., object], answer: object) -> None:
-    """Refuse what a handler returned, if its work is still to be done: then no event may be acknowledged.
+    """Refuse what a handler returned, if its work may still be to be done: then no event may be acknowledged.
 
     Args:
         handler: that was called.
         answer: what it returned; on asyncio, what was awaited has returned. Not None.
 
     Raises:
-        TypeError: for an awaitable, a generator or another iterator, or a future that is not done. It is closed or
-            cancelled before that.
+        TypeError: for an awaitable, a generator, a ``map`` and its like, a future, or a list that begins with one of
+            these. It is closed or cancelled before that. Every other value is ignored.
     """
-    if isinstance(answer, Awaitable):
-        what = "an awaitable that nothing awaits: await it in an async handler of fluxa_fast.asyncio, or return None"
-    elif isinstance(answer, (Iterator, AsyncIterator)):
-        what = "an iterator that nothing iterates over: do the work within the handler, and return None"
-    elif isinstance(answer, Future) and not answer.done():
-        what = "a future that is not done: wait for its result() within the handler, and return None"
-    else:
-        return
-    _close(answer)
-    raise TypeError(f"handler {_name_of(handler)} returned {type(answer).__name__}, {what}; {_NOTHING_DONE}")
+    parts: Sequence[object] = answer if isinstance(answer, (list, tuple)) else (answer,)
+    for kinds, what in _UNFINISHED:
+        if parts and isinstance(parts[0], kinds):
+            error = TypeError(
+                f"handler {_name_of(handler)} returned {_shown(answer)}, {what}; nothing was acknowledged"
+            )
+            for part in parts:
+                _close(part)
+            raise error
+
+
+def _shown(answer: object) -> str:
+    name = type(answer).__name__
+    return f"{name} of {type(answer[0]).__name__}" if isinstance(answer, (list, tuple)) else name
 
 
 async def call_awaiting(handler: Callable[[Any], Any], events: Any) -> None:
@@ -113,5 +135,6 @@ def _close(answer: Any) -> None:
     for name in ("close", "cancel"):
         end = getattr(answer, name, None)
         if callable(end):
-            end()
+            with suppress(Exception):  # it is not what the caller is to be told
+                end()
             return

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from .consumer import EventConsumer, Handler, LeftEarly, acknowledge_one
+from .consumer import Batches, EventConsumer, Handler, LeftEarly, acknowledge_one
 from .durations import Duration, checked_count, seconds
 from .flows.claim import auto_claim
 from .flows.crew import Crew
@@ -20,7 +19,7 @@ from .flows.steps import Flow, Refresh, Start
 from .handlers import check_handler, refuse_unfinished
 from .protocol.generic import BodyT
 from .protocol.interface import Event
-from .sessions import LOOP, Sessions
+from .sessions import Sessions
 from .transport.cluster import ClusterPool
 from .transport.sync import GRACE, Link, Pool, drive
 from .transport.together import Strand, strands_in_turn
@@ -92,6 +91,14 @@ def _by_stream(acknowledge: Mapping[str, Callable[[Any], Any]]) -> Callable[[Any
     return of_any
 
 
+class _HandlerFailedError(Exception):
+    """Carries what a handler raised past generators, some of whose own exceptions it may be."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
 class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     """A consumer of all partitions of a stream, or of those that it owns. Made by the broker.
 
@@ -109,7 +116,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         leases: Leases | None = None,
     ) -> None:
         super().__init__(pool, stream, name, members, leases, lambda member: partial(acknowledge_one, pool, member))
-        self._loop: Callable[[], Generator[Any, None, None] | None] = lambda: None
+        self._loop: Callable[[], Batches[BodyT] | None] = lambda: None
         self._until: float | None = None  # monotonic seconds: whatever is asked of the servers fails from then on
 
     # ---- reading ----
@@ -132,15 +139,12 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
         checked_count(count)
         self._sessions.check()
-        loop = self._new_loop(count, idle)
-        self._loop = weakref.ref(loop)
-        return loop
+        return Batches(self, partial(self._steps, count, idle))
 
-    def _new_loop(self, count: int, idle: float) -> Generator[Sequence[Event[BodyT]], None, None]:
-        with self._sessions.begin(LOOP):
-            yield from self._deliveries(self._crew.begin(count, idle, once=False))
-            if self._crew.error is not None:
-                raise self._crew.error
+    def _steps(self, count: int, idle: float) -> Generator[Sequence[Event[BodyT]], None, None]:
+        yield from self._deliveries(self._crew.begin(count, idle, once=False))
+        if self._crew.error is not None:
+            raise self._crew.error
 
     def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         check_handler(handler, awaited=False)
@@ -185,7 +189,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
                     if answer is not None:
                         refuse_unfinished(handler, answer)
                 except BaseException as error:
-                    events = deliveries.throw(error)
+                    events = deliveries.throw(_HandlerFailedError(error))
                 else:
                     events = next(deliveries)
         except StopIteration:
@@ -238,10 +242,12 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
                         strand.throw(LeftEarly())
                         self._settle_left(strands)
                     return
-                except BaseException as error:
-                    if not isinstance(error, Exception):
-                        crew.interrupt(error)
+                except _HandlerFailedError as failure:
+                    if not isinstance(failure.error, Exception):
+                        crew.interrupt(failure.error)
                         self._limit_links(strands)
+                    strand.throw(failure.error)
+                except BaseException as error:  # into a loop over batches
                     strand.throw(error)
                 else:
                     strand.handled()

@@ -16,10 +16,12 @@ from typing import Any
 from .errors import FluxaError
 from .flows.membership import Membership
 
-__all__ = ["LOOP", "Session", "Sessions"]
+__all__ = ["CLEANUP", "LOOP", "Session", "Sessions"]
 
 LOOP = "batches"
 """The call whose session goes on between two of its steps."""
+
+CLEANUP = "cleanup"
 
 
 class Session:
@@ -56,7 +58,7 @@ class Session:
             return "another thread"
         if task is not self._task:
             return "another task, or by the call whose handler this is"
-        return "the call whose handler this is"
+        return "the call whose handler this is, or that a signal handler has interrupted"
 
 
 class _Held:
@@ -99,13 +101,17 @@ class Sessions:
         if self._held and process not in self._held:  # a forked child: its parent's session is none of its own
             self._held.clear()
             self._unclean = True
-        held = self._held.setdefault(process, own)
-        if held is not own:
+        while (held := self._held.setdefault(process, own)) is not own:
             self._refuse(held, task)
-            if held.heir.setdefault(None, own) is not own:
-                self._refuse(held.heir[None], task)
-            self._held[process] = own
-            self._unclean = True
+            last = held  # of those that have lapsed
+            while (heir := last.heir.setdefault(None, own)) is not own:
+                self._refuse(heir, task)
+                last = heir
+            if self._held.get(process) is held:
+                self._held[process] = own
+                self._unclean = True
+            else:  # another thread was faster, and may be done
+                own = _Held(session)
         if self._unclean:
             for member in self._members:
                 member.replaying = True
@@ -138,5 +144,6 @@ class Sessions:
             return
         if not clean:
             self._unclean = True
-        self._members[0].stopping.clear()
+        if session.call != CLEANUP:  # which stop() does not end
+            self._members[0].stopping.clear()
         self._held.pop(process, None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import types
+import itertools
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import redis
@@ -162,8 +165,18 @@ ANSWERS: list[Callable[[Sequence[Event]], Any]] = [
     lambda events: generating_awaited(events),
     lambda events: (event.body for event in events),
     lambda events: map(print, events),
-    lambda events: types.SimpleNamespace(__await__=None) and _Awaitable(),
+    lambda events: zip(events, events, strict=True),
+    lambda events: _Awaitable(),
+    lambda events: [awaited(events), awaited(events)],
+    lambda events: (map(print, events),),
+    lambda events: _failed_future(),
 ]
+
+
+def _failed_future() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_exception(LookupError())
+    return future
 
 
 class _Awaitable:
@@ -260,15 +273,33 @@ def test_what_a_handler_gave_back_is_closed(broker: Any) -> None:
     assert len(closed) == 1
 
 
-def test_plain_values_that_a_handler_returns_are_ignored(broker: Any, client: redis.Redis) -> None:
+def test_plain_values_that_a_handler_returns_are_ignored(broker: Any, client: redis.Redis, tmp_path: Path) -> None:
+    """Also those that can be iterated over, such as the cursor of a database, whose work is done."""
     consumer = broker.consumer_single("orders")
-    with ThreadPoolExecutor() as threads:
-        done = threads.submit(int)
-        done.result()
-        for value in (1, "x", [1], {}, False, done):
+    with sqlite3.connect(":memory:") as database, (tmp_path / "file").open("w") as file:
+        for value in (1, "x", [1], [], {}, False, file, itertools.count(), database.execute("SELECT 1"), MagicMock()):
             broker.publish("orders", 1)
             assert consumer.consume(1, None, lambda events, value=value: value) == 1
+        assert not file.closed
     assert client.xlen("orders") == 0
+
+
+@pytest.mark.blocking
+def test_what_closing_raises_does_not_hide_what_was_wrong(broker: Any) -> None:
+    def stubborn() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            raise OSError("mine")
+
+    def begun(events: Sequence[Event]) -> Any:
+        answer = stubborn()
+        next(answer)
+        return answer
+
+    broker.publish("orders", 1)
+    with pytest.raises(TypeError, match="returned generator"):
+        broker.consumer_many("orders").consume(1, None, begun)
 
 
 @pytest.mark.parametrize("kind", ["plain", "partitioned", "ordered", "at most once"])
@@ -317,6 +348,13 @@ def test_a_handler_may_change_the_list_that_it_is_given(
         assert left(client, engine, kind) == 0
 
 
+def _of_a_generator() -> RuntimeError:
+    """What Python makes of a StopIteration that comes out of a generator."""
+    error = RuntimeError("generator raised StopIteration")
+    error.__cause__ = StopIteration()
+    return error
+
+
 @pytest.mark.parametrize("kind", ["plain", "partitioned", "ordered"])
 @pytest.mark.parametrize("call", ["consume", "run", "auto_claim"])
 def test_any_exception_of_a_handler_reaches_the_caller_unchanged(
@@ -336,16 +374,20 @@ def test_any_exception_of_a_handler_reaches_the_caller_unchanged(
             StopIteration("mine"),
             StopAsyncIteration("mine"),
             KeyboardInterrupt("mine"),
+            GeneratorExit("mine"),
+            _of_a_generator(),
             LookupError("mine"),
         ):
 
             def fail(events: Sequence[Event], error: BaseException = error) -> None:
                 raise error
 
+            cause = error.__cause__
             with pytest.raises(type(error)) as caught:
                 for _ in range(20):  # an owner first waits for its share
                     CALLS[call](consumer, fail)
             assert caught.value is error
+            assert error.__cause__ is cause
         assert left(client, engine, kind) == 5
 
 

@@ -26,6 +26,7 @@ from tests.integration.test_handlers import fill, left, new_consumer, registry
 from tests.isolated.interrupted import interrupted
 from tests.silence import silent
 
+GROUP = "consumer_group"
 KINDS = ["plain", "partitioned", "ordered"]
 CALLS: dict[str, Callable[[Any], Any]] = {
     "consume": lambda consumer: consumer.consume(10, None, print),
@@ -107,13 +108,43 @@ def test_a_consumer_refuses_calls_in_a_loop_over_its_batches(engine: Any, client
         events[0].ack()
     assert sorted(seen) == list(range(60))
     assert left(client, engine, kind) == 0
-    two = consumer.batches(10, waits), consumer.batches(10, waits)
     fill(broker, kind, 10)
-    assert next(two[0])
-    with pytest.raises(FluxaError, match=r"in use by a loop over its batches\(\)"):
+    with consumer:
+        two = consumer.batches(10, waits), consumer.batches(10, waits)
+        assert next(two[0])
+        with pytest.raises(FluxaError, match=r"in use by a loop over its batches\(\)"):
+            next(two[1])
+    assert next(two[1])  # the refusal has changed nothing, and the block has ended the first loop
+    two[1].close()
+    with pytest.raises(StopIteration):
         next(two[1])
-    two[0].close()
     assert consumer.consume(20, 5.0, print)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_iterator_that_was_refused_within_a_handler_can_be_used_later(engine: Any, kind: str) -> None:
+    broker = engine.new_context().get_event_broker()
+    fill(broker, kind, 20)
+    consumer = new_consumer(broker, kind)
+    batches = consumer.batches(10, 2.0)
+
+    def handle(events: Sequence[Event]) -> None:
+        with pytest.raises(FluxaError, match="in use"):
+            next(batches)
+        consumer.stop()
+
+    consumer.run(handle, 5)
+    assert next(batches)
+    batches.close()
+
+
+def test_cleanup_does_not_forget_that_the_consumer_was_stopped(broker: Any) -> None:
+    broker.publish("orders", 1)
+    consumer = broker.consumer_single("orders")
+    consumer.stop()
+    consumer.cleanup()
+    assert consumer.consume(1, None, print) == 0
+    assert consumer.consume(1, None, print) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -297,6 +328,33 @@ def test_a_forked_child_may_use_a_consumer_that_was_in_use(engine: Any) -> None:
             code = 0 if 1 in seen else 2
         os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "at-most-once"])
+def test_a_consumer_that_has_lost_its_partition_does_not_spin(engine: Any, client: redis.Redis, delivery: Any) -> None:
+    """It asked the partition's new owner's questions again and again, thousands of times a second."""
+    for key in engine.partitions("parts"):
+        client.xgroup_create(key, "other", "0", mkstream=True)  # so there is always something to trim
+    broker = engine.new_context().get_event_broker()
+    consumers = [broker.consumer_ordered("parts", lease=1.0, delivery=delivery) for _ in range(5)]
+    threads = [threading.Thread(target=one.run, args=(lambda events: None, 10)) for one in consumers]
+    threads[0].start()
+    for number in range(30):
+        broker.publish("parts", number, key=number)
+    while left(client, engine, "ordered") > 0 and client.xpending(engine.partitions("parts")[0], GROUP)["pending"]:
+        time.sleep(0.05)
+    for thread in threads[1:]:  # more of them than partitions
+        thread.start()
+    time.sleep(3.0)
+    before = client.info("stats")["total_commands_processed"]
+    began = time.monotonic()
+    time.sleep(2.0)
+    rate = (client.info("stats")["total_commands_processed"] - before) / (time.monotonic() - began)
+    for one in consumers:
+        one.stop()
+    for thread in threads:
+        thread.join()
+    assert rate < 1000
 
 
 # ---- interruptions --------------------------------------------------------------------------------------

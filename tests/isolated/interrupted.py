@@ -22,8 +22,8 @@ EVENTS = 1500
 LONGEST = 15.0  # seconds for one call; what it waited for in vain took 30
 
 
-class LateError(Exception):
-    """What a time limit raises, as job queues have them."""
+class LateError(TimeoutError):
+    """What a time limit raises, as job queues have them; it could be taken for a socket's time-out."""
 
 
 def interrupted(call: Callable[[], object], after: float) -> bool:

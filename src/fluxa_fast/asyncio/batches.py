@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,7 +62,7 @@ class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
         self._begin_work()
         try:
             if self._session is None:
-                self._session = self._consumer._sessions.begin(LOOP, asyncio.current_task())
+                self._session = self._begin()
                 await self._consumer._settle()
                 self._consumer._loop = self._loop
             events: Sequence[Event[BodyT]] = await self._loop.next()
@@ -70,11 +71,20 @@ class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
             self._end(clean=True)
             raise
         except BaseException:
-            self._loop.over = True
-            self._end(clean=False)
+            if self._session is not None:  # else the consumer has refused it, which changes nothing
+                self._loop.over = True
+                self._end(clean=False)
             raise
         finally:
             self._at_work = False
+
+    def _begin(self) -> Session:
+        session = self._consumer._sessions.begin(LOOP, asyncio.current_task())
+        self._consumer._batches = weakref.ref(self)
+        return session
+
+    def __del__(self) -> None:
+        self._session_over(clean=False)
 
     async def aclose(self) -> None:
         """End the iteration: acknowledge the batches before the one in hand, which stays pending."""
@@ -95,10 +105,13 @@ class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
         self._at_work = True
 
     def _end(self, *, clean: bool) -> None:
+        if self._session is not None and self._consumer._loop is self._loop:
+            self._consumer._loop = None
+        self._session_over(clean=clean)
+
+    def _session_over(self, *, clean: bool) -> None:
         session, self._session = self._session, None
         if session is not None:
-            if self._consumer._loop is self._loop:
-                self._consumer._loop = None
             session.end(clean=clean)
 
 

@@ -74,16 +74,19 @@ async def run_concurrently(
         running.add(task)
         task.add_done_callback(running.discard)
 
+    failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             while not member.stopping.is_set():
                 await read_and_start()
     except BaseExceptionGroup as errors:
         first = errors.exceptions[0]
-        raise (first.error if isinstance(first, _HandlerCancelledError) else first) from None
+        failure = first.error if isinstance(first, _HandlerCancelledError) else first
     finally:
         for events in starting:
             put_back(member, events)
+    if failure is not None:
+        raise failure  # outside of the block above, so that its cause and context stay its own
 
 
 class _HandlerCancelledError(Exception):

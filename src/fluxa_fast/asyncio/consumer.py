@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -22,7 +21,7 @@ from ..flows.steps import Flow
 from ..handlers import check_handler
 from ..protocol.generic import BodyT
 from ..protocol.interface import Event
-from ..sessions import Sessions
+from ..sessions import CLEANUP, Sessions
 from ..transport.aio import GRACE, Driver, Link, Pool
 from ..transport.aio_cluster import ClusterPool
 from .acknowledging import Acknowledging
@@ -144,9 +143,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
 
     def _iterated(self, loop: Any) -> Batches[BodyT]:
         self._sessions.check(_current_task())
-        batches: Batches[BodyT] = Batches(self, loop)
-        self._batches = weakref.ref(batches)
-        return batches
+        return Batches(self, loop)
 
     async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
@@ -179,7 +176,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Returns:
             How many entries are pending; 0 means that the consumer has left the group.
         """
-        with self._sessions.begin("cleanup", asyncio.current_task()):
+        with self._sessions.begin(CLEANUP, asyncio.current_task()):
             await self._settle()
             return await self._clean_up()
 

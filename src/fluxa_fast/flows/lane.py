@@ -271,7 +271,7 @@ class Lane:
         for pending, events in ((True, partition.handled), (False, partition.read_once)):
             if events:
                 yield from self._write_acknowledgement(commands, expected, partition, events, pending=pending)
-        if not partition.read_once and time.monotonic() >= partition.member.trim_at:
+        if partition.is_mine and not partition.read_once and time.monotonic() >= partition.member.trim_at:
             yield from self._write_acknowledgement(commands, expected, partition, [], pending=False)
         partition.handled = []
         partition.read_once = []
@@ -291,8 +291,10 @@ class Lane:
         pending: bool,
     ) -> Flow[None]:
         acknowledgements = Acknowledgements(partition.member, events, pending=pending)
+        before = commands.commands
         yield from acknowledgements.write(commands)
-        expected.append(Acknowledged(partition, acknowledgements, pending=pending))
+        if commands.commands > before or events:
+            expected.append(Acknowledged(partition, acknowledgements, pending=pending))
 
     def _write_leases(self, leases: Leases, commands: CommandBuffer, expected: list[Expected]) -> None:
         now = time.monotonic()

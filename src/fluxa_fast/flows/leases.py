@@ -156,6 +156,7 @@ class Leases:
             yield from member.recovered(attempt, recovery)
             lease.gone(0.0)
             member.replaying = True
+            member.trim_at = math.inf
         return pending
 
 

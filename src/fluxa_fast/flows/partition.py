@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -74,6 +75,7 @@ class Partition:
         self.read_once = []
         self.deleted = []
         self.member.replaying = True
+        self.member.trim_at = math.inf  # what is left there is for the next owner
 
 
 class Found(NamedTuple):

@@ -13,11 +13,11 @@ from .server_errors import forbids_scripts
 
 __all__ = ["ScriptRefusedError", "Scripting"]
 
-_TRIED_AGAIN = 10.0  # seconds after which a user without the right to run scripts may have been given it
+_TRIED_AGAIN = 1.0  # seconds after which a user without the right to run scripts may have been given it
 
 
 class ScriptRefusedError(Exception):
-    """The script did nothing. Ask `Scripting` again how to go on: `allowed` and `call` have changed."""
+    """The script did not do all that it is for. Ask `Scripting` how to go on: `allowed` and `call` have changed."""
 
 
 class Scripting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -250,6 +251,7 @@ class Leased(Expected):
             return ()
         if self._script is RELEASE_LEASE:
             lease.gone(2 * leases.interval)
+            partition.member.trim_at = math.inf
         elif not done:
             lease.try_at = time.monotonic() + leases.interval
         else:

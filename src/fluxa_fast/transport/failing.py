@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import signal
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,15 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from ..errors import FluxaError
 
-__all__ = ["CLOSED", "close_all", "close_all_awaited", "closed_error", "network_error", "told_again"]
+__all__ = [
+    "CLOSED",
+    "close_all",
+    "close_all_awaited",
+    "closed_error",
+    "network_error",
+    "raised_by_a_signal",
+    "told_again",
+]
 
 CLOSED = "the engine is closed; validate the registry again for a new one"
 
@@ -26,6 +35,32 @@ def network_error(error: OSError, doing: str, pool: Any) -> ConnectionError | Ti
     if isinstance(error, builtins.TimeoutError):
         return TimeoutError(f"timeout {told}")
     return ConnectionError(f"error {told}: {error}")
+
+
+def raised_by_a_signal(error: BaseException) -> BaseException | None:
+    """What a signal handler has raised, if that is why there is this error; or else None.
+
+    A time limit may raise Python's own TimeoutError, which looks like a socket's. A traceback with the code of a signal
+    handler in it tells them apart.
+    """
+    codes = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    seen: BaseException | None = error
+    while seen is not None and codes:
+        frames = seen.__traceback__
+        while frames is not None:
+            if frames.tb_frame.f_code in codes:
+                return seen
+            frames = frames.tb_next
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _code_of(handler: Any) -> Any:
+    for found in (handler, getattr(handler, "__func__", None), getattr(type(handler), "__call__", None)):  # noqa: B004
+        code = getattr(found, "__code__", None)
+        if code is not None:
+            return code
+    return None
 
 
 def closed_error() -> FluxaError:

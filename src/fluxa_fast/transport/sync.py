@@ -40,7 +40,7 @@ from ..handlers import refuse_unfinished
 from ..protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, EntryHead, ErrorReply, ReplyReader
 from ..statistics import RedisStreamStatistics
 from . import redis_py
-from .failing import close_all, closed_error, network_error
+from .failing import close_all, closed_error, network_error, raised_by_a_signal
 from .pool import IDLE_LINKS, WINDOW, PoolBase
 from .rotation import Renewal, new_credentials, renewed
 
@@ -51,7 +51,7 @@ T = TypeVar("T")
 GRACE = 1.0  # seconds in which a call that was interrupted may still settle what was handled
 _INSTANT = 0.001  # seconds: with none at all, a read would fail for another reason than that the server is silent
 
-_ORDINARY = (RedisError, FluxaError, OSError)  # what a step may meet without having been interrupted
+_ORDINARY = (RedisError, FluxaError)  # what a step may meet without having been interrupted
 
 _WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -106,6 +106,8 @@ class Link:
             self.pool.check_open()
             connection = self._borrow()
         except (RedisError, OSError) as error:
+            if (interruption := raised_by_a_signal(error)) is not None:
+                raise interruption from None
             if self.pool.closed:  # meanwhile, and with it what redis-py was connecting
                 raise closed_error() from error
             raise
@@ -428,7 +430,7 @@ class _Failing:
             return
         self._link.drop()
         traceback.clear_frames(frames)  # they hold views of the buffer, which is used again (TLS is written in Python)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and raised_by_a_signal(error) is None:
             raise network_error(error, self._doing, self._link.pool) from error
 
 
@@ -584,12 +586,15 @@ def drive(
     Args:
         thrown: what a flow that waits at a step is resumed with.
     """
+    of_handler: StopIteration | None = None
     try:
         step = next(flow) if thrown is None else flow.throw(thrown)
         while True:
             try:
                 outcome = perform(step, link, handler)
             except BaseException as error:
+                if isinstance(error, StopIteration):
+                    of_handler = error
                 if type(step) is not Deliver or not isinstance(error, Exception):
                     link.limit_after(error)
                 step = flow.throw(error)
@@ -599,8 +604,8 @@ def drive(
         result: T = end.value
         return result
     except RuntimeError as error:
-        if isinstance(error.__cause__, StopIteration):  # a handler raised it, and a generator can't pass it on
-            raise error.__cause__ from None
+        if of_handler is not None and error.__cause__ is of_handler:  # a generator can't pass it on
+            raise of_handler from None
         raise
     finally:
         link.limit(None)
