@@ -85,14 +85,14 @@ class BrokerBase(Generic[P]):
 
     def _leased(
         self, stream: str, delivery: Delivery, recovery: Recovery | None, lease: Duration
-    ) -> tuple[P, str, str, list[Membership], Leases]:
+    ) -> tuple[P, str, str, list[Membership], PartitionCheck | None, Leases]:
         """What the consumer is made of that owns partitions."""
         lasting = seconds("lease", lease)
         if lasting < SHORTEST_LEASE:
             raise ValueError(f"a lease lasts {SHORTEST_LEASE} s at least, not {lasting:g}")
         pool, members = self._members(stream, ORDERED, delivery, recovery)
         name = new_name()
-        return pool, stream, name, members, Leases(name, members, lasting)
+        return pool, stream, name, members, self._destinations[stream].check, Leases(name, members, lasting)
 
     def _register_body(self, stream: str, body: Any) -> None:
         destination = self._destination(stream)
@@ -291,7 +291,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer[Any]:
         pool, members = self._members(stream, name, delivery, recovery)
         if self._streams[stream].partitioned:
-            return PartitionedConsumer(pool, stream, name, members)
+            return PartitionedConsumer(pool, stream, name, members, self._destinations[stream].check)
         return EventConsumer(pool, members[0])
 
     # ---- statistics ----

@@ -14,6 +14,7 @@ from .flows.claim import auto_claim
 from .flows.crew import Crew
 from .flows.leases import Leases
 from .flows.membership import Membership
+from .flows.partition_count import PartitionCheck, check_partitions_recovered
 from .flows.recovery import Recovery
 from .flows.steps import Flow, Refresh, Start
 from .handlers import check_handler, refuse_unfinished
@@ -36,6 +37,7 @@ class PartitionedBase:
         stream: str,
         name: str,
         members: Sequence[Membership],
+        check: PartitionCheck | None,
         leases: Leases | None,
         acknowledging: Callable[[Membership], Callable[[Any], Any]],
     ) -> None:
@@ -45,6 +47,7 @@ class PartitionedBase:
         self._member = members[0]  # what is asked of it is the same for all
         self._crew = Crew(pool, members, leases)
         self._sessions = Sessions(members)
+        self._check = check  # of the number of partitions, before the first call reads anything
         self._links: dict[tuple[str, str], Any] = {}
         # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connections. And the
         # same for all partitions, because one reply may have events of several.
@@ -113,9 +116,12 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         stream: str,
         name: str,
         members: Sequence[Membership],
+        check: PartitionCheck | None,
         leases: Leases | None = None,
     ) -> None:
-        super().__init__(pool, stream, name, members, leases, lambda member: partial(acknowledge_one, pool, member))
+        super().__init__(
+            pool, stream, name, members, check, leases, lambda member: partial(acknowledge_one, pool, member)
+        )
         self._loop: Callable[[], Batches[BodyT] | None] = lambda: None
         self._until: float | None = None  # monotonic seconds: whatever is asked of the servers fails from then on
 
@@ -126,6 +132,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         waiting = 0.0 if block is None else seconds("block", block, infinite=True)
         checked_count(count)
         with self._sessions.begin("consume"):
+            self._check_partitions()
             self._handle(self._crew.begin(count, waiting, once=True), handler)
             return self._crew.handled
 
@@ -133,6 +140,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         check_handler(handler, awaited=False)
         checked_count(count)
         with self._sessions.begin("run"):
+            self._check_partitions()
             self._handle(self._crew.begin(count, math.inf, once=False), handler)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
@@ -142,6 +150,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         return Batches(self, partial(self._steps, count, idle))
 
     def _steps(self, count: int, idle: float) -> Generator[Sequence[Event[BodyT]], None, None]:
+        self._check_partitions()
         yield from self._deliveries(self._crew.begin(count, idle, once=False))
         if self._crew.error is not None:
             raise self._crew.error
@@ -151,6 +160,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         idle = seconds("min_idle", min_idle)
         checked_count(count)
         with self._sessions.begin("auto_claim"):
+            self._check_partitions()
             handled = 0
             for one in self._crew.partitions:
                 if one.is_mine:
@@ -175,6 +185,15 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
             return drive(flow, link, handler)
         finally:
             link.release()
+
+    def _check_partitions(self) -> None:
+        """Compare the number of partitions with that of other services, unless this broker has done so.
+
+        Raises:
+            PartitionsDifferError: if it is another number.
+        """
+        if self._check is not None and self._check.due:
+            self._pool.run(check_partitions_recovered(self._check, self._member), self._check.key)
 
     def _limit(self, until: float | None) -> None:
         self._until = until

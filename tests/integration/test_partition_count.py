@@ -15,9 +15,8 @@ import fluxa_fast.asyncio
 from fluxa_fast import FlushError, FluxaError, PartitionsDifferError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
-from fluxa_fast.flows.partition_count import check_partitions_recovered, count_key
+from fluxa_fast.flows.partition_count import count_key
 from fluxa_fast.partitions import partition_streams
-from tests.awaited import Faces
 from tests.fix_asyncio import Run
 from tests.fix_servers import PROGRAMS
 from tests.proxy import Proxy
@@ -80,16 +79,16 @@ def _lengths(client: Any, partitions: int) -> int:
     return sum(client.xlen(key) for key in partition_streams("orders", partitions))
 
 
-def _session(faces: Any, broker: Any) -> None:
-    """What a consumer does at the beginning of a session."""
-    target = getattr(broker, "_target", broker)
-    pool, members = target._members("orders", "consumer-single", "at-least-once", Recovery(deadline=0.5))
-    check = target._destinations["orders"].check
-    flow = check_partitions_recovered(check, members[0])
-    if isinstance(faces, Faces):
-        faces.call(pool.run, flow, check.key)
-    else:
-        pool.run(flow, check.key)
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "consume": lambda consumer: consumer.consume(1, None, print),
+    "auto_claim": lambda consumer: consumer.auto_claim(1, 0.0, print),
+    "batches": lambda consumer: list(consumer.batches(1, None)),
+}
+
+
+def _session(broker: Any, call: str = "consume", kind: str = "consumer_single") -> None:
+    """What a consumer does at the beginning of its first call."""
+    CALLS[call](getattr(broker, kind)("orders", recovery=Recovery(deadline=0.5)))
 
 
 # ---- what is compared -----------------------------------------------------------------------------------
@@ -133,7 +132,7 @@ def test_another_number_is_refused_before_anything_is_sent(
     for call in (
         lambda: broker.publish("orders", 2),
         flusher.flush,
-        lambda: _session(faces, broker),
+        lambda: _session(broker),
         lambda: broker.publish("orders", 2, key="a"),
         flusher.flush,
     ):
@@ -151,7 +150,7 @@ def test_another_number_is_refused_before_anything_is_sent(
     assert (_lengths(client, 3), _lengths(client, 4), client.xlen("users")) == (1, 0, 0)
     client.delete(KEY)
     assert len(flusher.flush()) == 101
-    _session(faces, broker)
+    _session(broker)
     assert client.get(KEY) == b"4"
 
 
@@ -176,15 +175,20 @@ def test_one_partition_is_another_number_than_two(
         make_broker(server_url, partitions=1).publish("orders", 1)
 
 
-def test_a_session_of_a_consumer_writes_and_compares_the_number(
-    make_broker: MakeBroker, place: tuple[str, Any], faces: Any
+@pytest.mark.parametrize("kind", ["consumer_single", "consumer_many", "consumer_ordered"])
+def test_the_first_call_of_a_consumer_writes_and_compares_the_number(
+    make_broker: MakeBroker, place: tuple[str, Any], kind: str
 ) -> None:
     url, client = place
-    _session(faces, make_broker(url))
+    _session(make_broker(url), kind=kind)
     assert client.get(KEY) == b"4"
-    _session(faces, make_broker(url))
-    with pytest.raises(PartitionsDifferError):
-        _session(faces, make_broker(url, partitions=5))
+    for call in CALLS:
+        _session(make_broker(url), call, kind)
+        broker = make_broker(url, partitions=5)
+        for _ in range(2):  # it is refused again
+            with pytest.raises(PartitionsDifferError, match="with 5 partitions here and with 4 by"):
+                _session(broker, call, kind)
+    assert not [key for key in partition_streams("orders", 5) if client.exists(key)]  # nothing of it was made
 
 
 def test_the_number_is_compared_once_for_each_broker(make_broker: MakeBroker, place: tuple[str, Any]) -> None:
@@ -236,7 +240,7 @@ def test_a_key_of_another_type_is_refused(make_broker: MakeBroker, place: tuple[
     url, client = place
     client.rpush(KEY, "x")
     broker = make_broker(url)
-    for call in (lambda: broker.publish("orders", 1), lambda: _session(faces, broker)):
+    for call in (lambda: broker.publish("orders", 1), lambda: _session(broker)):
         with pytest.raises(FluxaError, match="it is a key of another type"):
             call()
 
@@ -362,7 +366,7 @@ def test_a_server_that_is_full_refuses_the_events_and_not_the_question(
         with pytest.raises(FlushError) as caught:
             flusher.flush()
         assert [one.code for one in caught.value.refused] == ["OOM"]
-        _session(faces, broker)  # which must read, so that there is memory again
+        _session(broker)  # which must read, so that there is memory again
         admin.config_set("maxmemory", 0)
         assert len(flusher.flush()) == 1
         assert admin.get(KEY) == b"4"
@@ -374,9 +378,9 @@ def test_a_consumer_waits_for_a_server_that_is_back_soon(
     broker = make_broker(own_server.url)
     own_server.kill()
     with pytest.raises(redis.ConnectionError):
-        _session(faces, broker)
+        _session(broker)
     own_server.start()
-    _session(faces, broker)
+    _session(broker)
     with own_server.client() as admin:
         assert admin.get(KEY) == b"4"
 

@@ -122,7 +122,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer[Any]:
         pool, members = self._members(stream, name, delivery, recovery)
         if self._streams[stream].partitioned:
-            return PartitionedConsumer(pool, stream, name, members)
+            return PartitionedConsumer(pool, stream, name, members, self._destinations[stream].check)
         return EventConsumer(pool, members[0])
 
     # ---- statistics ----

@@ -13,6 +13,7 @@ from ..flows.claim import auto_claim
 from ..flows.crew import Crew
 from ..flows.leases import Leases
 from ..flows.membership import Membership
+from ..flows.partition_count import PartitionCheck, check_partitions_recovered
 from ..flows.steps import Deliver, Flow, Refresh, Start
 from ..handlers import call_awaiting, check_handler
 from ..partitioned import PartitionedBase
@@ -40,9 +41,10 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         stream: str,
         name: str,
         members: Sequence[Membership],
+        check: PartitionCheck | None,
         leases: Leases | None = None,
     ) -> None:
-        super().__init__(pool, stream, name, members, leases, lambda member: Acknowledging(pool, member).one)
+        super().__init__(pool, stream, name, members, check, leases, lambda member: Acknowledging(pool, member).one)
         self._loop: AnyLoop | None = None
         self._batches: Callable[[], Batches[BodyT] | None] = lambda: None
         for member in members:
@@ -56,6 +58,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         checked_count(count)
         with self._sessions.begin("consume", asyncio.current_task()):
             await self._settle()
+            await self._check_partitions()
             await _Work(self, _limited(self._crew, handler)).drive(self._crew.begin(count, waiting, once=True))
             return self._crew.handled
 
@@ -66,6 +69,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         checked_count(concurrency, "concurrency")
         with self._sessions.begin("run", asyncio.current_task()):
             await self._settle()
+            await self._check_partitions()
             await _Work(self, _limited(self._crew, handler, concurrency)).drive(
                 self._crew.begin(count, math.inf, once=False)
             )
@@ -80,6 +84,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         checked_count(count)
         with self._sessions.begin("auto_claim", asyncio.current_task()):
             await self._settle()
+            await self._check_partitions()
             handled = 0
             for one in self._crew.partitions:
                 if one.is_mine:
@@ -96,6 +101,11 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
                 await self._links.popitem()[1].release()
 
     # ---- driving ----
+
+    async def _check_partitions(self) -> None:
+        """As that of `fluxa_fast.partitioned`."""
+        if self._check is not None and self._check.due:
+            await self._pool.run(check_partitions_recovered(self._check, self._member), self._check.key)
 
     async def _ask(self, flow: Flow[Any], key: str, handler: Callable[[Sequence[Any]], object] | None = None) -> Any:
         link = self._pool.new_link(key)
@@ -206,6 +216,7 @@ class _PartitionedLoop:
     async def next(self) -> Sequence[Any]:
         """The next batch."""
         if self._work is None:
+            await self._consumer._check_partitions()
             crew = self._consumer._crew
             begin = crew.begin(self._count, self._idle, once=False)
             self._work = asyncio.ensure_future(_Work(self._consumer, _limited(crew, self._offer)).drive(begin))
