@@ -122,7 +122,7 @@ def _there_and_back(console: Console, engine: Engine, nodes: Sequence[redis.Redi
     account = Account(bytearray(events))
     with _progress(console) as progress:
         keyed = engine.partitions(STREAMS[0]) != (STREAMS[0],)  # only streams with partitions take keys
-        published = _publish(broker, nodes, progress, events, batch, keyed=keyed)
+        published = _publish(broker, nodes, progress, events, batch, keyed)
         consumed = _consume(broker, nodes, progress, account, batch)
     left = sum(one.len for one in broker.get_streams_statistics())
     console.print(_table(published, consumed))
@@ -136,7 +136,7 @@ def _progress(console: Console) -> Progress:
 
 
 def _publish(
-    broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progress, events: int, batch: int, *, keyed: bool
+    broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progress, events: int, batch: int, keyed: bool
 ) -> Phase:
     phase = Phase("publish")
     task = progress.add_task("publish", total=events)

@@ -321,16 +321,20 @@ def check_bodies(bodies: object) -> None:
     Raises:
         TypeError: for a text, bytes, a mapping, a NamedTuple, a pydantic model, and for what can't be iterated over.
     """
-    if isinstance(bodies, _ONE_BODY) or _iterates_over_its_fields(type(bodies)):
-        name = type(bodies).__qualname__
+    cls: Any = type(bodies)
+    if _is_one_body(cls):
+        name = cls.__qualname__
         raise TypeError(f"publish_many takes an iterable of bodies, not a single {name}: call publish() for one body")
 
 
 _ONE_BODY = (str, bytes, bytearray, memoryview, Mapping)
 
 
-def _iterates_over_its_fields(cls: Any) -> bool:
-    """True for a NamedTuple and for a pydantic model; and for a class that has no iterator at all."""
+@lru_cache(maxsize=1024)
+def _is_one_body(cls: Any) -> bool:
+    """Also for a class that has no iterator at all."""
+    if issubclass(cls, _ONE_BODY):
+        return True
     if issubclass(cls, tuple):
         return hasattr(cls, "_fields")
     iterates = getattr(cls, "__iter__", None)

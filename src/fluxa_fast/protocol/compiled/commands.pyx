@@ -449,7 +449,7 @@ cdef class EventWriter:
     def publish_many(self, stream, bodies, tags=None, first=0, key=None):
         cdef Route route = self.route_of(stream, key)
         cdef Py_ssize_t count
-        if type(bodies) is not list:
+        if type(bodies) is not list and type(bodies) is not tuple:
             plain.check_bodies(bodies)
         try:
             count = write_entries(route, bodies, tags, first)

@@ -278,7 +278,8 @@ class EventWriter:
         key: Key | None = None,
     ) -> int:
         head, index, buffer = self._route(stream, key)
-        plain.check_bodies(bodies)
+        if type(bodies) not in (list, tuple):
+            plain.check_bodies(bodies)
         try:
             count = buffer.entries(head, bodies, tags, first)
         except SerializationError as error:
