@@ -388,7 +388,8 @@ class Lane:
                     self._crew.fail(expected.partition.member.located(error))
                 else:
                     for partition in expected.partitions:
-                        self._crew.recovered(partition)
+                        if partition in self._partitions:  # else another of its replies has told of an outage
+                            self._crew.recovered(partition)
                 self._under_way.popleft()
         except BaseException:
             for one in found:
