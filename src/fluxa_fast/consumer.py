@@ -276,19 +276,20 @@ class Batches(Iterator[Sequence[Event[BodyT]]]):
     def __next__(self) -> Sequence[Event[BodyT]]:
         if self._running is None:
             session = self._consumer._sessions.begin(LOOP)
-            self._running = self._within(session)
+            self._running = _within(session, self._steps)
             self._consumer._loop = weakref.ref(self)
         return next(self._running)
-
-    def _within(self, session: Session) -> Generator[Sequence[Event[BodyT]], None, None]:
-        with session:
-            yield from self._steps()
 
     def close(self) -> None:
         """End the iteration: the batches before the one in hand are acknowledged, and that one stays pending."""
         if self._running is None:
             self._running = _nothing()
         self._running.close()
+
+
+def _within(session: Session, steps: Callable[[], Generator[T, None, None]]) -> Generator[T, None, None]:
+    with session:
+        yield from steps()
 
 
 def _nothing() -> Generator[Any, None, None]:

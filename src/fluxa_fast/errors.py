@@ -215,17 +215,17 @@ class NotReplicatedError(FluxaError):
 
 # What a server refuses for now, and when it will take it.
 _PASSING = {
-    "ASK": "the slot has moved (register a pool that is a cluster with cluster=True)",
+    "ASK": "the slot has moved",
     "BUSY": "the slow script on the server has ended",
     "CLUSTERDOWN": "the cluster serves all its slots again",
     "LOADING": "the server has loaded its data",
     "MASTERDOWN": "the replica has its master again",
     "MISCONF": "the server can write to its disk again",
-    "MOVED": "the slot has moved (register a pool that is a cluster with cluster=True)",
+    "MOVED": "the slot has moved",
     "NOREPLICAS": "enough replicas are connected again",
     "OOM": "the server has memory again",
     "READONLY": "there is a master again (this server is a replica)",
-    "TRYAGAIN": "the slot has moved (register a pool that is a cluster with cluster=True)",
+    "TRYAGAIN": "the slot has moved",
 }
 
 

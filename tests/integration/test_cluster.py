@@ -142,7 +142,10 @@ def _single_server_calls(broker: Any) -> dict[str, Any]:
     def flush(eager: bool) -> None:
         flusher = broker.new_flusher(eager=eager)
         flusher.publish("users", 1)
-        flusher.flush()
+        try:
+            flusher.flush()
+        finally:
+            flusher.clear()
 
     def consume(kind: str, how: str, *arguments: Any) -> None:
         consumer = getattr(broker, kind)("users", recovery=Recovery(deadline=5.0))
@@ -208,6 +211,7 @@ def test_a_cluster_that_is_registered_as_one_is_not_told_to_be(
         with pytest.raises((redis.exceptions.MovedError, FlushError), match="MOVED ") as caught:
             call()
         assert "cluster=True" not in str(caught.value)
+    flusher.clear()
 
 
 def test_a_closed_engine(cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
 from ..errors import FluxaError, PartitionsDifferError
+from ..partitions import beside
 from ..protocol.interface import CommandBuffer, ErrorReply
 from .membership import Membership
 from .nodes import Patience
@@ -36,7 +37,7 @@ def count_key(stream: str) -> str:
 
     The name of a stream with partitions has no ``{``, so this is the key of no other stream.
     """
-    return f"{{{stream}}}:partitions"
+    return beside(stream, "partitions")
 
 
 class PartitionCheck:
