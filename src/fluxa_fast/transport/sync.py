@@ -176,10 +176,14 @@ class Link:
         self._renewal = Renewal(token, self._owed)
         Link.send(self, wire, behind=True)
 
-    def _receive_around(self, take: Take, receive: Callable[[Take], Any]) -> Any:
-        """Receive while a reply to AUTH is to come."""
+    def _receive_around(self, take: Take, wait: float | None) -> Any:
+        """Receive while a reply to AUTH is to come. `wait`: as `receive`; None: as `receive_now`."""
         renewal, self._renewal = self._renewal, None
         assert renewal is not None
+
+        def receive(one: Take) -> Any:
+            return Link.receive_now(self, one) if wait is None else Link.receive(self, one, wait)
+
         reply = receive(any_reply if not renewal.before else take)
         if reply is INCOMPLETE:
             self._renewal = renewal
@@ -267,7 +271,7 @@ class Link:
     def receive(self, take: Take, wait: float) -> Any:
         """The next reply. The server may take `wait` seconds longer than the connection's timeout."""
         if self._renewal is not None:
-            return self._receive_around(take, lambda one: Link.receive(self, one, wait))
+            return self._receive_around(take, wait)
         reply = take(self.reader)
         if reply is INCOMPLETE:
             self._connected()
@@ -282,7 +286,7 @@ class Link:
     def receive_now(self, take: Take) -> Any:
         """The next reply, or INCOMPLETE if it is not here yet."""
         if self._renewal is not None:
-            return self._receive_around(take, lambda one: Link.receive_now(self, one))
+            return self._receive_around(take, None)
         reply = take(self.reader)
         if reply is INCOMPLETE:
             self._connected()
