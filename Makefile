@@ -24,7 +24,7 @@ test: $(VENV)/.installed-test ## Run all tests, on every implementation that is 
 test-pure: $(VENV)/.installed-test ## Run all tests on the pure-Python implementation only
 	FLUXA_FAST_IMPL=python $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
-ledger: $(VENV)/.installed-test ## Producers, consumers and faults in the large; ARGS="--seconds 1800 --events 10000000"
+ledger: $(VENV)/.installed-test ## Producers, consumers and faults in the large; ARGS="--seconds 1800", or ARGS="use --total 600"
 	$(BIN)/python -m tests.ledger $(ARGS)
 
 fuzz: $(VENV)/.installed-$(if $(findstring guided,$(ARGS)),fuzz,dev) ## Made-up replies and bodies under sanitizers; ARGS="guided replies 3600" (needs gcc, or clang)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .errors import FluxaError
@@ -29,12 +29,14 @@ class Session:
 
     Attributes:
         call: the name of the method.
+        process: that the session belongs to.
     """
 
-    __slots__ = ("__weakref__", "_sessions", "_task", "_thread", "call")
+    __slots__ = ("__weakref__", "_sessions", "_task", "_thread", "call", "process")
 
-    def __init__(self, sessions: Sessions, call: str, task: object) -> None:
+    def __init__(self, sessions: Sessions, call: str, task: object, process: int) -> None:
         self.call = call
+        self.process = process
         self._sessions = sessions
         self._thread = threading.get_ident()
         self._task = task
@@ -43,11 +45,11 @@ class Session:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self.end(clean=error is None)
+        self._sessions.end(self, error is None)
 
     def end(self, *, clean: bool) -> None:
         """The call is over. Not clean: what was read may be pending, and is to be read again."""
-        self._sessions.end(self, clean=clean)
+        self._sessions.end(self, clean)
 
     def seen_from(self, task: object) -> str:
         """Who has the consumer, as the caller sees it that is refused."""
@@ -61,14 +63,8 @@ class Session:
         return "the call whose handler this is, or that a signal handler has interrupted"
 
 
-class _Held:
-    """That a session has the consumer. It lapses with the session, should an interruption keep that from its end."""
-
-    __slots__ = ("heir", "session")
-
-    def __init__(self, session: Session) -> None:
-        self.session: Callable[[], Session | None] = weakref.ref(session)
-        self.heir: dict[None, _Held] = {}  # of all threads that find it lapsed, one comes next
+_Held = weakref.ref[Session]
+"""That a session has the consumer. It lapses with the session, should an interruption keep that from its end."""
 
 
 class Sessions:
@@ -78,11 +74,12 @@ class Sessions:
         members: what the consumer is in each partition.
     """
 
-    __slots__ = ("_held", "_members", "_unclean")
+    __slots__ = ("_heirs", "_held", "_members", "_unclean")
 
     def __init__(self, members: Sequence[Membership]) -> None:
         self._members = members
         self._held: dict[int, _Held] = {}  # by process
+        self._heirs: dict[int, _Held] = {}  # of all threads that find one lapsed, one comes next
         self._unclean = False
 
     def begin(self, call: str, task: Any = None) -> Session:
@@ -95,23 +92,21 @@ class Sessions:
         Raises:
             FluxaError: if another session is going on.
         """
-        session = Session(self, call, task)
-        own = _Held(session)
         process = os.getpid()
+        session = Session(self, call, task, process)
+        own = weakref.ref(session)
         if self._held and process not in self._held:  # a forked child: its parent's session is none of its own
             self._held.clear()
             self._unclean = True
         while (held := self._held.setdefault(process, own)) is not own:
             self._refuse(held, task)
-            last = held  # of those that have lapsed
-            while (heir := last.heir.setdefault(None, own)) is not own:
+            heir = self._heirs.setdefault(id(held), own)
+            if heir is not own:
                 self._refuse(heir, task)
-                last = heir
             if self._held.get(process) is held:
                 self._held[process] = own
                 self._unclean = True
-            else:  # another thread was faster, and may be done
-                own = _Held(session)
+            self._heirs.pop(id(held), None)
         if self._unclean:
             for member in self._members:
                 member.replaying = True
@@ -129,21 +124,20 @@ class Sessions:
             self._refuse(held, task)
 
     def _refuse(self, held: _Held, task: object) -> None:
-        session = held.session()
+        session = held()
         if session is not None:
             raise FluxaError(
                 f"the consumer is in use by {session.seen_from(task)}: until that {session.call}() is over, "
                 "only stop() and ack() of its events may be called; make another consumer (consumer_many) for the rest"
             )
 
-    def end(self, session: Session, *, clean: bool) -> None:
+    def end(self, session: Session, clean: bool) -> None:
         """As `Session.end`; only the session that has the consumer gives it back."""
-        process = os.getpid()
-        held = self._held.get(process)
-        if held is None or held.session() is not session:
+        held = self._held.get(session.process)
+        if held is None or held() is not session:
             return
         if not clean:
             self._unclean = True
         if session.call != CLEANUP:  # which stop() does not end
             self._members[0].stopping.clear()
-        self._held.pop(process, None)
+        self._held.pop(session.process, None)

@@ -396,7 +396,7 @@ def _pump(state: _Pump, idle: float) -> Flow[None]:
                 yield from state.send_ahead(read=True)
             state.delivering = True
             yield from _deliver(member, batch.events)
-            state.handled = joined(state.handled, batch.events)
+            state.handled = joined(state.handled, batch.events) if state.handled else batch.events
             state.delivering = False
             if state.ahead and not (yield Arrived()):
                 yield from state.send_ahead(read=False)

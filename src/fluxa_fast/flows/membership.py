@@ -178,10 +178,7 @@ class Membership:
         stopped: Callable[[], bool] = lambda: False,
     ) -> Flow[T | None]:
         """The result of `attempt`, once no outage meets it. None if `stopped` during one."""
-        try:
-            return (yield from recovered(recovery or self.recovery, self.outage, attempt, stopped))
-        except ResponseError as error:
-            raise self.located(error) from None
+        return recovered(recovery or self.recovery, self.outage, attempt, stopped, self.located)
 
     def located(self, error: ResponseError) -> ResponseError:
         """The error, with words that say which stream of which pool it is about."""

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redis.backoff import AbstractBackoff, EqualJitterBackoff
-from redis.exceptions import AskError, AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    ConnectionError,
+    ResponseError,
+    TimeoutError,
+)
 
 from ..durations import Duration, seconds
 from ..protocol.interface import ErrorReply
@@ -139,11 +146,15 @@ class Outage:
 
 
 def recovered(
-    recovery: Recovery, outage: Outage, attempt: Callable[[], Flow[T]], stopped: Callable[[], bool] = lambda: False
+    recovery: Recovery,
+    outage: Outage,
+    attempt: Callable[[], Flow[T]],
+    stopped: Callable[[], bool],
+    located: Callable[[ResponseError], ResponseError],
 ) -> Flow[T | None]:
-    """The result of `attempt`, tried again until it isn't met by an outage. None if `stopped` during one.
+    """The result of `attempt`, tried again until no outage meets it. None if `stopped` during an outage.
 
-    What is attempted must be safe to repeat.
+    What is attempted must be safe to repeat. `located` adds to an error that lasts which stream it is about.
     """
     failures = 0
     redirections = 0
@@ -155,6 +166,8 @@ def recovered(
                 result = yield from attempt()
             except FINAL:
                 raise
+            except ResponseError as lasting:
+                raise located(lasting) from None
             except OUTAGES as failure:
                 error = failure.error if isinstance(failure, ServerNotReadyError) else failure
                 if isinstance(error, AskError) and redirections < _REDIRECTIONS:  # that is no outage
