@@ -371,7 +371,7 @@ def test_an_interruption_anywhere_comes_out_and_the_consumer_goes_on(
 ) -> None:
     """As Ctrl-C, or the time limit of a job: between any two lines. Nothing is lost, and nothing hangs."""
     broker = engine.new_context().get_event_broker()
-    fill(broker, kind, 1500)
+    fill(broker, kind, 800)
     program = subprocess.run(
         [sys.executable, "-m", "tests.isolated.interrupted", server_url, kind, way],
         env={**os.environ, "FLUXA_FAST_IMPL": fluxa_fast.protocol.default.name},

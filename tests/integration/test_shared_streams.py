@@ -31,7 +31,7 @@ def consume_all(consumer: Any, handler: Any, wanted: int) -> None:
     assert handled >= wanted
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["plain", "partitioned", "ordered", "at most once"])
 def test_a_demotion_while_the_handler_works_costs_another_group_nothing(
     faces: Any, own_server: EmbeddedServer, kind: str
 ) -> None:
@@ -65,7 +65,7 @@ def test_a_demotion_while_the_handler_works_costs_another_group_nothing(
     engine.close()
 
 
-@pytest.mark.parametrize("rights", [["-eval", "-evalsha"], ["-xtrim", "-xlen"], ["-xinfo"]])
+@pytest.mark.parametrize("rights", [["-eval", "-evalsha"], ["-xtrim", "-xlen"]])
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("kind", ["plain", "partitioned", "at most once"])
 def test_rights_that_are_gone_for_a_moment_cost_another_group_nothing(
@@ -94,18 +94,15 @@ def test_rights_that_are_gone_for_a_moment_cost_another_group_nothing(
             admin.acl_setuser("worker", enabled=True, commands=rights)
 
         with suppress(NoPermissionError):  # it is raised: what was handled stays pending, and nothing is deleted
-            for _ in range(10):
+            for _ in range(3):
                 consumer.consume(1000, 0.1, handle)
-        told = rights != ["-xinfo"] or (
-            known and kind != "partitioned"
-        )  # else the server did not say what groups it has
-        assert left(admin, engine, kind) == before + 90 or not told
+        assert left(admin, engine, kind) == before + 90
         admin.acl_setuser("worker", enabled=True, categories=["+@all"])
         for key in keys:
             pending: Any = admin.xpending(key, GROUP)
             if pending["pending"]:
                 consume_all(consumer, print, pending["pending"])
-        assert left(admin, engine, kind) == before + 90 or not told
+        assert left(admin, engine, kind) == before + 90
         engine.close()
 
 
@@ -262,7 +259,7 @@ def test_what_the_server_refuses_for_good_is_raised_once_and_names_the_stream(
             consumer.run(handle, 50)
         assert why == "another type" or isinstance(caught.value, NoPermissionError)
         commands = admin.info("stats")["total_commands_processed"]
-        time.sleep(0.5)
+        time.sleep(0.2)
         assert admin.info("stats")["total_commands_processed"] - commands < 100
         if kind != "at most once":  # for which nothing is left to do
             with pytest.raises(ResponseError):

@@ -18,7 +18,7 @@ import fluxa_fast
 
 __all__ = ["interrupted"]
 
-EVENTS = 1500
+EVENTS = 800
 LONGEST = 15.0  # seconds for one call; what it waited for in vain took 30
 
 
