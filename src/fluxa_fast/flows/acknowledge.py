@@ -27,7 +27,7 @@ __all__ = ["Acknowledgements", "acknowledge", "forget_deleted", "joined", "posit
 
 _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
-_GROUPS_KNOWN = 1.0  # seconds for which the same is believed where scripts are forbidden
+_GROUPS_KNOWN = 5.0  # seconds, longer than a read blocks, for which that is believed where scripts are forbidden
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
 _TRIMMED_AGAIN = 0.5  # seconds after which what could not be trimmed is tried again, by a consumer that finds nothing
 _TRIED_AGAIN = 10  # of the IDs that were left for other groups, so many more than events are acknowledged

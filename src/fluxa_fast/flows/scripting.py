@@ -13,7 +13,7 @@ from .server_errors import forbids_scripts
 
 __all__ = ["ScriptRefusedError", "Scripting"]
 
-_TRIED_AGAIN = 1.0  # seconds after which a user without the right to run scripts may have been given it
+_TRIED_AGAIN = 5.0  # seconds until it is tried again: the right may have been given. Longer than a read blocks
 
 
 class ScriptRefusedError(Exception):
