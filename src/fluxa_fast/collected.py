@@ -100,7 +100,8 @@ class Collected(Generic[P]):
             if destination.check is not None and destination.check.due
         }
         self._indexes = {stream: {index for _, index in routes[stream]} for stream in checks}
-        unchecked = self.unchecked = dict[str, PartitionCheck]()
+        unchecked: dict[str, PartitionCheck] = {}
+        self.unchecked: dict[str, PartitionCheck] = unchecked
 
         def used(stream: str) -> None:  # without `self`, which would be in a cycle
             unchecked[stream] = checks[stream]
@@ -109,7 +110,7 @@ class Collected(Generic[P]):
         self.writer: EventWriter = protocol.default.EventWriter(routes, self._buffers, on_full, on_first)
         self._order: Order = ()  # of what the flush that is under way has taken
         self.links: dict[int, Any] = {}
-        self.given_up = 0
+        self.given_up: int = 0
         self._torn = False  # another thread was writing into it when the process forked
         self._restart(())
         _alive.add(weakref.ref(self, _alive.discard))

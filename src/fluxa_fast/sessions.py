@@ -35,8 +35,8 @@ class Session:
     __slots__ = ("__weakref__", "_sessions", "_task", "_thread", "call", "process")
 
     def __init__(self, sessions: Sessions, call: str, task: object, process: int) -> None:
-        self.call = call
-        self.process = process
+        self.call: str = call
+        self.process: int = process
         self._sessions = sessions
         self._thread = threading.get_ident()
         self._task = task

@@ -22,7 +22,7 @@ __all__ = ["Renewal", "follow", "follow_awaited", "new_credentials", "renewed"]
 
 _Streaming: Any = getattr(redis.credentials, "StreamingCredentialProvider", None)
 
-log = logging.getLogger("fluxa_fast")
+log: logging.Logger = logging.getLogger("fluxa_fast")
 
 Tell = Callable[[Any, Any], Any]
 """Is given a pool (or what else has connections) and the token."""

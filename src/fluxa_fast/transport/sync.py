@@ -472,7 +472,7 @@ class Pool(PoolBase[Link]):
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._lock = threading.Lock()
-            self.lent = {}
+            self.lent.clear()
             redis_py.after_fork(self.connections)
 
     def reclaim(self) -> None:
