@@ -116,7 +116,7 @@ class Renewal:
 
     def __init__(self, token: Any, before: int) -> None:
         self._token = token
-        self.before = before
+        self.before: int = before
 
     def settle(self, connection: Any, reply: Any) -> None:
         """Its reply has come.
