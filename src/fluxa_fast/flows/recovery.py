@@ -149,8 +149,8 @@ def recovered(
     recovery: Recovery,
     outage: Outage,
     attempt: Callable[[], Flow[T]],
-    stopped: Callable[[], bool],
-    located: Callable[[ResponseError], ResponseError],
+    stopped: Callable[[], bool] = lambda: False,
+    located: Callable[[ResponseError], ResponseError] = lambda error: error,
 ) -> Flow[T | None]:
     """The result of `attempt`, tried again until no outage meets it. None if `stopped` during an outage.
 
