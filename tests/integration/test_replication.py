@@ -15,6 +15,8 @@ from redis.exceptions import ReadOnlyError
 
 from fluxa_fast import Engine, FlushError, NotReplicatedError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.partitions import key_slot
 from fluxa_fast.transport.redis_py import ASYNCIO, BLOCKING, no_retries
 from fluxa_fast.transport.sentinels import AwaitedSentinels, Sentinels
 from tests.fix_servers import PROGRAMS
@@ -228,3 +230,30 @@ def test_publish_leaves_a_master_that_became_a_replica(
     broker.publish("orders", 2)
     with second.client() as admin:
         assert [fields[b"s"] for _, fields in admin.xrange("orders")] == [b"\x02"]
+
+
+@pytest.mark.xdist_group("cluster")
+def test_a_flush_that_asks_for_replicas_leaves_a_node_that_became_a_replica(faces: Any) -> None:
+    """It answers MOVED, and refuses WAIT: the refusal counted, and the flush asked the same node again for ever."""
+    with EmbeddedCluster(3, 1, PROGRAMS[sorted(PROGRAMS)[0]], node_timeout=1.0) as cluster:
+        registry = faces.Registry()
+        registry.register_redis(cluster.url)
+        registry.register_redis_stream("orders")
+        engine = registry.validate()
+        broker = engine.new_context().get_event_broker()
+        broker.publish("orders", 0)
+        target: Any = getattr(broker, "_target", broker)
+        topology = target._pools["default"].topology
+        owner = cluster.owner(key_slot("orders"))
+        replica = next(node for node in cluster.nodes if _replicates(node, owner))
+        topology.moved(key_slot("orders"), f"127.0.0.1:{replica.port}", f"127.0.0.1:{owner.port}")
+        flusher = broker.new_flusher()
+        flusher.publish("orders", 1)
+        assert len(flusher.flush(replicas=1, timeout=10.0)) == 1
+        engine.close()
+
+
+def _replicates(node: EmbeddedServer, owner: EmbeddedServer) -> bool:
+    with node.client() as client:
+        told: Any = client.info("replication")
+    return bool(told["role"] == "slave" and told["master_port"] == owner.port)

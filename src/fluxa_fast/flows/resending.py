@@ -188,15 +188,16 @@ class _NotReachedError(Exception):
 
 
 def _send(
-    cluster: ClusterMap, commands: CommandBuffer, replies: _InTurn, replication: Replication | None
+    cluster: ClusterMap, commands: CommandBuffer, shipments: Sequence[_Shipment], replication: Replication | None
 ) -> Flow[None]:
     """The flow of one node."""
     try:
         yield Connect()
     except (ConnectionError, TimeoutError) as error:
         raise _NotReachedError from error
-    yield Pipeline(commands, replies)  # type: ignore[arg-type]
-    if replication is not None:
+    yield Pipeline(commands, _InTurn(shipments))  # type: ignore[arg-type]
+    # A node that has taken nothing may be a replica by now, which refuses WAIT: its redirections say where to go.
+    if replication is not None and any(one.replies.received > len(one.replies.errors) for one in shipments):
         yield from replicated(cluster.implementation.CommandBuffer(), cluster.name, replication)
 
 
@@ -218,7 +219,7 @@ def flush_cluster(
                 wire = cluster.implementation.CommandBuffer()
                 for one in shipments:
                     wire.extend(with_asking(one.buffer) if one.asked else one.buffer)
-                jobs.append((node, _send(cluster, wire, _InTurn(shipments), replication)))
+                jobs.append((node, _send(cluster, wire, shipments, replication)))
             under_way = [one for shipments in by_node.values() for one in shipments]
             outcomes = (yield Together(jobs)) if jobs else []
             under_way = []
