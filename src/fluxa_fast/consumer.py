@@ -33,8 +33,8 @@ __all__ = ["Batches", "ConsumerBase", "EventConsumer", "Handler", "LeftEarly", "
 Handler = Callable[[Sequence[Event[BodyT]]], None]
 """A function that is given the events of one batch, never an empty one. An exception means: not handled.
 
-What it returns is ignored, unless the work is still to be done: an awaitable or an iterator is a TypeError. The list is
-the handler's own: to change it changes nothing that is acknowledged.
+What it returns is ignored, unless the work is still to be done: an awaitable, a generator or a future is a TypeError.
+The list is the handler's own: to change it changes nothing that is acknowledged.
 """
 
 T = TypeVar("T")

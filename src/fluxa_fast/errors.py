@@ -214,7 +214,7 @@ class NotReplicatedError(FluxaError):
 
 
 # What a server refuses for now, and when it will take it.
-_PASSING = {
+PASSING = {
     "ASK": "the slot has moved",
     "BUSY": "the slow script on the server has ended",
     "CLUSTERDOWN": "the cluster serves all its slots again",
@@ -262,8 +262,8 @@ class FlushError(FluxaError):
     def _advice(self) -> str:
         """What to do next."""
         codes = dict.fromkeys(one.code for one in self.refused)
-        passing = [_PASSING[code] for code in codes if code in _PASSING]
-        lasting = [code for code in codes if code not in _PASSING]
+        passing = [PASSING[code] for code in codes if code in PASSING]
+        lasting = [code for code in codes if code not in PASSING]
         steps = []
         if lasting:
             named = ", ".join(code for code in lasting if code.isupper())

@@ -10,12 +10,20 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-__all__ = ["call_awaiting", "check_handler", "refuse_unfinished"]
+__all__ = ["HandlerFailedError", "call_awaiting", "check_handler", "refuse_unfinished"]
 
 _PLAIN = "a handler is a plain function that takes a list of events and returns None"
 _EITHER = "a handler is a function that takes a list of events and returns None, or an async function"
 
 _NOT_PLAIN = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+
+
+class HandlerFailedError(Exception):
+    """Carries what a handler raised past code that would take it for an exception of its own."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error: BaseException = error
 
 
 def check_handler(handler: object, *, awaited: bool) -> None:

@@ -17,7 +17,7 @@ from .flows.membership import Membership
 from .flows.partition_count import PartitionCheck, check_partitions_recovered
 from .flows.recovery import Recovery
 from .flows.steps import Flow, Refresh, Start
-from .handlers import check_handler, refuse_unfinished
+from .handlers import HandlerFailedError, check_handler, refuse_unfinished
 from .protocol.generic import BodyT
 from .protocol.interface import Event
 from .sessions import Sessions
@@ -92,14 +92,6 @@ def _by_stream(acknowledge: Mapping[str, Callable[[Any], Any]]) -> Callable[[Any
         return acknowledge[event.stream](event)
 
     return of_any
-
-
-class _HandlerFailedError(Exception):
-    """Carries what a handler raised past generators, some of whose own exceptions it may be."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
 
 
 class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
@@ -208,7 +200,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
                     if answer is not None:
                         refuse_unfinished(handler, answer)
                 except BaseException as error:
-                    events = deliveries.throw(_HandlerFailedError(error))
+                    events = deliveries.throw(HandlerFailedError(error))
                 else:
                     events = next(deliveries)
         except StopIteration:
@@ -261,7 +253,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
                         strand.throw(LeftEarly())
                         self._settle_left(strands)
                     return
-                except _HandlerFailedError as failure:
+                except HandlerFailedError as failure:
                     if not isinstance(failure.error, Exception):
                         crew.interrupt(failure.error)
                         self._limit_links(strands)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..flows.consume import next_batch
 from ..flows.membership import Membership
-from ..handlers import call_awaiting
+from ..handlers import HandlerFailedError, call_awaiting
 from ..transport.aio import Driver, Link, Pool
 from ..transport.aio_cluster import ClusterPool
 from .acknowledging import Acknowledging
@@ -53,7 +53,7 @@ async def run_concurrently(
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or not task.cancelling():
-                raise _HandlerCancelledError(error) from None  # a group of tasks would pass over it
+                raise HandlerFailedError(error) from None  # a group of tasks would pass over it
             raise
         finally:
             slots.release()
@@ -81,20 +81,12 @@ async def run_concurrently(
                 await read_and_start()
     except BaseExceptionGroup as errors:
         first = errors.exceptions[0]
-        failure = first.error if isinstance(first, _HandlerCancelledError) else first
+        failure = first.error if isinstance(first, HandlerFailedError) else first
     finally:
         for events in starting:
             put_back(member, events)
     if failure is not None:
         raise failure  # outside of the block above, so that its cause and context stay its own
-
-
-class _HandlerCancelledError(Exception):
-    """Carries a CancelledError that is the handler's own: none of its callers was cancelled."""
-
-    def __init__(self, error: asyncio.CancelledError) -> None:
-        super().__init__()
-        self.error = error
 
 
 def put_back(member: Membership, events: Sequence[Any]) -> None:

@@ -33,8 +33,8 @@ __all__ = ["PAGE", "EventConsumer", "Handler"]
 Handler = Callable[[Sequence[Event[BodyT]]], Awaitable[None] | None]
 """A function, async or not, that is given the events of one batch, never an empty one. An exception means: not handled.
 
-What it returns, once awaited, is ignored, unless the work is still to be done: another awaitable or an iterator is a
-TypeError. The list is the handler's own: to change it changes nothing that is acknowledged.
+What it returns, once awaited, is ignored, unless the work is still to be done: another awaitable, a generator or a
+future is a TypeError. The list is the handler's own: to change it changes nothing that is acknowledged.
 """
 
 T = TypeVar("T")

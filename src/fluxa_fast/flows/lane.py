@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AskError, MovedError, ResponseError
 
+from ..handlers import HandlerFailedError
 from ..protocol.interface import CommandBuffer
 from ..scripts import OWN_PENDING, RELEASE_LEASE, RENEW_LEASE, TAKE_LEASE
 from .acknowledge import Acknowledgements, joined
@@ -89,7 +90,7 @@ class Lane:
                     yield from self._round()
             except GeneratorExit:
                 raise
-            except _HandlerFailedError as failure:
+            except HandlerFailedError as failure:
                 crew.fail(failure.error)
             except OUTAGES as failure:
                 error = failure.error if isinstance(failure, ServerNotReadyError) else failure
@@ -193,7 +194,7 @@ class Lane:
                     part.partition.member.replaying = True
                 if isinstance(error, GeneratorExit):
                     raise
-                raise _HandlerFailedError(error) from None
+                raise HandlerFailedError(error) from None
             finally:
                 for part in piece:
                     part.partition.in_hand -= len(part.events)
@@ -424,11 +425,3 @@ def _pieces(found: Sequence[Found], count: int) -> Iterator[list[Found]]:
 def _joined(piece: Sequence[Found]) -> list[Any]:
     """A list of its own: what a handler does to it changes nothing that is acknowledged."""
     return [event for part in piece for event in part.events]
-
-
-class _HandlerFailedError(Exception):
-    """Tells what a handler raised from what a connection raises."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error))
-        self.error = error

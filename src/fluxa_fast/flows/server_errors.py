@@ -8,25 +8,12 @@ from __future__ import annotations
 
 import re
 
+from ..errors import PASSING
 from ..protocol.interface import ErrorReply
 
 __all__ = ["WAITED_FOR", "forbids_scripts", "unwrapped"]
 
-WAITED_FOR = frozenset(
-    {
-        "ASK",
-        "BUSY",  # the server runs a slow script
-        "CLUSTERDOWN",
-        "LOADING",
-        "MASTERDOWN",
-        "MOVED",
-        "MISCONF",  # the server can't write to its disk, which is full
-        "NOREPLICAS",  # fewer replicas are connected than min-replicas-to-write
-        "OOM",
-        "READONLY",
-        "TRYAGAIN",
-    }
-)
+WAITED_FOR = frozenset(PASSING)
 """Codes that a server answers with for a while: it will serve again, or another server takes its place."""
 
 _WRAPPING = re.compile(r"(?:ERR Error running script \(call to \w+\): )?(?:@user_script: ?\d+: )+-?")

@@ -69,7 +69,6 @@ class Link:
         self._timeout: float | None = None  # seconds, of the connection
         self._timeout_now: float | None = None  # seconds, of the socket
         self._limit: float | None = None  # monotonic seconds: whatever takes longer fails
-        self.limited: bool = False
         self._pid = 0
         self._poll: Callable[[], object] = bool  # true if a read would return at once
         self._owed = 0  # replies that the server still owes
@@ -235,7 +234,6 @@ class Link:
         if self._limit is not None and until is None and not self._owed:
             self.drop()  # it may have been made in a hurry, with time-outs that are too short to keep
         self._limit = until
-        self.limited = until is not None
 
     def limit_after(self, error: BaseException) -> None:
         """Leave a second to settle what was handled, if the error is an interruption and none of the network's."""
@@ -614,7 +612,7 @@ def drive(
             raise of_handler from None
         raise
     finally:
-        if link.limited:
+        if link._limit is not None:
             link.limit(None)
         if not link.in_order:
             link.drop()
