@@ -178,7 +178,10 @@ def test_a_node_that_was_registered_as_a_server_says_what_to_do(
         registry.register_redis_stream("users", partitions=partitions)
         engine = stack.enter_context(registry.validate())
         told = f"{code} {slot} 127.0.0.1:{(other if code == 'ASK' else owner).port}"
-        for name, call in _single_server_calls(_broker(engine)).items():
+        broker = _broker(engine)
+        if partitions:  # the number of partitions lies in another slot, which may be at a third node
+            getattr(broker, "_target", broker)._destinations["users"].check.due = False
+        for name, call in _single_server_calls(broker).items():
             if partitions and name not in (*_KINDS, "statistics"):
                 continue  # it may be about the other partition
             if code == "ASK" and name == "consumer_ordered":
