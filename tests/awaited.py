@@ -82,7 +82,7 @@ class _Blocking:
         value = getattr(self._target, name)
         if not callable(value):
             return value
-        if isinstance(self._target, EventFlusher) and name == "publish" and not self._target._collected._eager:
+        if isinstance(self._target, EventFlusher) and name == "publish" and not self._target._buffer._eager:
             return value  # it waits for nothing, and tests call it a hundred thousand times
 
         def call(*arguments: Any, **options: Any) -> Any:

@@ -12,7 +12,7 @@ WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 needs_gil = pytest.mark.skipif(WITHOUT_GIL, reason="without the GIL, objects of other threads are freed later")
 
 
-def run_together(works: Sequence[Callable[[], object]]) -> None:
+def run_concurrently_blocking(works: Sequence[Callable[[], object]]) -> None:
     """Run each in a thread of its own, all at once. The first failure, if there is one, is raised here."""
     gate = threading.Barrier(len(works))
     failures: list[BaseException] = []

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .dropin.pipeline import pipeline
     from .dropin.reads import xautoclaim, xrange, xread, xreadgroup
     from .engine import Context, Engine
-    from .flows.account import FlushResult
-    from .flows.recovery import Recovery
+    from .flows.publish.outcome import FlushResult
+    from .flows.retry import Recovery
     from .flusher import EventFlusher
     from .protocol.interface import Event, Pack, Unpack
     from .protocol.naming import wire_names
@@ -94,9 +94,9 @@ _LATER = {
     "EventBroker": "broker",
     "EventConsumer": "consumer",
     "EventFlusher": "flusher",
-    "FlushResult": "flows.account",
+    "FlushResult": "flows.publish.outcome",
     "Handler": "consumer",
-    "Recovery": "flows.recovery",
+    "Recovery": "flows.retry",
     "RedisStreamConsumerStatistics": "statistics",
     "RedisStreamGroupStatistics": "statistics",
     "RedisStreamStatistics": "statistics",

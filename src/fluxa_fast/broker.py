@@ -7,15 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
-from .collected import AnyPool
 from .consumer import EventConsumer
-from .destination import Destination
-from .durations import Duration, seconds
 from .errors import UnregisteredStreamError
-from .flows.leases import Leases
-from .flows.membership import Membership, StopFlag
+from .flows.consume.group_member import GroupMember, StopFlag
+from .flows.consume.leases import Leases
 from .flows.partition_count import PartitionCheck, check_partitions
-from .flows.recovery import Recovery
+from .flows.retry import Recovery
 from .flusher import EventFlusher
 from .partitioned import PartitionedConsumer
 from .partitions import RegisteredStream
@@ -23,9 +20,12 @@ from .protocol.commands import entry_head
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
 from .protocol.typed import Reader, checker, reader
+from .shared.publish_buffer import AnyPool
+from .shared.routing import StreamRoute
+from .shared.validation import Duration, seconds
 from .statistics import RedisStreamStatistics, added_up
-from .transport.cluster import ClusterPool
-from .transport.sync import Pool
+from .transport.blocking.cluster import ClusterPool
+from .transport.blocking.pool import Pool
 from .typed_stream import TypedStream
 
 __all__ = ["BrokerBase", "Delivery", "EventBroker"]
@@ -48,8 +48,8 @@ class BrokerBase(Generic[P]):
         self._streams = streams
         self._readers: dict[str, Reader] = {}
         self._types: dict[str, Any] = {}
-        self._destinations = {
-            name: Destination(
+        self._routes = {
+            name: StreamRoute(
                 pools[stream.pool],
                 tuple(map(entry_head, stream.keys)),
                 PartitionCheck(name, len(stream.keys)) if stream.partitioned else None,
@@ -57,26 +57,26 @@ class BrokerBase(Generic[P]):
             for name, stream in streams.items()
         }
 
-    def _destination(self, stream: str) -> Destination[P]:
+    def _route(self, stream: str) -> StreamRoute[P]:
         try:
-            return self._destinations[stream]
+            return self._routes[stream]
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
 
     def _members(
         self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None
-    ) -> tuple[P, list[Membership]]:
+    ) -> tuple[P, list[GroupMember]]:
         """A consumer's pool, and what it is to be in each partition."""
         if delivery not in DELIVERIES:
             raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
         if recovery is not None and not isinstance(recovery, Recovery):
             raise TypeError(f"recovery is a Recovery (its deadline is in seconds), not {recovery!r}")
-        pool = self._destination(stream).pool
+        pool = self._route(stream).pool
         at_most_once = delivery == "at-most-once"
         stopping = StopFlag()
         members = []
         for key in self._streams[stream].keys:
-            member = Membership(
+            member = GroupMember(
                 pool.implementation, pool.name, key, name, recovery or Recovery(), at_most_once, stopping=stopping
             )
             member.reader = self._readers.get(stream)
@@ -85,17 +85,17 @@ class BrokerBase(Generic[P]):
 
     def _leased(
         self, stream: str, delivery: Delivery, recovery: Recovery | None, lease: Duration
-    ) -> tuple[P, str, str, list[Membership], PartitionCheck | None, Leases]:
+    ) -> tuple[P, str, str, list[GroupMember], PartitionCheck | None, Leases]:
         """What the consumer is made of that owns partitions."""
         lasting = seconds("lease", lease)
         if lasting < SHORTEST_LEASE:
             raise ValueError(f"a lease lasts {SHORTEST_LEASE} s at least, not {lasting:g}")
         pool, members = self._members(stream, ORDERED, delivery, recovery)
         name = new_name()
-        return pool, stream, name, members, self._destinations[stream].check, Leases(name, members, lasting)
+        return pool, stream, name, members, self._routes[stream].check, Leases(name, members, lasting)
 
     def _register_body(self, stream: str, body: Any) -> None:
-        destination = self._destination(stream)
+        destination = self._route(stream)
         if self._types.setdefault(stream, body) != body:
             raise ValueError(f"the bodies of {stream!r} are registered as {self._types[stream]!r} already")
         try:
@@ -105,7 +105,7 @@ class BrokerBase(Generic[P]):
             raise TypeError(f"{stream!r} can't have such bodies: {error}") from None
         check, exact = checker(body)
         heads = tuple(head.taking(check, exact) for head in destination.heads)
-        self._destinations[stream] = Destination(destination.pool, heads, destination.check)
+        self._routes[stream] = StreamRoute(destination.pool, heads, destination.check)
 
     def _is_registered(self, stream: object) -> bool:
         try:
@@ -205,7 +205,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
                 the server may have the event all the same.
         """
-        destination = self._destination(stream)
+        destination = self._route(stream)
         head = destination.head(stream, key)
         if (check := destination.check) is not None and check.due:
             destination.pool.run(check_partitions(check, destination.pool), check.key)
@@ -217,7 +217,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
         Args:
             eager: begin to send while still collecting; up to a third faster, but what was sent can't be taken back.
         """
-        return EventFlusher(self._destinations, eager=eager)
+        return EventFlusher(self._routes, eager=eager)
 
     # ---- consuming ----
 
@@ -291,7 +291,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer[Any]:
         pool, members = self._members(stream, name, delivery, recovery)
         if self._streams[stream].partitioned:
-            return PartitionedConsumer(pool, stream, name, members, self._destinations[stream].check)
+            return PartitionedConsumer(pool, stream, name, members, self._routes[stream].check)
         return EventConsumer(pool, members[0])
 
     # ---- statistics ----

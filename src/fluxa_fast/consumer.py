@@ -13,20 +13,22 @@ from typing import Any, Generic, TypeVar
 
 from redis.exceptions import RedisError
 
-from .durations import Duration, checked_count, seconds
 from .errors import FluxaError
-from .flows.acknowledge import acknowledge
-from .flows.claim import auto_claim, cleanup
-from .flows.consume import consume, pump
-from .flows.membership import Membership
-from .flows.recovery import Recovery
+from .flows.consume.acknowledge import acknowledge
+from .flows.consume.claim import auto_claim, cleanup
+from .flows.consume.group_member import GroupMember
+from .flows.consume.reading import consume, pump
+from .flows.retry import Recovery
 from .flows.steps import Deliver, Flow
-from .handlers import check_handler
 from .protocol.generic import BodyT
 from .protocol.interface import Event
-from .sessions import CLEANUP, LOOP, Session, Sessions
-from .transport.cluster import ClusterPool
-from .transport.sync import GRACE, Link, Pool, drive, perform
+from .shared.handlers import check_handler
+from .shared.session_guard import CLEANUP, LOOP, Session, Sessions
+from .shared.validation import Duration, positive_int, seconds
+from .transport.blocking.cluster import ClusterPool
+from .transport.blocking.driver import drive, perform
+from .transport.blocking.link import GRACE, Link
+from .transport.blocking.pool import Pool
 
 __all__ = ["Batches", "ConsumerBase", "EventConsumer", "Handler", "LeftEarly", "acknowledge_one"]
 
@@ -47,7 +49,7 @@ class LeftEarly(BaseException):
 class ConsumerBase:
     """What a consumer tells about itself."""
 
-    _member: Membership
+    _member: GroupMember
 
     @property
     def name(self) -> str:
@@ -85,7 +87,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     connection is kept from call to call.
     """
 
-    def __init__(self, pool: Pool | ClusterPool, member: Membership) -> None:
+    def __init__(self, pool: Pool | ClusterPool, member: GroupMember) -> None:
         self._link: Link = pool.new_link(member.stream)
         self._member = member
         self._sessions = Sessions([member])
@@ -116,7 +118,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         check_handler(handler, awaited=False)
         waiting = None if block is None else seconds("block", block, infinite=True)
-        return self._run("consume", consume(self._member, checked_count(count), waiting), handler)
+        return self._run("consume", consume(self._member, positive_int(count), waiting), handler)
 
     def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
@@ -132,7 +134,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=False)
-        self._run("run", pump(self._member, checked_count(count), math.inf), handler)
+        self._run("run", pump(self._member, positive_int(count), math.inf), handler)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
         """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
@@ -148,7 +150,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
-        checked_count(count)
+        positive_int(count)
         self._sessions.check()
         return Batches(self, partial(self._steps, count, idle))
 
@@ -203,7 +205,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         check_handler(handler, awaited=False)
         idle = seconds("min_idle", min_idle)
-        return self._run("auto_claim", auto_claim(self._member, checked_count(count), idle), handler)
+        return self._run("auto_claim", auto_claim(self._member, positive_int(count), idle), handler)
 
     # ---- leaving ----
 
@@ -296,7 +298,7 @@ def _nothing() -> Generator[Any, None, None]:
     yield from ()
 
 
-def acknowledge_one(pool: Pool | ClusterPool, member: Membership, event: Any) -> None:
+def acknowledge_one(pool: Pool | ClusterPool, member: GroupMember, event: Any) -> None:
     """`Event.ack`: on another connection than the consumer's own, which may have a read under way.
 
     Also of a consumer that reads at most once: it may have replayed what was pending from before.

@@ -7,12 +7,12 @@ from types import MappingProxyType, TracebackType
 from typing import Generic, TypeVar
 
 from .broker import EventBroker
-from .collected import AnyPool
 from .errors import UnregisteredStreamError
 from .partitions import RegisteredStream
-from .transport.cluster import ClusterPool
-from .transport.failing import close_all
-from .transport.sync import Pool
+from .shared.publish_buffer import AnyPool
+from .transport.blocking.cluster import ClusterPool
+from .transport.blocking.pool import Pool
+from .transport.failures import close_all
 
 __all__ = ["Context", "Engine", "EngineBase"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import InvalidResponse
 
 if TYPE_CHECKING:
-    from .flows.account import FlushResult
+    from .flows.publish.outcome import FlushResult
 
 __all__ = [
     "FlushError",

@@ -10,17 +10,18 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from .collected import Collected, replication_to
-from .destination import Destination
-from .durations import Duration
 from .errors import FlushError, FluxaError
-from .flows.account import FlushResult
 from .flows.partition_count import check_partitions, not_checked
-from .flows.publish import PoolFlush, Replication
+from .flows.publish.outcome import FlushResult
+from .flows.publish.pipeline import BufferFlush, Replication
 from .protocol.hashing import Key
-from .transport.cluster import ClusterPool
-from .transport.sync import Link, Pool
-from .turn import ThreadTurn
+from .shared.ownership import ThreadGuard
+from .shared.publish_buffer import PublishBuffer, replication_to
+from .shared.routing import StreamRoute
+from .shared.validation import Duration
+from .transport.blocking.cluster import ClusterPool
+from .transport.blocking.link import Link
+from .transport.blocking.pool import Pool
 
 __all__ = ["EventFlusher"]
 
@@ -51,14 +52,14 @@ class EventFlusher:
         ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
-    def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
-        self._collected = Collected(destinations, _pusher(self) if eager else None)
-        self._turn = ThreadTurn("flusher")
+    def __init__(self, destinations: Mapping[str, StreamRoute[Pool | ClusterPool]], *, eager: bool = False) -> None:
+        self._buffer = PublishBuffer(destinations, _pusher(self) if eager else None)
+        self._guard = ThreadGuard("flusher")
         # The same calls as the methods below, without their frames: this is the hot path. A subclass may have its own.
         if type(self).publish is _PUBLISH:
-            self.publish = self._collected.writer.publish  # type: ignore[method-assign]
+            self.publish = self._buffer.writer.publish  # type: ignore[method-assign]
         if type(self).publish_many is _PUBLISH_MANY:
-            self.publish_many = self._collected.writer.publish_many  # type: ignore[method-assign]
+            self.publish_many = self._buffer.writer.publish_many  # type: ignore[method-assign]
 
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
@@ -77,7 +78,7 @@ class EventFlusher:
             SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
             ValueError: if there is a key, and the stream has no partitions; nothing was collected.
         """
-        self._collected.writer.publish(stream, body, tags, key)
+        self._buffer.writer.publish(stream, body, tags, key)
 
     def publish_many(
         self,
@@ -106,10 +107,10 @@ class EventFlusher:
             TypeError: if `bodies` is one body (a str, bytes, mapping, NamedTuple or pydantic model), or no iterable.
             ValueError: if there is a key, and the stream has no partitions.
         """
-        return self._collected.writer.publish_many(stream, bodies, tags, first, key)
+        return self._buffer.writer.publish_many(stream, bodies, tags, first, key)
 
     def __len__(self) -> int:
-        return self._collected.count
+        return self._buffer.count
 
     def __bool__(self) -> bool:
         return True  # an empty flusher is still a flusher
@@ -117,7 +118,7 @@ class EventFlusher:
     @property
     def size(self) -> int:
         """The bytes that `flush` would send."""
-        return self._collected.size
+        return self._buffer.size
 
     def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
         """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
@@ -141,10 +142,10 @@ class EventFlusher:
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
         """
         replication = replication_to(replicas, timeout)
-        with self._turn():
-            errors = self._check_partitions() if self._collected.unchecked else {}
-            flushing = self._collected.begin()
-            self._collected.hold_back(flushing, errors)
+        with self._guard():
+            errors = self._check_partitions() if self._buffer.unchecked else {}
+            flushing = self._buffer.begin()
+            self._buffer.hold_back(flushing, errors)
             try:
                 self._send(flushing, replication)
             except BaseException:  # Ctrl-C, for one: what was confirmed must not be sent again
@@ -155,13 +156,13 @@ class EventFlusher:
 
     def _push(self, index: int) -> None:
         """An eager flusher has collected enough: send what the socket takes."""
-        with suppress(FluxaError), self._turn():  # a closed engine, another thread: `flush` says so
-            piece = self._collected.next_piece(index)
-            if not self._collected.may_be_pushed(index):
+        with suppress(FluxaError), self._guard():  # a closed engine, another thread: `flush` says so
+            piece = self._buffer.next_piece(index)
+            if not self._buffer.may_be_pushed(index):
                 return
-            pool: Any = self._collected.lanes[index].pool  # of a single server: only those are pushed to
-            link: Link = self._collected.links.pop(index, None) or pool.take_link()
-            self._collected.links[index] = link
+            pool: Any = self._buffer.lanes[index].pool  # of a single server: only those are pushed to
+            link: Link = self._buffer.links.pop(index, None) or pool.take_link()
+            self._buffer.links[index] = link
             piece.push(link)
 
     def _check_partitions(self) -> dict[str, Exception]:
@@ -172,7 +173,7 @@ class EventFlusher:
         """
         errors: dict[str, Exception] = {}
         tried: set[str] = set()
-        while untried := self._collected.untried(tried):
+        while untried := self._buffer.untried(tried):
             for stream, pool, check in untried:
                 try:
                     if check.due:
@@ -180,27 +181,27 @@ class EventFlusher:
                 except RedisError as error:
                     errors[stream] = not_checked(check, error)
                 except FluxaError:
-                    if self._collected.has_events_of(stream):
+                    if self._buffer.has_events_of(stream):
                         raise
                 if not check.due:
-                    del self._collected.unchecked[stream]
+                    del self._buffer.unchecked[stream]
         return errors
 
-    def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
-        for index, pool, flushes in self._collected.by_pool(flushing):
-            pool.flush(flushes, replication, self._collected.links.pop(index, None))
+    def _send(self, flushing: Sequence[BufferFlush], replication: Replication | None) -> None:
+        for index, pool, flushes in self._buffer.by_pool(flushing):
+            pool.flush(flushes, replication, self._buffer.links.pop(index, None))
 
-    def _settle(self, flushing: Sequence[PoolFlush]) -> FlushResult:
+    def _settle(self, flushing: Sequence[BufferFlush]) -> FlushResult:
         self._abandon()
-        result = self._collected.settle(flushing)
+        result = self._buffer.settle(flushing)
         for flush in flushing:
             flush.buffer.clear()
         return result
 
     def _abandon(self) -> None:
         """Give up what has begun: replies that are still to come can't be waited for any more."""
-        while self._collected.links:
-            self._collected.links.popitem()[1].drop()
+        while self._buffer.links:
+            self._buffer.links.popitem()[1].drop()
 
     def discard_refused(self) -> int:
         """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
@@ -208,14 +209,14 @@ class EventFlusher:
         Returns:
             How many events were dropped.
         """
-        with self._turn():
-            return self._collected.discard_refused()
+        with self._guard():
+            return self._buffer.discard_refused()
 
     def clear(self) -> int:
         """Drop all collected events. Returns how many there were; an eager flusher may have sent some of them."""
-        with self._turn():
+        with self._guard():
             self._abandon()
-            return self._collected.clear()
+            return self._buffer.clear()
 
     def __enter__(self) -> EventFlusher:
         return self
@@ -228,7 +229,7 @@ class EventFlusher:
             if kind is None:
                 self.flush()
         finally:
-            self._collected.given_up = len(self)  # the exception that leaves the block tells of what is left
+            self._buffer.given_up = len(self)  # the exception that leaves the block tells of what is left
 
 
 _PUBLISH = EventFlusher.publish

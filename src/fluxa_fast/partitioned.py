@@ -9,21 +9,23 @@ from functools import partial
 from typing import Any
 
 from .consumer import Batches, EventConsumer, Handler, LeftEarly, acknowledge_one
-from .durations import Duration, checked_count, seconds
-from .flows.claim import auto_claim
-from .flows.crew import Crew
-from .flows.leases import Leases
-from .flows.membership import Membership
+from .flows.consume.claim import auto_claim
+from .flows.consume.group_member import GroupMember
+from .flows.consume.leases import Leases
+from .flows.consume.session import Crew
 from .flows.partition_count import PartitionCheck, check_partitions_recovered
-from .flows.recovery import Recovery
+from .flows.retry import Recovery
 from .flows.steps import Flow, Refresh, Start
-from .handlers import HandlerFailedError, check_handler, refuse_unfinished
 from .protocol.generic import BodyT
 from .protocol.interface import Event
-from .sessions import Sessions
-from .transport.cluster import ClusterPool
-from .transport.sync import GRACE, Link, Pool, drive
-from .transport.together import Strand, strands_in_turn
+from .shared.handlers import HandlerFailedError, check_handler, refuse_unfinished
+from .shared.session_guard import Sessions
+from .shared.validation import Duration, positive_int, seconds
+from .transport.blocking.cluster import ClusterPool
+from .transport.blocking.driver import drive
+from .transport.blocking.link import GRACE, Link
+from .transport.blocking.multiplex import FlowTask, run_ready
+from .transport.blocking.pool import Pool
 
 __all__ = ["PartitionedBase", "PartitionedConsumer"]
 
@@ -36,10 +38,10 @@ class PartitionedBase:
         pool: Any,
         stream: str,
         name: str,
-        members: Sequence[Membership],
+        members: Sequence[GroupMember],
         check: PartitionCheck | None,
         leases: Leases | None,
-        acknowledging: Callable[[Membership], Callable[[Any], Any]],
+        acknowledging: Callable[[GroupMember], Callable[[Any], Any]],
     ) -> None:
         self._pool = pool
         self._stream = stream
@@ -107,7 +109,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         pool: Pool | ClusterPool,
         stream: str,
         name: str,
-        members: Sequence[Membership],
+        members: Sequence[GroupMember],
         check: PartitionCheck | None,
         leases: Leases | None = None,
     ) -> None:
@@ -122,7 +124,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
         check_handler(handler, awaited=False)
         waiting = 0.0 if block is None else seconds("block", block, infinite=True)
-        checked_count(count)
+        positive_int(count)
         with self._sessions.begin("consume"):
             self._check_partitions()
             self._handle(self._crew.begin(count, waiting, once=True), handler)
@@ -130,14 +132,14 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
 
     def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
         check_handler(handler, awaited=False)
-        checked_count(count)
+        positive_int(count)
         with self._sessions.begin("run"):
             self._check_partitions()
             self._handle(self._crew.begin(count, math.inf, once=False), handler)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
-        checked_count(count)
+        positive_int(count)
         self._sessions.check()
         return Batches(self, partial(self._steps, count, idle))
 
@@ -150,7 +152,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         check_handler(handler, awaited=False)
         idle = seconds("min_idle", min_idle)
-        checked_count(count)
+        positive_int(count)
         with self._sessions.begin("auto_claim"):
             self._check_partitions()
             handled = 0
@@ -216,71 +218,71 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         What ends the call is the crew's error then.
         """
         crew = self._crew
-        strands: list[Strand] = []
+        tasks: list[FlowTask] = []
 
         def start(step: Any) -> None:
             if isinstance(step, Start):
-                strands.append(Strand(step.flow, step.node and self._link_to(step.node), start))
+                tasks.append(FlowTask(step.flow, step.node and self._link_to(step.node), start))
             elif isinstance(step, Refresh):
                 self._pool.refresh(step.seen)
 
         try:
-            strands.append(Strand(begin, None, start))
+            tasks.append(FlowTask(begin, None, start))
             turn = crew.turn
-            driving = strands_in_turn(strands, crew.fail)
+            driving = run_ready(tasks, crew.fail)
             while True:
                 try:
-                    strand = next(driving)
+                    task = next(driving)
                 except StopIteration:
                     return
                 except BaseException as error:  # Ctrl-C, or what another signal handler raises
                     if crew.interrupted:
                         raise
                     crew.interrupt(error)
-                    until = self._limit_links(strands)
-                    for one in strands:
+                    until = self._limit_links(tasks)
+                    for one in tasks:
                         one.interrupted(until)
-                    driving = strands_in_turn(strands, crew.fail)
+                    driving = run_ready(tasks, crew.fail)
                     continue
-                if not crew.may_deliver(strand.events):
-                    strand.handled(False)  # it came too late
+                if not crew.may_deliver(task.events):
+                    task.handled(False)  # it came too late
                     continue
                 try:
-                    yield strand.events
+                    yield task.events
                 except GeneratorExit:
                     if crew.turn == turn:
                         crew.fail(LeftEarly())
-                        strand.throw(LeftEarly())
-                        self._settle_left(strands)
+                        task.throw(LeftEarly())
+                        self._settle_left(tasks)
                     return
                 except HandlerFailedError as failure:
                     if not isinstance(failure.error, Exception):
                         crew.interrupt(failure.error)
-                        self._limit_links(strands)
-                    strand.throw(failure.error)
+                        self._limit_links(tasks)
+                    task.throw(failure.error)
                 except BaseException as error:  # into a loop over batches
-                    strand.throw(error)
+                    task.throw(error)
                 else:
-                    strand.handled()
+                    task.handled()
         finally:
-            for one in strands:
+            for one in tasks:
                 one.abandon()
-            self._set_limit(strands, None)
+            self._set_limit(tasks, None)
 
-    def _settle_left(self, strands: list[Strand]) -> None:
+    def _settle_left(self, tasks: list[FlowTask]) -> None:
         """A loop was left: let the flows settle what is under way."""
-        for strand in strands_in_turn(strands, self._crew.fail):
-            strand.handled(False)
+        for task in run_ready(tasks, self._crew.fail):
+            task.handled(False)
 
-    def _limit_links(self, strands: Sequence[Strand]) -> float:
+    def _limit_links(self, tasks: Sequence[FlowTask]) -> float:
         """Leave a second to settle what was handled. Returns its end."""
         until = time.monotonic() + GRACE
-        self._set_limit(strands, until)
+        self._set_limit(tasks, until)
         return until
 
-    def _set_limit(self, strands: Sequence[Strand], until: float | None) -> None:
+    def _set_limit(self, tasks: Sequence[FlowTask], until: float | None) -> None:
         self._until = until
-        for link in (*self._links.values(), *(one.link for one in strands)):
+        for link in (*self._links.values(), *(one.link for one in tasks)):
             if link is not None:
                 link.limit(until)
 

@@ -1,4 +1,4 @@
-"""What exists: Redis pools, and the streams on them. Collected here, checked once, then an `Engine`."""
+"""What exists: Redis pools, and the streams on them. PublishBuffer here, checked once, then an `Engine`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .protocol.commands import entry_head
 
 if TYPE_CHECKING:
     from .engine import Engine
-    from .transport.redis_py import Flavour, PoolSpec
+    from .redis_adapter.connections import Flavour, PoolSpec
 
 __all__ = ["Registry", "RegistryBase"]
 
@@ -75,7 +75,7 @@ class RegistryBase(Generic[C]):
 
         What is wrong with it is told by `validate`.
         """
-        from .transport.redis_py import PoolSpec
+        from .redis_adapter.connections import PoolSpec
 
         self._pools.append((pool, PoolSpec(address, db, client, sentinels, options, cluster)))
 
@@ -110,7 +110,13 @@ class RegistryBase(Generic[C]):
     def _checked_pools(
         self, flavour: Flavour, new_pool: Callable[..., P], new_cluster: Callable[..., Q], problems: list[str]
     ) -> dict[str, P | Q]:
-        from .transport.redis_py import beside_client, cluster_client, connection_pool, is_cluster, told_without_secrets
+        from .redis_adapter.connections import (
+            beside_client,
+            cluster_client,
+            connection_pool,
+            is_cluster,
+            told_without_secrets,
+        )
 
         pools: dict[str, P | Q] = {}
         names: set[str] = set()
@@ -190,9 +196,9 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
             ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
         """
         from .engine import Engine  # and with it all that an importer need not wait for
-        from .transport.cluster import ClusterPool
-        from .transport.redis_py import BLOCKING
-        from .transport.sync import Pool
+        from .redis_adapter.connections import BLOCKING
+        from .transport.blocking.cluster import ClusterPool
+        from .transport.blocking.pool import Pool
 
         return Engine(*self._checked(BLOCKING, Pool, ClusterPool))
 
@@ -209,6 +215,6 @@ def _name_problem(kind: str, name: object, taken: Container[str]) -> str | None:
 
 def _shown(name: str) -> str:
     """A name, for an error. One that looks like an address was perhaps to be one: it may have a password in it."""
-    from .transport.addresses import shown
+    from .redis_adapter.addresses import redacted
 
-    return shown(name) if "@" in name or "://" in name else repr(name)
+    return redacted(name) if "@" in name or "://" in name else repr(name)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from .flows.recovery import Recovery
+from .flows.retry import Recovery
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
 
 if TYPE_CHECKING:
     from .broker import Delivery, EventBroker
     from .consumer import EventConsumer
-    from .durations import Duration
     from .partitioned import PartitionedConsumer
+    from .shared.validation import Duration
 
 __all__ = ["TypedStream", "TypedStreamBase"]
 

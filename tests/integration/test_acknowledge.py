@@ -12,7 +12,7 @@ import redis
 
 from fluxa_fast import Event, EventBroker
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.flows import acknowledge
+from fluxa_fast.flows.consume import acknowledge
 from tests.fix_broker import MakeEngine
 from tests.fix_servers import before_redis_7
 

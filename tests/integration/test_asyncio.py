@@ -725,7 +725,7 @@ def test_promise_3_a_write_that_fails_keeps_the_account(
     implementation: Implementation, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The socket's own error comes out of the middle of a write, and its frames must not hold on to the buffer."""
-    from fluxa_fast.transport.conversation import Conversation
+    from fluxa_fast.transport.aio.conversation import Conversation
 
     async def flush(server: EmbeddedServer) -> None:
         async with new_engine(server.url) as engine:

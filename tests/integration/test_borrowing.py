@@ -15,7 +15,7 @@ import redis
 import redis.sentinel
 
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.transport import redis_py
+from fluxa_fast.redis_adapter import connections as redis_py
 from tests.fix_servers import Certificates, tls_settings
 from tests.silence import silent
 

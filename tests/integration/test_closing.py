@@ -14,7 +14,7 @@ import redis
 from fluxa_fast import FlushError, FluxaError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
-from fluxa_fast.transport import redis_py
+from fluxa_fast.redis_adapter import connections as redis_py
 from tests.awaited import Faces
 from tests.fix_cluster import ON_CLUSTERS
 from tests.proxy import Proxy
@@ -100,7 +100,7 @@ def _events_that_stay() -> Iterator[None]:
     yield
     while _flushers:
         flusher = _flushers.pop()
-        getattr(flusher, "_target", flusher)._collected.clear()
+        getattr(flusher, "_target", flusher)._buffer.clear()
 
 
 def _every_call(engine: Any, broker: Any) -> dict[str, Callable[[], object]]:
@@ -438,7 +438,7 @@ def test_a_client_that_was_handed_in_has_all_of_its_connections_back(
     time.sleep(0.3)
     engine.close()
     running.ends_closed()
-    borrow = redis_py.borrow_awaited if isinstance(faces, Faces) else redis_py.borrow
+    borrow = redis_py.async_borrow if isinstance(faces, Faces) else redis_py.borrow
     borrowed = [call(borrow, pool) for _ in range(8)]
     for connection in borrowed:
         call(connection.send_command, "PING")

@@ -21,7 +21,7 @@ import redis.asyncio
 from fluxa_fast import FlushError, FluxaError, Recovery, RegistryError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
-from fluxa_fast.flows import nodes
+from fluxa_fast.flows import topology as nodes
 from fluxa_fast.partitions import key_slot, partition_of, partition_streams
 from fluxa_fast.protocol import Implementation
 from tests.awaited import Faces
@@ -180,7 +180,7 @@ def test_a_node_that_was_registered_as_a_server_says_what_to_do(
         told = f"{code} {slot} 127.0.0.1:{(other if code == 'ASK' else owner).port}"
         broker = _broker(engine)
         if partitions:  # the number of partitions lies in another slot, which may be at a third node
-            getattr(broker, "_target", broker)._destinations["users"].check.due = False
+            getattr(broker, "_target", broker)._routes["users"].check.due = False
         for name, call in _single_server_calls(broker).items():
             if partitions and name not in (*_KINDS, "statistics"):
                 continue  # it may be about the other partition

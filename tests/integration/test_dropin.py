@@ -82,14 +82,14 @@ def random_call(random: random.Random, odd: float) -> Call:
     return random.choice(made)()
 
 
-def shown(reply: Any) -> Any:
+def redacted(reply: Any) -> Any:
     """A reply without what the clock decides: the IDs that the server made."""
     if isinstance(reply, Exception):
         return type(reply), without_ids(str(reply))
     if isinstance(reply, (list, tuple)):
-        return type(reply), [shown(one) for one in reply]
+        return type(reply), [redacted(one) for one in reply]
     if isinstance(reply, dict):
-        return {shown(key): shown(value) for key, value in reply.items()}
+        return {redacted(key): redacted(value) for key, value in reply.items()}
     if isinstance(reply, (str, bytes)):
         return type(reply), without_ids(reply)
     return type(reply), repr(reply)
@@ -102,9 +102,9 @@ def without_ids(text: Any) -> Any:
 
 def outcome_of(call: Callable[[], Any]) -> Any:
     try:
-        return shown(call())
+        return redacted(call())
     except Exception as error:
-        return shown(error)
+        return redacted(error)
 
 
 @pytest.fixture
@@ -167,9 +167,9 @@ def test_random_asyncio_pipelines_end_as_redis_pys(
                 for pipe in pipes:
                     staged = [outcome_of(lambda c=call, p=pipe: getattr(p, c[0])(*c[1], **c[2]) is p) for call in calls]
                     try:
-                        replies = shown(await pipe.execute(strict))
+                        replies = redacted(await pipe.execute(strict))
                     except Exception as error:
-                        replies = shown(error)
+                        replies = redacted(error)
                     outcomes.append((staged, replies, len(pipe)))
                 assert outcomes[0] == outcomes[1], calls
 

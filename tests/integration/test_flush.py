@@ -23,7 +23,7 @@ from fluxa_fast import (
 )
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
-from fluxa_fast.transport.sync import Pool
+from fluxa_fast.transport.blocking.pool import Pool
 from tests.proxy import Proxy
 
 MakeEngine = Callable[..., Engine]

@@ -14,7 +14,7 @@ from fluxa_fast.benchmark.usage import peak_memory
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.commands import entry_head
-from fluxa_fast.transport.sync import Link
+from fluxa_fast.transport.blocking.link import Link
 from tests.fix_broker import MakeEngine
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
 from tests.proxy import Proxy
@@ -155,7 +155,7 @@ def test_promise_3_an_eager_flusher_that_is_interrupted_sends_nothing_twice(
 
     def interrupted(link: Link) -> None:
         fill(link)
-        if flusher._collected.flushes[0].replies.received > 100:
+        if flusher._buffer.flushes[0].replies.received > 100:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -224,7 +224,7 @@ def test_publish_many(broker: EventBroker, client: redis.Redis) -> None:
 def test_promise_2_publish_many_is_all_or_nothing(broker: EventBroker) -> None:
     flusher = broker.new_flusher()
     flusher.publish("orders", 1)
-    before = bytes(flusher._collected._buffers[0])
+    before = bytes(flusher._buffer._buffers[0])
 
     def failing() -> Iterator[object]:
         yield 1
@@ -242,7 +242,7 @@ def test_promise_2_publish_many_is_all_or_nothing(broker: EventBroker) -> None:
         flusher.publish_many("unknown", [1])
     with pytest.raises(TypeError):
         flusher.publish_many("orders", 5)  # type: ignore[arg-type]
-    assert bytes(flusher._collected._buffers[0]) == before
+    assert bytes(flusher._buffer._buffers[0]) == before
     assert len(flusher) == 1
     assert len(flusher.flush()) == 1
 
@@ -279,7 +279,7 @@ def test_writers_of_both_implementations_agree(implementation: Implementation) -
         assert len(buffer) < 200
         writer.publish("s", 1)
     assert full == [0]
-    before = buffer.commands
+    before = buffer.command_count
     buffer.full_at = len(buffer) + 100
     assert writer.publish_many("s", range(1)) == 1
     assert full == [0]

@@ -21,7 +21,7 @@ def _of(broker: Any, faces: Any, own: Callable[[Any], Any], *, eager: bool) -> t
     """A flusher of a subclass of the face's own class, and what calls its methods."""
     awaited = isinstance(faces, Faces)
     base = (fluxa_fast.asyncio if awaited else fluxa_fast).EventFlusher
-    flusher = own(base)(broker._destinations, eager=eager)
+    flusher = own(base)(broker._routes, eager=eager)
     return flusher, faces.call if awaited else lambda call, *arguments: call(*arguments)
 
 

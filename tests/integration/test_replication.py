@@ -17,8 +17,8 @@ from fluxa_fast import Engine, FlushError, NotReplicatedError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
 from fluxa_fast.partitions import key_slot
-from fluxa_fast.transport.redis_py import ASYNCIO, BLOCKING, no_retries
-from fluxa_fast.transport.sentinels import AwaitedSentinels, Sentinels
+from fluxa_fast.redis_adapter.connections import ASYNCIO, BLOCKING, no_retries
+from fluxa_fast.redis_adapter.sentinels import AsyncSentinels, Sentinels
 from tests.fix_servers import PROGRAMS
 from tests.integration.test_faults import Consuming, Producing
 from tests.proxy import Proxy
@@ -120,7 +120,7 @@ def test_masters_that_are_asked_for_at_the_same_time_lose_no_sentinel(servers: R
         sentinel.close()
 
     async def ask() -> None:
-        awaited = AwaitedSentinels(addresses, sentinel_kwargs={"retry": no_retries(ASYNCIO)})
+        awaited = AsyncSentinels(addresses, sentinel_kwargs={"retry": no_retries(ASYNCIO)})
         for _ in range(10):
             awaited.sentinels = list(awaited.known)
             await asyncio.gather(*(awaited.discover_master("mymaster") for _ in range(8)))

@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from fluxa_fast import Engine, EventBroker, FlushError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.flows.recovery import Outage, recovered
+from fluxa_fast.flows.retry import Outage, recovered
 from fluxa_fast.flows.steps import Disconnect, Pause
 from tests.awaited import Faces
 from tests.proxy import Proxy

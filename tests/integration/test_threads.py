@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from fluxa_fast import EventBroker, FluxaError
-from tests.threads import run_together
+from tests.threads import run_concurrently_blocking
 
 THREADS = 6
 
@@ -34,7 +34,7 @@ def test_threads_each_with_a_flusher_and_a_consumer(broker: EventBroker, client:
             while consumer.consume(200, None, handle):
                 pass
 
-    run_together([lambda number=number: work(number) for number in range(THREADS)])  # type: ignore[misc]
+    run_concurrently_blocking([lambda number=number: work(number) for number in range(THREADS)])  # type: ignore[misc]
     handled = [event for part in seen for event in part]
     assert len(handled) == len(set(handled)) == THREADS * 20 * 100
     assert client.xlen("orders") == 0
@@ -54,7 +54,7 @@ def test_threads_that_share_a_broker(broker: EventBroker, client: redis.Redis) -
                 handled.extend((event.body["number"], event.body["turn"]) for event in events)
             consumer.cleanup()
 
-    run_together([lambda number=number: work(number) for number in range(THREADS)])  # type: ignore[misc]
+    run_concurrently_blocking([lambda number=number: work(number) for number in range(THREADS)])  # type: ignore[misc]
     with broker.consumer_many("orders") as last:
         last.auto_claim(1000, 0.0, lambda events: handled.extend((e.body["number"], e.body["turn"]) for e in events))
         last.consume(1000, None, lambda events: handled.extend((e.body["number"], e.body["turn"]) for e in events))
@@ -69,7 +69,7 @@ def test_events_are_acknowledged_by_other_threads(broker: EventBroker, client: r
 
         def handle(events: Any) -> None:
             parts = [events[place::THREADS] for place in range(THREADS)]
-            run_together([lambda part=part: [event.ack() for event in part] for part in parts])  # type: ignore[misc]
+            run_concurrently_blocking([lambda part=part: [event.ack() for event in part] for part in parts])  # type: ignore[misc]
             assert client.xlen("orders") == 0
             assert all(event.acknowledged for event in events)
 
@@ -79,7 +79,7 @@ def test_events_are_acknowledged_by_other_threads(broker: EventBroker, client: r
 def test_a_flusher_is_handed_from_thread_to_thread(broker: EventBroker, client: redis.Redis) -> None:
     flusher = broker.new_flusher()
     for number in range(5):
-        run_together([lambda number=number: (flusher.publish("orders", number), flusher.flush())])  # type: ignore[misc]
+        run_concurrently_blocking([lambda number=number: (flusher.publish("orders", number), flusher.flush())])  # type: ignore[misc]
     assert [fields[b"s"] for _, fields in client.xrange("orders")] == [b"%c" % number for number in range(5)]
 
 
@@ -107,7 +107,7 @@ def test_a_consumer_in_use_is_refused_to_another_thread(broker: EventBroker) -> 
         finally:
             done.set()
 
-    run_together([lambda: consumer.consume(1, None, handle), other])
+    run_concurrently_blocking([lambda: consumer.consume(1, None, handle), other])
     assert consumer.cleanup() == 0
 
 
@@ -125,7 +125,7 @@ def test_a_flusher_in_use_is_refused_to_another_thread(broker: EventBroker, clie
             with pytest.raises(FluxaError, match="the flusher is in use by another thread; make one flusher for each"):
                 use()
 
-    run_together([flush, other])
+    run_concurrently_blocking([flush, other])
     flusher.publish("orders", 2)
     assert len(flusher.flush()) == 1
     assert client.xlen("orders") == 2

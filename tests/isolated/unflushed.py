@@ -29,7 +29,7 @@ def program(function: Callable[[str], None]) -> Callable[[str], None]:
     return function
 
 
-def _collected(url: str, *, eager: bool = False) -> Any:
+def _buffer(url: str, *, eager: bool = False) -> Any:
     flusher = broker_of(url).new_flusher(eager=eager)
     flusher.publish_many("orders", [1, 2])
     return flusher
@@ -40,23 +40,23 @@ def _collected(url: str, *, eager: bool = False) -> Any:
 
 @program
 def ends_with_one_in_a_module(url: str) -> None:
-    keep.append(_collected(url))
+    keep.append(_buffer(url))
 
 
 @program
 def ends_with_an_eager_one(url: str) -> None:
-    keep.append(_collected(url, eager=True))
+    keep.append(_buffer(url, eager=True))
 
 
 @program
 def ends_with_one_in_a_cycle(url: str) -> None:
-    cycle: list[Any] = [_collected(url)]
+    cycle: list[Any] = [_buffer(url)]
     cycle.append(cycle)
 
 
 @program
 def ends_with_one_in_another_module(url: str) -> None:
-    asyncio.flusher = _collected(url)  # type: ignore[attr-defined]
+    asyncio.flusher = _buffer(url)  # type: ignore[attr-defined]
 
 
 @program
@@ -64,7 +64,7 @@ def ends_with_one_in_a_daemon_thread(url: str) -> None:
     ready = threading.Event()
 
     def work() -> None:
-        flusher = _collected(url)
+        flusher = _buffer(url)
         ready.set()
         time.sleep(1000)
         flusher.flush()
@@ -75,7 +75,7 @@ def ends_with_one_in_a_daemon_thread(url: str) -> None:
 
 @program
 def ends_by_an_exit(url: str) -> None:
-    keep.append(_collected(url))
+    keep.append(_buffer(url))
     sys.exit(0)
 
 
@@ -241,7 +241,7 @@ def forks_within_a_generator_of_publish_many(url: str) -> None:
 
 @program
 def forks_and_the_child_ends_in_silence(url: str) -> None:
-    flusher = _collected(url)
+    flusher = _buffer(url)
 
     def child() -> None:
         nonlocal flusher

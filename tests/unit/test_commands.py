@@ -114,7 +114,7 @@ def test_the_stream_commands(
     buffer = implementation.CommandBuffer()
     getattr(buffer, name)(*arguments, **options)
     assert one(buffer) == expected
-    assert buffer.commands == 1
+    assert buffer.command_count == 1
 
 
 def test_bodies_of_every_size_fit_behind_their_length(implementation: Implementation) -> None:
@@ -150,7 +150,7 @@ def test_refused_tags_leave_the_buffer_as_it_was(implementation: Implementation,
     with pytest.raises(SerializationError, match=message):
         buffer.xadd("k", {"fine": 1}, tags)
     assert bytes(buffer.view()) == before
-    assert buffer.commands == 1
+    assert buffer.command_count == 1
 
 
 def test_bad_arguments_leave_the_buffer_as_it_was(implementation: Implementation) -> None:
@@ -160,7 +160,7 @@ def test_bad_arguments_leave_the_buffer_as_it_was(implementation: Implementation
             buffer.command(*arguments)
     with pytest.raises(ValueError, match="at least"):
         buffer.command()
-    assert len(buffer) == buffer.commands == 0
+    assert len(buffer) == buffer.command_count == 0
 
 
 def test_a_held_view_forbids_writing(implementation: Implementation) -> None:
@@ -172,7 +172,7 @@ def test_a_held_view_forbids_writing(implementation: Implementation) -> None:
                 write()
         assert view.readonly
     buffer.xlen("k")
-    assert buffer.commands == 2
+    assert buffer.command_count == 2
 
 
 def test_no_way_to_change_a_buffer_under_a_view(implementation: Implementation) -> None:
@@ -190,16 +190,16 @@ def test_no_way_to_change_a_buffer_under_a_view(implementation: Implementation) 
         ):
             with pytest.raises(BufferError, match="while a view of it is held"):
                 change()
-    assert (words(buffer), buffer.commands) == ([[b"XLEN", b"k"]], 1)
-    assert (words(other), other.commands) == ([[b"XLEN", b"k"]], 1)
+    assert (words(buffer), buffer.command_count) == ([[b"XLEN", b"k"]], 1)
+    assert (words(other), other.command_count) == ([[b"XLEN", b"k"]], 1)
 
 
 def test_swap_extend_truncate(implementation: Implementation) -> None:
     buffer, other = implementation.CommandBuffer(), implementation.CommandBuffer()
     other.extend(buffer)
-    assert (len(other), other.commands) == (0, 0)
+    assert (len(other), other.command_count) == (0, 0)
     buffer.xlen("a")
-    commands, size = buffer.commands, len(buffer)
+    commands, size = buffer.command_count, len(buffer)
     buffer.xlen("b")
     other.xlen("c")
     buffer.swap(other)
@@ -207,11 +207,11 @@ def test_swap_extend_truncate(implementation: Implementation) -> None:
     assert words(other) == [[b"XLEN", b"a"], [b"XLEN", b"b"]]
     other.extend(buffer)
     assert [key for _, key in words(other)] == [b"a", b"b", b"c"]
-    assert (other.commands, buffer.commands) == (3, 1)
+    assert (other.command_count, buffer.command_count) == (3, 1)
     buffer.extend(buffer)
     assert [key for _, key in words(buffer)] == [b"c", b"c"]
     other.truncate(commands, size)
-    assert (words(other), other.commands) == ([[b"XLEN", b"a"]], 1)
+    assert (words(other), other.command_count) == ([[b"XLEN", b"a"]], 1)
     for more in ((2, size), (1, size + 1), (-1, 0)):
         with pytest.raises(ValueError, match="holds less"):
             other.truncate(*more)
@@ -223,7 +223,7 @@ def test_memory_is_given_back_in_steps(implementation: Implementation) -> None:
         buffer.xadd("k", bytes(1 << 20))
     steps = 1
     while not buffer.give_back(1 << 20):
-        assert buffer.commands == 0
+        assert buffer.command_count == 0
         steps += 1
     assert steps > 1
     assert len(buffer) == 0
@@ -241,7 +241,7 @@ def test_keep_and_keys(bodies: list[bytes], data: st.DataObject) -> None:
             buffer.xadd(f"k{number}", body)
         assert buffer.keys(kept) == [f"k{number}" for number in kept]
         buffer.keep(kept)
-        assert buffer.commands == len(kept)
+        assert buffer.command_count == len(kept)
         assert [command[1] for command in words(buffer)] == [b"k%d" % number for number in kept]
         with pytest.raises(IndexError):
             buffer.keep([len(kept)])
@@ -260,7 +260,7 @@ def test_keep_a_range(bodies: list[bytes], begin: int, end: int) -> None:
                 buffer.keep(wanted)
             continue
         buffer.keep(wanted)
-        assert buffer.commands == len(wanted)
+        assert buffer.command_count == len(wanted)
         assert [command[1] for command in words(buffer)] == [b"k%d" % number for number in wanted]
 
 
@@ -270,7 +270,7 @@ def test_publish_many_in_parts_names_the_body(implementation: Implementation) ->
     writer.publish_many("a", [1, 2])
     with pytest.raises(SerializationError, match=r"a: bodies\[3\]\['x'\]"):
         writer.publish_many("a", [3, {"x": object()}], None, 2)
-    assert buffers[0].commands == 2
+    assert buffers[0].command_count == 2
 
 
 def test_writer_keeps_the_order_across_pools(implementation: Implementation) -> None:
@@ -279,7 +279,7 @@ def test_writer_keeps_the_order_across_pools(implementation: Implementation) -> 
     for stream in "aababbb":
         writer.publish(stream, 1)
     assert list(writer.order) == [(0, 2), (1, 1), (0, 1), (1, 3)]
-    assert [buffer.commands for buffer in buffers] == [3, 4]
+    assert [buffer.command_count for buffer in buffers] == [3, 4]
     writer.restart([(1, 2)])
     writer.publish("a", 1)
     assert list(writer.order) == [(1, 2), (0, 1)]

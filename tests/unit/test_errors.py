@@ -27,7 +27,7 @@ from fluxa_fast import (
     UnconfirmedEvents,
     UnregisteredStreamError,
 )
-from fluxa_fast.flows.publish import Answers
+from fluxa_fast.flows.publish.pipeline import FlushReplies
 from fluxa_fast.flows.replies import error_of
 from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.interface import ErrorReply
@@ -131,7 +131,7 @@ def test_a_result_survives_with_its_ids(implementation: Implementation, again: C
     reader.feed(b"$3\r\n1-0\r\n-ERR no\r\n$3\r\n2-0\r\n")
     replies = implementation.Confirmations(3)
     assert replies.take(reader)
-    copied = again(FlushResult([(0, 3)], [Answers(replies, False)]))
+    copied = again(FlushResult([(0, 3)], [FlushReplies(replies, False)]))
     assert type(copied) is FlushResult
     assert copied.ids == list(copied) == ["1-0", "2-0"]
     assert (len(copied), repr(copied)) == (2, "<FlushResult: 2 events>")

@@ -209,19 +209,19 @@ def test_the_same_key_goes_to_the_same_partition(implementation: Implementation)
         writer.publish_many("orders", [number], None, 0, str(number % 6))
     for index, buffer in enumerate(buffers[:3]):
         numbers = sum(20 for key in range(6) if partition_of(key, 3) == index)
-        assert buffer.commands == numbers
-        assert buffer.keys(range(buffer.commands)) == [partition_streams("orders", 3)[index]] * numbers
+        assert buffer.command_count == numbers
+        assert buffer.keys(range(buffer.command_count)) == [partition_streams("orders", 3)[index]] * numbers
 
 
 def test_events_without_a_key_stay_together_until_the_next_batch(implementation: Implementation) -> None:
     writer, buffers = _writer(implementation)
     batches = []
     for _ in range(6):
-        before = [buffer.commands for buffer in buffers]
+        before = [buffer.command_count for buffer in buffers]
         writer.publish("orders", 1)
         writer.publish_many("orders", [2, 3])
         writer.publish("orders", 4)
-        grown = [buffer.commands - was for buffer, was in zip(buffers, before, strict=True)]
+        grown = [buffer.command_count - was for buffer, was in zip(buffers, before, strict=True)]
         assert sorted(grown) == [0, 0, 0, 4]
         batches.append(grown.index(4))
         writer.restart(())
@@ -238,7 +238,7 @@ def test_a_key_is_refused_without_partitions(implementation: Implementation) -> 
     ):
         with pytest.raises(ValueError, match="stream 'users' has no partitions, so key= would have no effect"):
             call()
-    assert [buffer.commands for buffer in buffers] == [0, 0, 0, 0]
+    assert [buffer.command_count for buffer in buffers] == [0, 0, 0, 0]
     assert list(writer.order) == []
 
 
@@ -252,7 +252,7 @@ def test_a_refused_key_leaves_the_buffers_as_they_were(implementation: Implement
         with pytest.raises(SerializationError, match="orders: key: a key is a str") as caught:
             call()
         assert caught.value.stream == "orders"
-    assert [buffer.commands for buffer in buffers] == [0, 0, 0, 0]
+    assert [buffer.command_count for buffer in buffers] == [0, 0, 0, 0]
     with pytest.raises(UnregisteredStreamError):
         writer.publish("others", 1, None, "k")
 

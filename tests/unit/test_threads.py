@@ -13,7 +13,7 @@ from fluxa_fast.errors import SerializationError
 from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.commands import entry_head
 from fluxa_fast.protocol.interface import Event
-from tests.threads import WITHOUT_GIL, run_together
+from tests.threads import WITHOUT_GIL, run_concurrently_blocking
 
 THREADS = 4
 ROUNDS = 2000
@@ -55,9 +55,9 @@ def test_a_buffer_that_threads_share_holds_whole_commands(compiled: Implementati
             except SerializationError as error:
                 assert "is being written to" in str(error), error
 
-    run_together([lambda first=first: publish(first) for first in range(0, THREADS * ROUNDS, ROUNDS)])  # type: ignore[misc]
+    run_concurrently_blocking([lambda first=first: publish(first) for first in range(0, THREADS * ROUNDS, ROUNDS)])  # type: ignore[misc]
     commands = entries_in(bytes(buffer), compiled)
-    assert len(commands) == buffer.commands == len(done) == sum(count for _, count in writer.order)
+    assert len(commands) == buffer.command_count == len(done) == sum(count for _, count in writer.order)
     assert sorted(int(command[-1]) for command in commands) == sorted(done)
     for command in commands:
         assert compiled.unpack(command[4])[0] == int(command[-1])
@@ -82,9 +82,9 @@ def test_buffers_that_are_swapped_while_others_write(compiled: Implementation) -
             except (SerializationError, BufferError):
                 continue
 
-    run_together([publish, swap])
+    run_concurrently_blocking([publish, swap])
     for each in (buffer, other):
-        assert len(entries_in(bytes(each), compiled)) == each.commands
+        assert len(entries_in(bytes(each), compiled)) == each.command_count
 
 
 def test_a_body_that_another_thread_changes(implementation: Implementation) -> None:
@@ -117,11 +117,11 @@ def test_a_body_that_another_thread_changes(implementation: Implementation) -> N
 
     def write_all() -> None:
         try:
-            run_together([write] * (THREADS - 1))
+            run_concurrently_blocking([write] * (THREADS - 1))
         finally:
             going_on[0] = False
 
-    run_together([change, write_all])
+    run_concurrently_blocking([change, write_all])
 
 
 def events_of(implementation: Implementation, bodies: list[Any]) -> list[Event]:
@@ -148,7 +148,7 @@ def test_events_that_threads_share(implementation: Implementation) -> None:
             assert event.unserialize() == event.body == body
             assert event.tags == {"a": "b"}
 
-    run_together([read] * THREADS)
+    run_concurrently_blocking([read] * THREADS)
 
 
 def test_classes_that_are_met_by_several_threads_for_the_first_time(implementation: Implementation) -> None:
@@ -158,7 +158,7 @@ def test_classes_that_are_met_by_several_threads_for_the_first_time(implementati
         for number, made in enumerate(classes):
             assert implementation.unpack(implementation.pack(made(number, "x"))) == {"user_id": number, "name": "x"}
 
-    run_together([write] * THREADS)
+    run_concurrently_blocking([write] * THREADS)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -173,4 +173,4 @@ def test_keys_that_threads_read(implementation: Implementation, kept: bool) -> N
             assert implementation.unpack(body)["UserID"] == 1
             assert number in implementation.unpack(body).values()
 
-    run_together([read] * THREADS)
+    run_concurrently_blocking([read] * THREADS)

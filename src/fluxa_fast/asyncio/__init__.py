@@ -21,8 +21,8 @@ from ..errors import (
     UnconfirmedEvents,
     UnregisteredStreamError,
 )
-from ..flows.account import FlushResult
-from ..flows.recovery import Recovery
+from ..flows.publish.outcome import FlushResult
+from ..flows.retry import Recovery
 from ..protocol.interface import Event
 from ..protocol.naming import wire_names
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics

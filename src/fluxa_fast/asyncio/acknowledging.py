@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..flows.acknowledge import acknowledge, position
-from ..flows.membership import Membership
-from ..transport.aio import Pool
-from ..transport.aio_cluster import ClusterPool
-from ..transport.failing import told_again
-from ..transport.loops import OneLoopLock
+from ..flows.consume.acknowledge import acknowledge, position
+from ..flows.consume.group_member import GroupMember
+from ..transport.aio.cluster import ClusterPool
+from ..transport.aio.one_loop import OneLoopLock
+from ..transport.aio.pool import Pool
+from ..transport.failures import told_again
 
 __all__ = ["Acknowledging"]
 
@@ -36,7 +36,7 @@ class Acknowledging:
         pending: false for events that were read at most once, which only have to go.
     """
 
-    def __init__(self, pool: Pool | ClusterPool, member: Membership, *, pending: bool = True) -> None:
+    def __init__(self, pool: Pool | ClusterPool, member: GroupMember, *, pending: bool = True) -> None:
         self._pool = pool
         self._member = member
         self._pending = pending

@@ -12,8 +12,8 @@ from ..errors import FluxaError
 from ..flows.steps import Deliver, Flow
 from ..protocol.generic import BodyT
 from ..protocol.interface import Event
-from ..sessions import LOOP, Session
-from ..transport.aio import Driver
+from ..shared.session_guard import LOOP, Session
+from ..transport.aio.driver import Driver
 
 if TYPE_CHECKING:
     from .consumer import EventConsumer

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, overload
 
 from ..broker import SINGLE, BrokerBase, Delivery, new_name
-from ..durations import Duration
-from ..flows.recovery import Recovery
+from ..flows.retry import Recovery
 from ..protocol.generic import BodyT
 from ..protocol.hashing import Key
+from ..shared.validation import Duration
 from ..statistics import RedisStreamStatistics
-from ..transport.aio import Pool
-from ..transport.aio_cluster import ClusterPool
+from ..transport.aio.cluster import ClusterPool
+from ..transport.aio.pool import Pool
 from .checking import checked_together
 from .consumer import EventConsumer
 from .flusher import EventFlusher
@@ -71,7 +71,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
                 the server may have the event all the same.
         """
-        destination = self._destination(stream)
+        destination = self._route(stream)
         head = destination.head(stream, key)
         if (check := destination.check) is not None and check.due:
             await checked_together(check, destination.pool)
@@ -83,7 +83,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
         Args:
             eager: begin to send while still collecting, once there is a connection; what was sent can't be taken back.
         """
-        return EventFlusher(self._destinations, eager=eager)
+        return EventFlusher(self._routes, eager=eager)
 
     # ---- consuming ----
 
@@ -122,7 +122,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer[Any]:
         pool, members = self._members(stream, name, delivery, recovery)
         if self._streams[stream].partitioned:
-            return PartitionedConsumer(pool, stream, name, members, self._destinations[stream].check)
+            return PartitionedConsumer(pool, stream, name, members, self._routes[stream].check)
         return EventConsumer(pool, members[0])
 
     # ---- statistics ----

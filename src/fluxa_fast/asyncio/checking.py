@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from ..flows.partition_count import PartitionCheck, check_partitions
-from ..transport.failing import told_again
+from ..transport.failures import told_again
 
 __all__ = ["checked_together"]
 

@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..flows.consume import next_batch
-from ..flows.membership import Membership
-from ..handlers import HandlerFailedError, call_awaiting
-from ..transport.aio import Driver, Link, Pool
-from ..transport.aio_cluster import ClusterPool
+from ..flows.consume.group_member import GroupMember
+from ..flows.consume.reading import next_batch
+from ..shared.handlers import HandlerFailedError, call_awaiting
+from ..transport.aio.cluster import ClusterPool
+from ..transport.aio.driver import Driver
+from ..transport.aio.link import Link
+from ..transport.aio.pool import Pool
 from .acknowledging import Acknowledging
 
 __all__ = ["run_concurrently"]
@@ -20,7 +22,7 @@ __all__ = ["run_concurrently"]
 async def run_concurrently(
     pool: Pool | ClusterPool,
     link: Link,
-    member: Membership,
+    member: GroupMember,
     handler: Callable[[Sequence[Any]], Any],
     count: int,
     limit: int,
@@ -43,7 +45,7 @@ async def run_concurrently(
         starting.popleft()  # tasks begin in the order in which they were made
         if too_late():
             slots.release()
-            put_back(member, events)
+            requeue(member, events)
             return
         done = False
         try:
@@ -84,12 +86,12 @@ async def run_concurrently(
         failure = first.error if isinstance(first, HandlerFailedError) else first
     finally:
         for events in starting:
-            put_back(member, events)
+            requeue(member, events)
     if failure is not None:
         raise failure  # outside of the block above, so that its cause and context stay its own
 
 
-def put_back(member: Membership, events: Sequence[Any]) -> None:
+def requeue(member: GroupMember, events: Sequence[Any]) -> None:
     """These events were read, and nobody was given them."""
     if member.at_most_once:
         member.in_hand += events

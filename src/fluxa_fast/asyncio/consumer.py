@@ -12,18 +12,20 @@ from typing import Any, Generic, TypeVar
 from redis.exceptions import RedisError
 
 from ..consumer import ConsumerBase
-from ..durations import Duration, checked_count, seconds
 from ..errors import FluxaError
-from ..flows.claim import auto_claim, cleanup
-from ..flows.consume import consume, pump
-from ..flows.membership import Membership
+from ..flows.consume.claim import auto_claim, cleanup
+from ..flows.consume.group_member import GroupMember
+from ..flows.consume.reading import consume, pump
 from ..flows.steps import Flow
-from ..handlers import check_handler
 from ..protocol.generic import BodyT
 from ..protocol.interface import Event
-from ..sessions import CLEANUP, Sessions
-from ..transport.aio import GRACE, Driver, Link, Pool
-from ..transport.aio_cluster import ClusterPool
+from ..shared.handlers import check_handler
+from ..shared.session_guard import CLEANUP, Sessions
+from ..shared.validation import Duration, positive_int, seconds
+from ..transport.aio.cluster import ClusterPool
+from ..transport.aio.driver import GRACE, Driver
+from ..transport.aio.link import Link
+from ..transport.aio.pool import Pool
 from .acknowledging import Acknowledging
 from .batches import AnyLoop, Batches, Loop
 from .concurrency import run_concurrently
@@ -54,7 +56,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     awaited. The connection is kept from call to call.
     """
 
-    def __init__(self, pool: Pool | ClusterPool, member: Membership) -> None:
+    def __init__(self, pool: Pool | ClusterPool, member: GroupMember) -> None:
         self._pool = pool
         self._link: Link = pool.new_link(member.stream)
         self._member = member
@@ -89,7 +91,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         check_handler(handler, awaited=True)
         waiting = None if block is None else seconds("block", block, infinite=True)
-        return await self._drive("consume", consume(self._member, checked_count(count), waiting), handler)
+        return await self._drive("consume", consume(self._member, positive_int(count), waiting), handler)
 
     async def run(self, handler: Handler[BodyT], count: int = 1000, *, concurrency: int = 1) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
@@ -112,8 +114,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=True)
-        checked_count(count)
-        checked_count(concurrency, "concurrency")
+        positive_int(count)
+        positive_int(concurrency, "concurrency")
         if concurrency == 1:
             await self._drive("run", pump(self._member, count, math.inf), handler)
         else:
@@ -138,7 +140,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
-        checked_count(count)
+        positive_int(count)
         return self._iterated(Loop(self, pump(self._member, count, idle)))
 
     def _iterated(self, loop: Any) -> Batches[BodyT]:
@@ -164,7 +166,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         check_handler(handler, awaited=True)
         idle = seconds("min_idle", min_idle)
-        return await self._drive("auto_claim", auto_claim(self._member, checked_count(count), idle), handler)
+        return await self._drive("auto_claim", auto_claim(self._member, positive_int(count), idle), handler)
 
     # ---- leaving ----
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 
 from ..engine import EngineBase
-from ..transport.aio import Pool
-from ..transport.aio_cluster import ClusterPool
-from ..transport.failing import close_all_awaited
+from ..transport.aio.cluster import ClusterPool
+from ..transport.aio.pool import Pool
+from ..transport.failures import async_close_all
 from .broker import EventBroker
 
 __all__ = ["Context", "Engine"]
@@ -37,7 +37,7 @@ class Engine(EngineBase[Pool | ClusterPool]):
             FluxaError: if another event loop uses the engine, and is running. Nothing was closed.
             Exception: what a pool raised that could not be closed, once all others are closed; the first one.
         """
-        await close_all_awaited(pool.close for pool in self._pools.values())
+        await async_close_all(pool.close for pool in self._pools.values())
 
     async def __aenter__(self) -> Engine:
         return self

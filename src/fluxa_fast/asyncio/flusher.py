@@ -13,17 +13,19 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from ..collected import Collected, replication_to
-from ..destination import Destination
-from ..durations import Duration
 from ..errors import FlushError, FluxaError
-from ..flows.account import FlushResult
 from ..flows.partition_count import not_checked
-from ..flows.publish import PoolFlush, Replication
+from ..flows.publish.outcome import FlushResult
+from ..flows.publish.pipeline import BufferFlush, Replication
 from ..protocol.hashing import Key
-from ..transport.aio import Link, Pool, together
-from ..transport.aio_cluster import ClusterPool
-from ..transport.loops import OneLoopLock
+from ..shared.publish_buffer import PublishBuffer, replication_to
+from ..shared.routing import StreamRoute
+from ..shared.validation import Duration
+from ..transport.aio.cluster import ClusterPool
+from ..transport.aio.driver import together
+from ..transport.aio.link import Link
+from ..transport.aio.one_loop import OneLoopLock
+from ..transport.aio.pool import Pool
 from .checking import checked_together
 
 __all__ = ["EventFlusher"]
@@ -62,12 +64,12 @@ class EventFlusher:
         ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
-    def __init__(self, destinations: Mapping[str, Destination[Pool | ClusterPool]], *, eager: bool = False) -> None:
-        self._collected = Collected(destinations, _pusher(self) if eager else None)
+    def __init__(self, destinations: Mapping[str, StreamRoute[Pool | ClusterPool]], *, eager: bool = False) -> None:
+        self._buffer = PublishBuffer(destinations, _pusher(self) if eager else None)
         self._flushing = OneLoopLock("the flusher")
         # The same call as the method below, without its frame: this is the hot path. A subclass may have its own.
         if type(self).publish is _PUBLISH:
-            self.publish = self._collected.writer.publish  # type: ignore[method-assign]
+            self.publish = self._buffer.writer.publish  # type: ignore[method-assign]
 
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
@@ -86,7 +88,7 @@ class EventFlusher:
             SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
             ValueError: if there is a key, and the stream has no partitions; nothing was collected.
         """
-        self._collected.writer.publish(stream, body, tags, key)
+        self._buffer.writer.publish(stream, body, tags, key)
 
     async def publish_many(
         self,
@@ -117,7 +119,7 @@ class EventFlusher:
             ValueError: if there is a key, and the stream has no partitions.
         """
         async with self._flushing:
-            with self._collected.all_or_nothing(stream, bodies, key) as call:
+            with self._buffer.all_or_nothing(stream, bodies, key) as call:
                 remaining = iter(bodies)
                 part = _FIRST_PART
                 began = time.perf_counter()
@@ -126,12 +128,12 @@ class EventFlusher:
                     part = max(1, min(_LARGEST_PART, 2 * part, int(part * _STEP / took) if took else _LARGEST_PART))
                     await asyncio.sleep(0)
                     began = time.perf_counter()
-        for index in self._collected.full():
+        for index in self._buffer.full():
             self._push(index)
         return call.count
 
     def __len__(self) -> int:
-        return self._collected.count
+        return self._buffer.count
 
     def __bool__(self) -> bool:
         return True  # an empty flusher is still a flusher
@@ -139,7 +141,7 @@ class EventFlusher:
     @property
     def size(self) -> int:
         """The bytes that `flush` would send."""
-        return self._collected.size
+        return self._buffer.size
 
     async def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
         """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
@@ -166,20 +168,20 @@ class EventFlusher:
         """
         replication = replication_to(replicas, timeout)
         async with self._flushing:
-            errors = (await self._check_partitions()) if self._collected.unchecked else {}
-            flushing = self._collected.begin()
-            self._collected.hold_back(flushing, errors)
+            errors = (await self._check_partitions()) if self._buffer.unchecked else {}
+            flushing = self._buffer.begin()
+            self._buffer.hold_back(flushing, errors)
             try:
                 await self._send(flushing, replication)
             except BaseException:  # cancelled, for one: what was confirmed must not be sent again
                 with suppress(FlushError):
-                    self._collected.settle(flushing)
+                    self._buffer.settle(flushing)
                     for flush in flushing:
                         flush.buffer.clear()
                 raise
             finally:
                 await self._abandon()
-            result = self._collected.settle(flushing)
+            result = self._buffer.settle(flushing)
             for flush in flushing:
                 while not flush.buffer.give_back(_GIVEN_BACK):
                     await asyncio.sleep(0)
@@ -189,19 +191,19 @@ class EventFlusher:
         """An eager flusher has collected enough: send what the transport takes."""
         if self._flushing.locked():  # what that flush can't send goes before this
             return
-        piece = self._collected.next_piece(index)
-        if not self._collected.may_be_pushed(index):
+        piece = self._buffer.next_piece(index)
+        if not self._buffer.may_be_pushed(index):
             return
-        link: Link | None = self._collected.links.get(index)
+        link: Link | None = self._buffer.links.get(index)
         if link is None:
             try:
-                pool: Any = self._collected.lanes[index].pool  # of a single server: only those are pushed to
+                pool: Any = self._buffer.lanes[index].pool  # of a single server: only those are pushed to
                 link = pool.take_connected_link()
             except (FluxaError, RuntimeError):  # the engine is closed: `flush` says so; or there is no event loop
                 return
             if link is None:
                 return
-            self._collected.links[index] = link
+            self._buffer.links[index] = link
         piece.push(link)
 
     async def _check_partitions(self) -> dict[str, Exception]:
@@ -212,7 +214,7 @@ class EventFlusher:
         """
         errors: dict[str, Exception] = {}
         tried: set[str] = set()
-        while untried := self._collected.untried(tried):  # meanwhile another task may use a stream for the first time
+        while untried := self._buffer.untried(tried):  # meanwhile another task may use a stream for the first time
             for stream, pool, check in untried:
                 try:
                     if check.due:
@@ -220,24 +222,24 @@ class EventFlusher:
                 except RedisError as error:
                     errors[stream] = not_checked(check, error)
                 except FluxaError:
-                    if self._collected.has_events_of(stream):
+                    if self._buffer.has_events_of(stream):
                         raise
                 if not check.due:
-                    del self._collected.unchecked[stream]
+                    del self._buffer.unchecked[stream]
         return errors
 
-    async def _send(self, flushing: Sequence[PoolFlush], replication: Replication | None) -> None:
+    async def _send(self, flushing: Sequence[BufferFlush], replication: Replication | None) -> None:
         await together(
             [
-                pool.flush(flushes, replication, self._collected.links.pop(index, None))
-                for index, pool, flushes in self._collected.by_pool(flushing)
+                pool.flush(flushes, replication, self._buffer.links.pop(index, None))
+                for index, pool, flushes in self._buffer.by_pool(flushing)
             ]
         )
 
     async def _abandon(self) -> None:
         """Give up what has begun: replies that are still to come can't be waited for any more."""
-        while self._collected.links:
-            await self._collected.links.popitem()[1].drop()
+        while self._buffer.links:
+            await self._buffer.links.popitem()[1].drop()
 
     def discard_refused(self) -> int:
         """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
@@ -245,13 +247,13 @@ class EventFlusher:
         Returns:
             How many events were dropped.
         """
-        return self._collected.discard_refused()
+        return self._buffer.discard_refused()
 
     def clear(self) -> int:
         """Drop all collected events. Returns how many there were; an eager flusher may have sent some of them."""
-        dropped = self._collected.clear()
-        while self._collected.links:
-            self._collected.links.popitem()[1].abandon()
+        dropped = self._buffer.clear()
+        while self._buffer.links:
+            self._buffer.links.popitem()[1].abandon()
         return dropped
 
     async def __aenter__(self) -> EventFlusher:
@@ -265,7 +267,7 @@ class EventFlusher:
             if kind is None:
                 await self.flush()
         finally:
-            self._collected.given_up = len(self)  # the exception that leaves the block tells of what is left
+            self._buffer.given_up = len(self)  # the exception that leaves the block tells of what is left
 
 
 _PUBLISH = EventFlusher.publish

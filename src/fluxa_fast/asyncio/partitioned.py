@@ -8,18 +8,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from ..consumer import LeftEarly
-from ..durations import Duration, checked_count, seconds
-from ..flows.claim import auto_claim
-from ..flows.crew import Crew
-from ..flows.leases import Leases
-from ..flows.membership import Membership
+from ..flows.consume.claim import auto_claim
+from ..flows.consume.group_member import GroupMember
+from ..flows.consume.leases import Leases
+from ..flows.consume.session import Crew
 from ..flows.partition_count import PartitionCheck, check_partitions_recovered
 from ..flows.steps import Deliver, Flow, Refresh, Start
-from ..handlers import call_awaiting, check_handler
 from ..partitioned import PartitionedBase
 from ..protocol.generic import BodyT
-from ..transport.aio import Driver, Link, Pool, ended
-from ..transport.aio_cluster import ClusterPool
+from ..shared.handlers import call_awaiting, check_handler
+from ..shared.validation import Duration, positive_int, seconds
+from ..transport.aio.cluster import ClusterPool
+from ..transport.aio.driver import Driver, ended
+from ..transport.aio.link import Link
+from ..transport.aio.pool import Pool
 from .acknowledging import Acknowledging
 from .batches import AnyLoop, Batches
 from .consumer import PAGE, EventConsumer, Handler
@@ -40,7 +42,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
         pool: Pool | ClusterPool,
         stream: str,
         name: str,
-        members: Sequence[Membership],
+        members: Sequence[GroupMember],
         check: PartitionCheck | None,
         leases: Leases | None = None,
     ) -> None:
@@ -55,7 +57,7 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     async def consume(self, count: int, block: Duration | None, handler: Handler[BodyT]) -> int:
         check_handler(handler, awaited=True)
         waiting = 0.0 if block is None else seconds("block", block, infinite=True)
-        checked_count(count)
+        positive_int(count)
         with self._sessions.begin("consume", asyncio.current_task()):
             await self._settle()
             await self._check_partitions()
@@ -65,8 +67,8 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
     async def run(self, handler: Handler[BodyT], count: int = 1000, *, concurrency: int = 1) -> None:
         """As `EventConsumer.run`; at the same time, the handler has one batch from each node at most."""
         check_handler(handler, awaited=True)
-        checked_count(count)
-        checked_count(concurrency, "concurrency")
+        positive_int(count)
+        positive_int(concurrency, "concurrency")
         with self._sessions.begin("run", asyncio.current_task()):
             await self._settle()
             await self._check_partitions()
@@ -76,12 +78,12 @@ class PartitionedConsumer(PartitionedBase, EventConsumer[BodyT]):
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Batches[BodyT]:
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
-        return self._iterated(_PartitionedLoop(self, checked_count(count), idle))
+        return self._iterated(_PartitionedLoop(self, positive_int(count), idle))
 
     async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         check_handler(handler, awaited=True)
         idle = seconds("min_idle", min_idle)
-        checked_count(count)
+        positive_int(count)
         with self._sessions.begin("auto_claim", asyncio.current_task()):
             await self._settle()
             await self._check_partitions()

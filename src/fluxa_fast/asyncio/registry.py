@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import redis.asyncio
 
+from ..redis_adapter.connections import ASYNCIO
 from ..registry import RegistryBase
-from ..transport.aio import Pool
-from ..transport.aio_cluster import ClusterPool
-from ..transport.redis_py import ASYNCIO
+from ..transport.aio.cluster import ClusterPool
+from ..transport.aio.pool import Pool
 from .engine import Engine
 
 __all__ = ["Registry"]

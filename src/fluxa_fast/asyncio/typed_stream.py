@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..flows.recovery import Recovery
+from ..flows.retry import Recovery
 from ..protocol.generic import BodyT
 from ..protocol.hashing import Key
 from ..typed_stream import TypedStreamBase
 
 if TYPE_CHECKING:
     from ..broker import Delivery
-    from ..durations import Duration
+    from ..shared.validation import Duration
     from .broker import EventBroker
     from .consumer import EventConsumer
     from .partitioned import PartitionedConsumer

@@ -8,8 +8,8 @@ import redis
 from redis.exceptions import RedisClusterException
 
 from ..errors import RegistryError
-from ..transport.addresses import checked_url, shown
-from ..transport.redis_py import (
+from ..redis_adapter.addresses import checked_url, redacted
+from ..redis_adapter.connections import (
     BLOCKING,
     PoolSpec,
     cluster_client,
@@ -38,6 +38,6 @@ def client_of(url: str) -> Any:
     except (ValueError, TypeError, redis.RedisError) as error:
         if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
             raise
-        raise RegistryError([f"{shown(url)}: {told_without_secrets(error, spec)}"]) from None
+        raise RegistryError([f"{redacted(url)}: {told_without_secrets(error, spec)}"]) from None
     except RedisClusterException as error:
-        raise redis.ConnectionError(f"{shown(url)}: {error}") from error
+        raise redis.ConnectionError(f"{redacted(url)}: {error}") from error

@@ -21,8 +21,8 @@ from ..engine import Engine
 from ..errors import FluxaError
 from ..flows.partition_count import count_key
 from ..protocol.interface import Event
+from ..redis_adapter.addresses import redacted
 from ..registry import Registry
-from ..transport.addresses import shown
 from .client import client_of
 from .sample import STREAMS, number_of, sample
 
@@ -99,7 +99,7 @@ def _run_on(url: str, console: Console, events: int, batch: int) -> bool:
             keys += map(count_key, STREAMS) if on_cluster else ()
             if taken := [key for key in keys if client.exists(key)]:
                 raise FluxaError(
-                    f"the demo wants streams of its own, and {', '.join(taken)} exist on {shown(url)}: "
+                    f"the demo wants streams of its own, and {', '.join(taken)} exist on {redacted(url)}: "
                     "delete them first"
                 )
             try:

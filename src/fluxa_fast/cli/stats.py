@@ -11,9 +11,9 @@ from rich.text import Text
 
 from ..errors import FluxaError
 from ..partitions import partition_streams, partitions_with
+from ..redis_adapter.addresses import redacted
 from ..registry import Registry
 from ..statistics import RedisStreamStatistics, added_up
-from ..transport.addresses import shown
 from .client import client_of
 
 _COLUMNS = ("length", "lag", "pending", "oldest pending", "last delivered", "consumers with pending")
@@ -34,7 +34,7 @@ def show_statistics(console: Console, url: str, streams: tuple[str, ...]) -> Non
     for stream in [] if streams else unreadable:
         console.print(Text(f"left out, because its name is not UTF-8: {stream!r}"))
     if not forms:
-        console.print(Text(f"no streams on {shown(url)}"))
+        console.print(Text(f"no streams on {redacted(url)}"))
         return
     statistics = _statistics(url, forms)
     table = Table("stream", *_COLUMNS)

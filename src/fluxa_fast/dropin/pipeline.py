@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from .. import protocol
 from ..errors import FluxaError
-from ..transport.parsing import hand_back, is_known_parser, read, read_awaited
+from ..redis_adapter.parser import async_read, hand_back, is_known_parser, read
 from .clients import check_client, text_of
 from .replies import PipelineReplies
 from .staged import Staged
@@ -238,7 +238,7 @@ class AsyncPipeline(_StagedCommands, redis.asyncio.client.Pipeline):  # type: ig
 
     async def _read(self, connection: Any, replies: PipelineReplies) -> list[Any]:
         while not replies.complete:
-            taken = await read_awaited(connection, replies.reader, replies.take)
+            taken = await async_read(connection, replies.reader, replies.take)
             if taken is not None:
                 frame, (arguments, options) = taken
                 hand_back(connection, frame)

@@ -42,7 +42,7 @@ class Staged:
         self._sealed = ""  # why nothing can be added
 
     def __len__(self) -> int:
-        return self._buffer.commands + len(self._later)
+        return self._buffer.command_count + len(self._later)
 
     def __iter__(self) -> Iterator[Command]:
         return iter(self.commands())

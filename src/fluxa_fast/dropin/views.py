@@ -11,7 +11,7 @@ import redis.asyncio
 
 from .. import protocol
 from ..protocol.interface import INCOMPLETE, NOT_PLAIN, ErrorReply, Incomplete
-from ..transport.parsing import hand_back, is_known_parser, parse_error, read, read_awaited
+from ..redis_adapter.parser import async_read, hand_back, is_known_parser, parse_error, read
 from .clients import text_of
 from .frames import Frames
 from .shapes import is_redis_pys, stream_shape
@@ -123,20 +123,20 @@ class _BlockingView(_View):
         return theirs(connection, command_name, **options) if type(found) is _Frame else found
 
 
-class _AwaitedView(_View):
+class _AsyncView(_View):
     async def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
         theirs = super().parse_response  # type: ignore[misc]
         attempt = self._attempt(connection, command_name, options)
         if attempt is None:
             return await theirs(connection, command_name, **options)
         once = _Once(connection, attempt)
-        found = await read_awaited(connection, once.reader, once)
+        found = await async_read(connection, once.reader, once)
         hand_back(connection, found + once.left() if type(found) is _Frame else once.left())
         return await theirs(connection, command_name, **options) if type(found) is _Frame else found
 
 
 def _make_view_class(kind: Any) -> Any:
-    base = _AwaitedView if issubclass(kind, redis.asyncio.Redis) else _BlockingView
+    base = _AsyncView if issubclass(kind, redis.asyncio.Redis) else _BlockingView
     return type(kind.__name__, (base, kind), {"__module__": kind.__module__})
 
 

@@ -16,11 +16,11 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError, Timeout
 from ..errors import FluxaError, PartitionsDifferError
 from ..partitions import beside
 from ..protocol.interface import CommandBuffer, ErrorReply
-from .membership import Membership
-from .nodes import Patience
-from .recovery import ServerNotReadyError, checked, log
+from .consume.group_member import GroupMember
 from .replies import TEXT
+from .retry import ServerNotReadyError, log, raise_for_error
 from .steps import Disconnect, Flow, Pause, ask
+from .topology import Patience
 
 __all__ = ["PartitionCheck", "check_partitions", "check_partitions_recovered", "count_key", "not_checked"]
 
@@ -80,12 +80,12 @@ class PartitionCheck:
 
         Raises:
             FluxaError: if the key is of another type.
-            ServerNotReadyError, redis.ResponseError: as `checked`; not if the rights are missing.
+            ServerNotReadyError, redis.ResponseError: as `raise_for_error`; not if the rights are missing.
         """
         if reply.code == "WRONGTYPE":
             raise self._no_number("it is a key of another type")
         if reply.code not in _NOT_ALLOWED:
-            checked(reply)
+            raise_for_error(reply)
         self.due = False
         log.warning(
             "the number of partitions of stream %r can't be checked, so services that register another number are not "
@@ -146,7 +146,7 @@ def check_partitions(check: PartitionCheck, pool: Any) -> Flow[None]:
             yield Pause(pause)
 
 
-def check_partitions_recovered(check: PartitionCheck, member: Membership) -> Flow[None]:
+def check_partitions_recovered(check: PartitionCheck, member: GroupMember) -> Flow[None]:
     """What a consumer does at the beginning of a session, if the check is due: outages are waited for.
 
     To be run by the pool, with `check.key` as the key. If the consumer is stopped meanwhile the check stays due.
@@ -159,7 +159,7 @@ def check_partitions_recovered(check: PartitionCheck, member: Membership) -> Flo
     yield from member.recovered(attempt, stopped=member.stopping.is_set)
 
 
-def _attempt(check: PartitionCheck, member: Membership) -> Flow[None]:
+def _attempt(check: PartitionCheck, member: GroupMember) -> Flow[None]:
     return (yield from _compared(check, member.commands()))
 
 

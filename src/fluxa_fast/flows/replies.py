@@ -17,7 +17,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ..protocol import refused_bytes
+from ..protocol import decode_errors
 from ..protocol.interface import INCOMPLETE, ErrorReply, ReplyReader
 from .steps import Take
 
@@ -142,7 +142,7 @@ def _reply_that(fits: Callable[[Any], bool], what: str) -> Take:
         reply = reader.read()
         if reply is INCOMPLETE or fits(reply) or isinstance(reply, ErrorReply):
             return reply
-        raise refused_bytes.unexpected_reply(what, reply)
+        raise decode_errors.unexpected_reply(what, reply)
 
     return take
 

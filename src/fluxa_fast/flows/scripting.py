@@ -8,7 +8,7 @@ from typing import Any
 
 from ..protocol.interface import ErrorReply
 from ..scripts import Script
-from .recovery import checked
+from .retry import raise_for_error
 from .server_errors import forbids_scripts
 
 __all__ = ["ScriptRefusedError", "Scripting"]
@@ -53,7 +53,7 @@ class Scripting:
 
         Raises:
             ScriptRefusedError: if the server forgot the script, or forbids scripts.
-            ServerNotReadyError, redis.ResponseError: as `checked`.
+            ServerNotReadyError, redis.ResponseError: as `raise_for_error`.
         """
         if isinstance(reply, ErrorReply):
             if reply.code == "NOSCRIPT":
@@ -62,6 +62,6 @@ class Scripting:
             if not (self.required or needed) and forbids_scripts(reply):
                 self._forbidden_until = time.monotonic() + _TRIED_AGAIN
                 raise ScriptRefusedError
-        checked(reply)
+        raise_for_error(reply)
         self._known.add(script.sha)
         return reply

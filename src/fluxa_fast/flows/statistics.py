@@ -16,14 +16,14 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ..protocol import refused_bytes
+from ..protocol import decode_errors
 from ..protocol.interface import CommandBuffer
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
-from .membership import GROUP, group_in, is_missing
-from .nodes import ClusterMap, Patience
-from .recovery import ServerNotReadyError, checked
+from .consume.group_member import GROUP, group_in, is_missing
 from .replies import in_a_cluster, retold
-from .steps import Disconnect, Flow, Pause, Refresh, Together, ask_all
+from .retry import ServerNotReadyError, raise_for_error
+from .steps import Concurrently, Disconnect, Flow, Pause, Refresh, ask_all
+from .topology import ClusterMap, Patience
 
 __all__ = ["cluster_statistics", "statistics"]
 
@@ -67,7 +67,7 @@ def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list
                 by_node.setdefault(node, []).append(stream)
         new = cluster.implementation.CommandBuffer
         jobs = [(node, _asked(new(), cluster.name, there)) for node, there in by_node.items()]
-        for (node, _), outcome in zip(jobs, (yield Together(jobs)) if jobs else (), strict=True):
+        for (node, _), outcome in zip(jobs, (yield Concurrently(jobs)) if jobs else (), strict=True):
             if isinstance(outcome, _OUTAGES):
                 failure = outcome
                 again += by_node[node]
@@ -110,7 +110,7 @@ def _asked(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[l
         ]
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
         yield Disconnect()
-        raise refused_bytes.unexpected_reply("the state of streams", replies) from None
+        raise decode_errors.unexpected_reply("the state of streams", replies) from None
 
 
 def _named(one: RedisStreamStatistics) -> RedisStreamStatistics:
@@ -124,7 +124,7 @@ def _error_in(replies: Sequence[Any]) -> Exception | None:
     """The first error that the server has answered with, as redis-py's exception."""
     for reply in replies:
         try:
-            checked(reply)
+            raise_for_error(reply)
         except ServerNotReadyError as error:
             return error.error
         except Exception as error:

@@ -14,7 +14,7 @@ from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ReplyR
 __all__ = [
     "Arrived",
     "Ask",
-    "Breathe",
+    "Concurrently",
     "Connect",
     "Deliver",
     "Disconnect",
@@ -27,7 +27,7 @@ __all__ = [
     "Send",
     "Start",
     "Step",
-    "Together",
+    "YieldControl",
     "ask",
     "ask_all",
 ]
@@ -117,7 +117,7 @@ class Pause:
         self.seconds: float = seconds
 
 
-class Breathe:
+class YieldControl:
     """Let others run, where they share the thread: what a flow did up to here took long enough."""
 
     __slots__ = ()
@@ -142,7 +142,7 @@ class Disconnect:
         self.error: Exception | None = error
 
 
-class Together:
+class Concurrently:
     """Run flows at the same time, each on a connection of its own.
 
     Outcome: for each of them what it returned, or the error that ended it.
@@ -213,11 +213,11 @@ Step = (
     | Pipeline
     | Deliver
     | Pause
-    | Breathe
+    | YieldControl
     | Connect
     | Disconnect
     | Publish
-    | Together
+    | Concurrently
     | Refresh
     | Start
 )
@@ -236,7 +236,7 @@ def ask(commands: CommandBuffer, take: Take = any_reply, wait: float = 0.0) -> F
 
 def ask_all(commands: CommandBuffer) -> Flow[list[Any]]:
     """Send all commands of the buffer, and return their replies."""
-    count = commands.commands
+    count = commands.command_count
     yield Send(commands)
     replies = []
     for _ in range(count):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FluxaError, SerializationError
-from .plain import EPOCH
+from .conversions import EPOCH
 
 if TYPE_CHECKING:
     from .interface import Acknowledge, Event

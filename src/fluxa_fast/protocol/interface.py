@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, final, overload, runtime_checkable
 
 from .commands import EntryHead, StreamCommands
+from .conversions import Default
 from .generic import BodyT_co
 from .hashing import Key
-from .plain import Default
 
 __all__ = [
     "INCOMPLETE",
@@ -203,7 +203,7 @@ class CommandBuffer(StreamCommands, Protocol):
         """What is in the buffer, read-only and without a copy. Release it before writing again."""
 
     @property
-    def commands(self) -> int:
+    def command_count(self) -> int:
         """Commands in the buffer."""
 
     def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Any]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import refused_bytes
+from . import decode_errors
 from .interface import ErrorReply
 
 _DOUBLE = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|inf|nan)")
@@ -14,47 +14,47 @@ _INTEGER = re.compile(rb"[+-]?\d+")
 def integer(line: bytes) -> int:
     """``:<digits>``, within 64 bits"""
     if not _INTEGER.fullmatch(line) or len(line) > 20:
-        raise refused_bytes.bad_number(line)
+        raise decode_errors.bad_number(line)
     number = int(line)
     if not -(2**63) <= number < 2**63:
-        raise refused_bytes.bad_number(line)
+        raise decode_errors.bad_number(line)
     return number
 
 
 def double(line: bytes) -> float:
     """``,<floating point>``, ``,inf``, ``,-inf``, ``,nan``"""
     if not _DOUBLE.fullmatch(line):
-        raise refused_bytes.bad_value(line)
+        raise decode_errors.bad_value(line)
     return float(line)
 
 
 def big_number(line: bytes) -> int:
     """``(<digits>``"""
     if not _INTEGER.fullmatch(line):
-        raise refused_bytes.bad_number(line)
+        raise decode_errors.bad_number(line)
     try:
         return int(line)
     except ValueError:  # more digits than Python converts
-        raise refused_bytes.bad_number(line) from None
+        raise decode_errors.bad_number(line) from None
 
 
 def boolean(line: bytes) -> bool:
     """``#t`` or ``#f``"""
     if line not in (b"t", b"f"):
-        raise refused_bytes.bad_value(line)
+        raise decode_errors.bad_value(line)
     return line == b"t"
 
 
 def null(line: bytes) -> None:
     """``_``"""
     if line:
-        raise refused_bytes.bad_value(line)
+        raise decode_errors.bad_value(line)
 
 
 def verbatim(payload: bytes) -> bytes:
     """``=<length>`` CR LF ``txt:<bytes>``"""
     if payload[3:4] != b":":
-        raise refused_bytes.bad_value(payload)
+        raise decode_errors.bad_value(payload)
     return payload[4:]
 
 

@@ -479,7 +479,7 @@ def _of_msgspec(value: object, error: Exception) -> SerializationError:
 def _msgspec_decoder(wanted: Any) -> Converter:
     import msgspec
 
-    from .plain import from_extension
+    from .conversions import from_extension
 
     decoder: Any = msgspec.msgpack.Decoder(wanted, ext_hook=lambda code, data: from_extension(code, bytes(data)))
     decode: Converter = decoder.decode

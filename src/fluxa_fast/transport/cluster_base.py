@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from redis.exceptions import AskError, MovedError
 
 from ..protocol.interface import Implementation
-from .failing import closed_error
+from .failures import closed_error
 
 __all__ = ["ClusterPoolBase"]
 

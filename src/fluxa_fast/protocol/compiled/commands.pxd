@@ -2,7 +2,7 @@ from .packing cimport Packer
 
 
 cdef class CommandCore(Packer):
-    cdef readonly Py_ssize_t commands
+    cdef readonly Py_ssize_t command_count
     cdef public Py_ssize_t full_at
     cdef int length_digits
 

@@ -23,7 +23,7 @@ from .packing cimport Packer, body_failed, pack_value
 import random
 
 from ...errors import SerializationError, UnregisteredStreamError
-from .. import plain
+from .. import conversions
 from ..commands import StreamCommands
 from ..hashing import without_partitions
 from ..resp import argument_bytes
@@ -63,7 +63,7 @@ cdef class CommandCore(Packer):
         except BaseException:
             self.length = before
             raise
-        self.commands += 1
+        self.command_count += 1
 
     def entry(self, head, body=None, tags=None):
         write_entry(self, head.prefix, head.arguments, head.before_body, body, tags)
@@ -79,25 +79,25 @@ cdef class CommandCore(Packer):
                 self.write_tag(<object>name_pointer, <object>value_pointer)
                 written += 1
         if written != size:
-            raise plain.changed()
+            raise conversions.changed()
         return 0
 
     cdef int write_tag(self, object tag, object value) except -1:
         cdef Py_ssize_t size
         cdef const char *text
         if not isinstance(tag, str) or not isinstance(value, str):
-            raise plain.refused_tag(tag, value)
+            raise conversions.refused_tag(tag, value)
         try:
             text = PyUnicode_AsUTF8AndSize(tag, &size)
             if size == 1 and text[0] == 115:
-                raise plain.refused_tag(tag, value)
+                raise conversions.refused_tag(tag, value)
             self.write_bulk(text, size)
             text = PyUnicode_AsUTF8AndSize(value, &size)
             if size > MAX_BULK:
-                raise plain.refused_tag(tag, value)
+                raise conversions.refused_tag(tag, value)
             self.write_bulk(text, size)
         except UnicodeEncodeError as error:
-            raise plain.refused_tag(tag, value, error) from None
+            raise conversions.refused_tag(tag, value, error) from None
         return 0
 
     @cython.critical_section
@@ -120,7 +120,7 @@ cdef class CommandCore(Packer):
         except BaseException:
             self.length = before
             raise
-        self.commands += 1
+        self.command_count += 1
         return len(waiting)
 
     cdef Py_ssize_t skip_command(self, Py_ssize_t at) noexcept:
@@ -148,7 +148,7 @@ cdef class CommandCore(Packer):
         cdef const unsigned char *key
         found = []
         for wanted in positions:
-            if wanted < current or wanted >= self.commands:
+            if wanted < current or wanted >= self.command_count:
                 raise IndexError("positions are ascending, and below the number of commands")
             at = self.skip_commands(at, wanted - current)
             current = wanted
@@ -181,7 +181,7 @@ cdef class CommandCore(Packer):
         cdef Py_ssize_t following
         cdef Py_ssize_t wanted
         for wanted in places:
-            if wanted < 0 or wanted >= self.commands:
+            if wanted < 0 or wanted >= self.command_count:
                 raise IndexError("positions are below the number of commands")
             at = self.skip_commands(at, wanted - current)
             current = wanted
@@ -193,25 +193,25 @@ cdef class CommandCore(Packer):
             current += 1
             count += 1
         self.length = kept
-        self.commands = count
+        self.command_count = count
         if not count:
             self.empty()
         return 0
 
     cdef int keep_range(self, Py_ssize_t first, Py_ssize_t behind) except -1:
         cdef Py_ssize_t begin, end
-        if first < 0 or behind > self.commands:
+        if first < 0 or behind > self.command_count:
             raise IndexError("positions are below the number of commands")
         begin = self.skip_commands(0, first)
-        end = self.skip_commands(begin, behind - first) if behind < self.commands else self.length
+        end = self.skip_commands(begin, behind - first) if behind < self.command_count else self.length
         memmove(self.start, self.start + begin, end - begin)
         self.length = end - begin
-        self.commands = behind - first
+        self.command_count = behind - first
         return 0
 
     cdef int check_idle(self) except -1:
         if self.busy:
-            raise plain.in_use()
+            raise conversions.in_use()
         return 0
 
     @cython.critical_section
@@ -220,17 +220,17 @@ cdef class CommandCore(Packer):
         cdef Py_ssize_t length = size
         self.check_idle()
         self.check_unseen()
-        if kept < 0 or kept > self.commands or length < 0 or length > self.length:
+        if kept < 0 or kept > self.command_count or length < 0 or length > self.length:
             raise ValueError("the buffer holds less than that")
         self.length = length
-        self.commands = kept
+        self.command_count = kept
 
     def swap(self, CommandCore other not None):
         with cython.critical_section(self, other):
             self.check_idle()
             other.check_idle()
             self.exchange(other)
-            self.commands, other.commands = other.commands, self.commands
+            self.command_count, other.command_count = other.command_count, self.command_count
 
     def extend(self, CommandCore other not None):
         with cython.critical_section(self, other):
@@ -239,20 +239,20 @@ cdef class CommandCore(Packer):
             if other.length:
                 self.room(other.length)  # so that `other` may be the same buffer
                 self.write(other.start, other.length)
-                self.commands += other.commands
+                self.command_count += other.command_count
 
     @cython.critical_section
     def give_back(self, most):
         self.check_idle()
         cdef bint done = self.shrink(most)
-        self.commands = 0
+        self.command_count = 0
         return done
 
     @cython.critical_section
     def clear(self):
         self.check_idle()
         self.empty()
-        self.commands = 0
+        self.command_count = 0
 
 
 class CommandBuffer(CommandCore, StreamCommands):
@@ -273,7 +273,7 @@ cdef int write_entry(
     cdef int failed
     if tags is not None:
         if type(tags) is not dict:
-            tags = plain.tags_as_dict(tags)
+            tags = conversions.tags_as_dict(tags)
         if PyDict_Size(tags) == 0:
             tags = None
     with cython.critical_section(out):
@@ -284,7 +284,7 @@ cdef int write_entry(
         if failed:
             out.length = before
         else:
-            out.commands += 1
+            out.command_count += 1
         out.busy = False
     if failed:
         pending_exception()
@@ -297,7 +297,7 @@ cdef int write_content(
 ) except -1:
     if tags is None:
         if body is None:
-            raise plain.empty_event()
+            raise conversions.empty_event()
         out.write(PyBytes_AS_STRING(before_body), PyBytes_GET_SIZE(before_body))
         return write_body(out, body)
     arguments += 2 * PyDict_Size(tags)
@@ -325,7 +325,7 @@ cdef int write_body(CommandCore out, object body) except -1:
         body_failed()
     size = out.length - begin
     if size > MAX_BULK:
-        raise plain.body_too_large(size)._located("body")
+        raise conversions.body_too_large(size)._located("body")
     digits = count_digits(size)
     out.room(digits - gap + 2 if digits > gap else 2)
     at = out.start + begin
@@ -450,7 +450,7 @@ cdef class EventWriter:
         cdef Route route = self.route_of(stream, key)
         cdef Py_ssize_t count
         if type(bodies) is not list and type(bodies) is not tuple:
-            plain.check_bodies(bodies)
+            conversions.check_bodies(bodies)
         try:
             count = write_entries(route, bodies, tags, first)
         except SerializationError as error:
@@ -567,7 +567,7 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object fi
     cdef Py_ssize_t before
     cdef Py_ssize_t count = 0
     if tags is not None:
-        tags = plain.tags_as_dict(tags) or None
+        tags = conversions.tags_as_dict(tags) or None
     with cython.critical_section(out):
         out.check_idle()
         out.busy = True
@@ -581,10 +581,10 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object fi
     except BaseException as error:
         out.length = before
         if isinstance(error, SerializationError):
-            plain.locate_in_many(error, first + count)
+            conversions.locate_in_many(error, first + count)
         raise
     else:
-        out.commands += count
+        out.command_count += count
     finally:
         with cython.critical_section(out):
             out.busy = False

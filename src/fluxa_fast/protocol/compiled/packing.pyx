@@ -1,7 +1,7 @@
 """msgpack, written straight into a buffer.
 
 Values of the exact built-in types take the short way, without a reference taken or an exception state saved. Everything
-else (subclasses, enums, dataclasses, datetimes, the default hook) asks `..plain`, which both implementations share.
+else (subclasses, enums, dataclasses, datetimes, the default hook) asks `..conversions`, which both implementations share.
 
 Errors: a call through `attempt` below does not look whether there was one. The caller does, and adds to the exception
 where it happened; a try statement would cost every value a few nanoseconds, and this costs only those that fail.
@@ -25,7 +25,7 @@ from .limits cimport MAX_BULK, MAX_DEPTH
 from .values cimport fluxa_ascii, fluxa_short_int
 
 from ...errors import SerializationError
-from .. import plain
+from .. import conversions
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
@@ -39,8 +39,8 @@ cdef extern from "Python.h":
 
 built_for = FLUXA_FAST_VERSION.decode()
 
-cdef object fields_of = plain.fields_of
-cdef object extension_of = plain.extension_of
+cdef object fields_of = conversions.fields_of
+cdef object extension_of = conversions.extension_of
 cdef dict known_fields = {}  # by type: its written_fields, for types that nothing else comes before
 
 cdef enum:
@@ -63,7 +63,7 @@ cdef int pack_body(Packer out, object value) except -1:
     # One value. On an exception the buffer is as it was.
     cdef Py_ssize_t before = out.length
     if out.busy:
-        raise plain.in_use()
+        raise conversions.in_use()
     out.busy = True
     cdef int failed = (<attempt>pack_value)(out, value, 0)
     out.busy = False
@@ -73,7 +73,7 @@ cdef int pack_body(Packer out, object value) except -1:
     if out.length - before > MAX_BULK:
         size = out.length - before
         out.length = before
-        raise plain.body_too_large(size)._located("body")
+        raise conversions.body_too_large(size)._located("body")
     return 0
 
 
@@ -170,7 +170,7 @@ cdef int pack_other(Packer out, object value, int depth) except -1:
         if len(known_fields) < KNOWN_TYPES:
             known_fields.setdefault(type(value), fields)  # what is borrowed from here is never replaced
         return pack_fields(out, value, <tuple>fields, depth)
-    return pack_value(out, plain.replacement_for(value, out.default), depth)
+    return pack_value(out, conversions.replacement_for(value, out.default), depth)
 
 
 # ---- scalars ------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ cdef int pack_int(Packer out, object value) except -1:
     cdef long long number = PyLong_AsLongLongAndOverflow(value, &overflow)
     cdef unsigned long long positive
     if overflow < 0:
-        raise plain.int_too_large(value)
+        raise conversions.int_too_large(value)
     if overflow == 0 and number < 0:
         out.length += store_negative(out.room(9), number)
         return 0
@@ -233,7 +233,7 @@ cdef int pack_int(Packer out, object value) except -1:
         try:
             positive = PyLong_AsUnsignedLongLong(value)
         except OverflowError:
-            raise plain.int_too_large(value) from None
+            raise conversions.int_too_large(value) from None
     out.length += store_positive(out.room(9), positive)
     return 0
 
@@ -255,9 +255,9 @@ cdef int pack_str(Packer out, object value) except -1:
     try:
         text = PyUnicode_AsUTF8AndSize(value, &size)
     except UnicodeEncodeError as error:
-        raise plain.surrogates(error) from None
+        raise conversions.surrogates(error) from None
     if size > MAX_BULK:
-        raise plain.body_too_large(size)
+        raise conversions.body_too_large(size)
     at = out.room(size + 5)
     if size < 32:
         at[0] = <unsigned char>(0xA0 | size)
@@ -282,7 +282,7 @@ cdef int pack_str(Packer out, object value) except -1:
 cdef int pack_bin(Packer out, const void *source, Py_ssize_t size) except -1:
     cdef unsigned char *at
     if size > MAX_BULK:
-        raise plain.body_too_large(size)
+        raise conversions.body_too_large(size)
     at = out.room(size + 5)
     if size < 256:
         at[0] = 0xC4
@@ -320,7 +320,7 @@ cdef int pack_extension(Packer out, int code, bytes payload) except -1:
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
     cdef unsigned char *at
     if size > MAX_BULK:
-        raise plain.body_too_large(size)
+        raise conversions.body_too_large(size)
     at = out.room(size + 6)
     if size == 1 or size == 2 or size == 4 or size == 8 or size == 16:
         at[0] = (0xD4 if size == 1 else 0xD5 if size == 2 else 0xD6 if size == 4 else
@@ -350,7 +350,7 @@ cdef int pack_extension(Packer out, int code, bytes payload) except -1:
 cdef int pack_dict(Packer out, dict value, int depth) except -1:
     cdef Py_ssize_t size = PyDict_GET_SIZE(value)
     if depth >= MAX_DEPTH:
-        raise plain.too_deep()
+        raise conversions.too_deep()
     map_header(out, size)
     with cython.critical_section(value):
         pack_entries(out, value, size, depth)
@@ -381,7 +381,7 @@ cdef int pack_entries(Packer out, dict value, Py_ssize_t size, int depth) except
         if PyDict_GET_SIZE(value) != size:
             break
     if written != size or PyDict_GET_SIZE(value) != size:
-        raise plain.changed()
+        raise conversions.changed()
     return 0
 
 
@@ -391,9 +391,9 @@ cdef int item_failed(object container, int where, object key, Py_ssize_t positio
         pending_exception()
     except SerializationError as error:
         if where == IN_KEY:
-            step = plain.in_key_step(key)
+            step = conversions.in_key_step(key)
         elif where == AT_KEY:
-            step = plain.key_step(key)
+            step = conversions.key_step(key)
         elif where == AT_PLACE:
             step = f"[{position}]"
         else:
@@ -407,7 +407,7 @@ cdef int pack_mapping(Packer out, object value, int depth) except -1:
     # A subclass of dict: what its items() says counts.
     cdef list items = list(value.items())
     if depth >= MAX_DEPTH:
-        raise plain.too_deep()
+        raise conversions.too_deep()
     map_header(out, PyList_GET_SIZE(items))
     for key, item in items:
         if (<attempt>pack_value)(out, key, depth + 1):
@@ -420,7 +420,7 @@ cdef int pack_mapping(Packer out, object value, int depth) except -1:
 cdef int pack_list(Packer out, list value, int depth) except -1:
     cdef Py_ssize_t size = PyList_GET_SIZE(value)
     if depth >= MAX_DEPTH:
-        raise plain.too_deep()
+        raise conversions.too_deep()
     array_header(out, size)
     with cython.critical_section(value):
         pack_items(out, value, size, depth)
@@ -431,14 +431,14 @@ cdef int pack_items(Packer out, list value, Py_ssize_t size, int depth) except -
     cdef Py_ssize_t position = 0
     cdef object item
     if PyList_GET_SIZE(value) != size:  # another thread's doing
-        raise plain.changed()
+        raise conversions.changed()
     while position < size:
         if not pack_short(out, <PyObject *>PyList_GET_ITEM(value, position)):
             item = value[position]
             if (<attempt>pack_value)(out, item, depth + 1):
                 return item_failed(value, AT_PLACE, None, position)
             if PyList_GET_SIZE(value) != size:
-                raise plain.changed()
+                raise conversions.changed()
         position += 1
     return 0
 
@@ -447,7 +447,7 @@ cdef int pack_tuple(Packer out, tuple value, int depth) except -1:
     cdef Py_ssize_t size = PyTuple_GET_SIZE(value)
     cdef Py_ssize_t position = 0
     if depth >= MAX_DEPTH:
-        raise plain.too_deep()
+        raise conversions.too_deep()
     array_header(out, size)
     while position < size:
         if (<attempt>pack_value)(out, <object>PyTuple_GET_ITEM(value, position), depth + 1):
@@ -460,7 +460,7 @@ cdef int pack_array_of(Packer out, object owner, list items, int depth) except -
     # A subclass of list or tuple: what iterating over it gives counts.
     cdef Py_ssize_t position = 0
     if depth >= MAX_DEPTH:
-        raise plain.too_deep()
+        raise conversions.too_deep()
     array_header(out, PyList_GET_SIZE(items))
     for item in items:
         if (<attempt>pack_value)(out, item, depth + 1):
@@ -481,7 +481,7 @@ cdef int pack_fields(Packer out, object value, tuple fields, int depth) except -
     cdef PyObject *name
     cdef object item
     if depth >= MAX_DEPTH:
-        raise plain.too_deep()
+        raise conversions.too_deep()
     map_header(out, size // 2)
     while position < size:
         name = PyTuple_GET_ITEM(fields, position + 1)
@@ -500,7 +500,7 @@ cdef int attribute_failed(object value, str attribute) except -1:
     try:
         pending_exception()
     except Exception as error:
-        refused = plain.missing_field(value, attribute, error)
+        refused = conversions.missing_field(value, attribute, error)
         refused._inside(value, f".{attribute}")
         raise refused from error
     return 0
@@ -517,7 +517,7 @@ cdef int container_header(Packer out, Py_ssize_t size, unsigned char short_marke
         store16(at + 1, size)
         out.length += 3
     elif size > MAX_BULK:
-        raise plain.body_too_large(size)
+        raise conversions.body_too_large(size)
     else:
         at[0] = marker16 + 1
         store32(at + 1, <uint32_t>size)

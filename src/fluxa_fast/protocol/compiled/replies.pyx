@@ -19,7 +19,7 @@ from .limits cimport KEEP_BUFFER, MAX_BULK, MAX_ITEMS, MAX_LINE, MAX_REPLY_DEPTH
 from .memory cimport release_memory, resized_memory
 
 from ...errors import ProtocolError
-from .. import refused_bytes, scalars
+from .. import decode_errors, scalars
 from ..interface import INCOMPLETE, EventBatch
 
 cdef extern from "Python.h":
@@ -149,7 +149,7 @@ cdef class ReplyReader:
     cdef bint ready(self) except -1:
         # True when the reply at `begin` is there in full; `scanned` is then its end. Skips pushes.
         if self.broken:
-            raise refused_bytes.reader_broken()
+            raise decode_errors.reader_broken()
         while self.scan():
             if self.start[self.begin] != GREATER:
                 self.at = self.begin
@@ -224,7 +224,7 @@ cdef class ReplyReader:
         if found is NULL:
             self.searched = self.end
             if self.end - line > MAX_LINE:
-                self.fail(refused_bytes.line_too_long())
+                self.fail(decode_errors.line_too_long())
             if self.end > line:
                 self.check_marker(self.start[line], in_chunks)
             return 0
@@ -232,24 +232,24 @@ cdef class ReplyReader:
         marker = self.start[line]
         self.check_marker(marker, in_chunks)
         if after - line < 3 or self.start[after - 2] != 13:
-            self.fail(refused_bytes.no_line_end("a line"))
+            self.fail(decode_errors.no_line_end("a line"))
         if after - line > MAX_LINE:
-            self.fail(refused_bytes.line_too_long())
+            self.fail(decode_errors.line_too_long())
         if marker == DOLLAR or marker == EQUALS or marker == BANG or marker == SEMICOLON:
             length = self.length_in(line + 1, after - 2)
             if length == STREAMED_LENGTH:
                 if marker != DOLLAR:
-                    self.fail(refused_bytes.bad_length(self.start[line:after - 2]))
+                    self.fail(decode_errors.bad_length(self.start[line:after - 2]))
                 self.scanned = after
                 self.open_aggregate(STREAMED_BYTES, False)
                 return 1
             if length == NULL_LENGTH:
                 if marker != DOLLAR:
-                    self.fail(refused_bytes.bad_length(self.start[line:after - 2]))
+                    self.fail(decode_errors.bad_length(self.start[line:after - 2]))
                 self.scanned = after
                 return self.close_element()
             if length > MAX_BULK:
-                self.fail(refused_bytes.bulk_too_long(length))
+                self.fail(decode_errors.bulk_too_long(length))
             if marker == SEMICOLON and length == 0:
                 self.scanned = after
                 self.depth -= 1
@@ -257,24 +257,24 @@ cdef class ReplyReader:
             if self.end - after < length + 2:
                 return 0
             if self.start[after + length] != 13 or self.start[after + length + 1] != 10:
-                self.fail(refused_bytes.no_line_end("a bulk string"))
+                self.fail(decode_errors.no_line_end("a bulk string"))
             self.scanned = after + length + 2
             return 1 if marker == SEMICOLON else self.close_element()
         if marker == STAR or marker == PERCENT or marker == TILDE or marker == GREATER or marker == PIPE:
             length = self.length_in(line + 1, after - 2)
             if length == STREAMED_LENGTH:
                 if marker == GREATER or marker == PIPE:
-                    self.fail(refused_bytes.bad_length(self.start[line:after - 2]))
+                    self.fail(decode_errors.bad_length(self.start[line:after - 2]))
                 self.scanned = after
                 self.open_aggregate(STREAMED_ITEMS, False)
                 return 1
             if length == NULL_LENGTH:
                 if marker != STAR:
-                    self.fail(refused_bytes.bad_length(self.start[line:after - 2]))
+                    self.fail(decode_errors.bad_length(self.start[line:after - 2]))
                 self.scanned = after
                 return self.close_element()
             if length > MAX_ITEMS:
-                self.fail(refused_bytes.too_many_items(length))
+                self.fail(decode_errors.too_many_items(length))
             if marker == PERCENT or marker == PIPE:
                 length *= 2
             self.scanned = after
@@ -285,20 +285,20 @@ cdef class ReplyReader:
         self.scanned = after
         if marker == DOT:
             if after - line != 3 or self.depth == 0 or self.missing[self.depth - 1] != STREAMED_ITEMS:
-                self.fail(refused_bytes.misplaced_end())
+                self.fail(decode_errors.misplaced_end())
             self.depth -= 1
         return self.close_element()
 
     cdef int check_marker(self, unsigned char marker, bint in_chunks) except -1:
         if in_chunks != (marker == SEMICOLON):
-            self.fail(refused_bytes.unknown_type(marker))
+            self.fail(decode_errors.unknown_type(marker))
         if not memchr(b"+-:$*_,(!=#%~|>;.", marker, 17):
-            self.fail(refused_bytes.unknown_type(marker))
+            self.fail(decode_errors.unknown_type(marker))
         return 0
 
     cdef int open_aggregate(self, int64_t count, bint attribute) except -1:
         if self.depth == MAX_REPLY_DEPTH:
-            self.fail(refused_bytes.reply_too_deep())
+            self.fail(decode_errors.reply_too_deep())
         self.missing[self.depth] = count
         self.attribute[self.depth] = attribute
         self.depth += 1
@@ -327,11 +327,11 @@ cdef class ReplyReader:
         if line_end - line == 2 and self.start[line] == MINUS and self.start[line + 1] == 49:
             return NULL_LENGTH
         if line == line_end or line_end - line > 18:
-            self.fail(refused_bytes.bad_length(self.start[line - 1:line_end]))
+            self.fail(decode_errors.bad_length(self.start[line - 1:line_end]))
         for place in range(line, line_end):
             digit = self.start[place] - 48
             if digit > 9:
-                self.fail(refused_bytes.bad_length(self.start[line - 1:line_end]))
+                self.fail(decode_errors.bad_length(self.start[line - 1:line_end]))
             length = 10 * length + digit
         return length
 
@@ -463,12 +463,12 @@ cdef class ReplyReader:
                 break
             key = self.value()
             if streamed and self.next_marker() == DOT:
-                raise refused_bytes.misplaced_end()
+                raise decode_errors.misplaced_end()
             item = self.value()
             try:
                 items[key] = item
             except TypeError:
-                raise refused_bytes.unhashable_reply_key() from None
+                raise decode_errors.unhashable_reply_key() from None
             count -= 1
         return items
 
@@ -520,11 +520,11 @@ cdef class ReplyReader:
                 raise self.unexpected("an array or a map of streams")
             count = self.count_at()
         if count < 0:
-            raise refused_bytes.unexpected_reply("an array or a map of streams", "a streamed aggregate")
+            raise decode_errors.unexpected_reply("an array or a map of streams", "a streamed aggregate")
         while count:
             count -= 1
             if paired and self.take_array("a stream and its entries") != 2:
-                raise refused_bytes.unexpected_reply("a stream and its entries", "an array of another length")
+                raise decode_errors.unexpected_reply("a stream and its entries", "an array of another length")
             name = self.take_bulk(&size, "the name of a stream")
             self.take_entries(batch, name[:size].decode("utf-8", "surrogateescape"), acknowledge)
         return 0
@@ -534,7 +534,7 @@ cdef class ReplyReader:
         cdef uint64_t milliseconds, sequence
         cdef int64_t count = self.take_array("a cursor and entries")
         if count != 2 and count != 3:
-            raise refused_bytes.unexpected_reply("a cursor and entries", "an array of another length")
+            raise decode_errors.unexpected_reply("a cursor and entries", "an array of another length")
         self.take_id(&milliseconds, &sequence)
         batch.cursor = f"{milliseconds}-{sequence}"
         self.take_entries(batch, stream, acknowledge)
@@ -570,7 +570,7 @@ cdef class ReplyReader:
         cdef Py_ssize_t fields, size
         cdef Event event = None
         if parts != 2 and parts != 4:
-            raise refused_bytes.unexpected_reply("an entry of 2 or 4 elements", "an array of another length")
+            raise decode_errors.unexpected_reply("an entry of 2 or 4 elements", "an array of another length")
         self.take_id(&milliseconds, &sequence)
         if self.peek_null():
             self.take_null()
@@ -578,7 +578,7 @@ cdef class ReplyReader:
         else:
             count = self.take_array("the fields of an entry")
             if count & 1:
-                raise refused_bytes.unexpected_reply("names and values in turn", "an odd number of fields")
+                raise decode_errors.unexpected_reply("names and values in turn", "an odd number of fields")
             fields = self.at
             while count:
                 self.take_bulk(&size, "a field")
@@ -614,7 +614,7 @@ cdef class ReplyReader:
             raise self.unexpected(expected)
         count = self.plain_count()
         if count < 0:
-            raise refused_bytes.unexpected_reply(expected, "an array without a length")
+            raise decode_errors.unexpected_reply(expected, "an array without a length")
         return count
 
     cdef const unsigned char *take_bulk(self, Py_ssize_t *size, expected) except NULL:
@@ -624,7 +624,7 @@ cdef class ReplyReader:
             raise self.unexpected(expected)
         length = self.plain_count()
         if length < 0:
-            raise refused_bytes.unexpected_reply(expected, "a string without a length")
+            raise decode_errors.unexpected_reply(expected, "a string without a length")
         taken = self.start + self.at
         self.at += length + 2
         size[0] = length
@@ -641,12 +641,12 @@ cdef class ReplyReader:
         cdef const unsigned char *text = self.take_bulk(&size, "the ID of an entry")
         cdef const unsigned char *dash = <const unsigned char *>memchr(text, MINUS, size)
         if dash is NULL or not parse(text, dash, milliseconds) or not parse(dash + 1, text + size, sequence):
-            raise refused_bytes.not_an_id(text[:size])
+            raise decode_errors.not_an_id(text[:size])
         return 0
 
     cdef object unexpected(self, expected):
         # The element at `at` is not what belongs there.
-        return refused_bytes.unexpected_reply(expected, self.value())
+        return decode_errors.unexpected_reply(expected, self.value())
 
 
 cdef bint parse(const unsigned char *at, const unsigned char *end, uint64_t *number) noexcept:
@@ -696,7 +696,7 @@ cdef class Confirmations:
                     elif reply is None:
                         self.nulls.append(self.received - len(self.errors))
                     else:
-                        raise refused_bytes.unexpected_reply("the ID of an entry", reply)
+                        raise decode_errors.unexpected_reply("the ID of an entry", reply)
             except ProtocolError:
                 reader.broken = True
                 raise

@@ -84,7 +84,7 @@ def stage_command(CommandCore out not None, tuple arguments not None, bint utf8)
         if not write_argument(out, <PyObject *>value, utf8):
             out.length = before
             return False
-    out.commands += 1
+    out.command_count += 1
     return True
 
 
@@ -113,7 +113,7 @@ def stage_entry(
                     if not write_argument(out, field, utf8) or not write_argument(out, value, utf8):
                         break
                 else:
-                    out.commands += 1
+                    out.command_count += 1
                     return True
     out.length = before
     return False

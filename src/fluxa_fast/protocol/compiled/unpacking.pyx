@@ -19,7 +19,7 @@ from .endian cimport load16, load32, load64
 from .limits cimport MAX_DEPTH
 from .text cimport KEY_PLACES, key_text, short_text
 
-from .. import plain, refused_bytes
+from .. import conversions, decode_errors
 
 cdef extern from "Python.h":
     object PyLong_FromLong(long)
@@ -115,14 +115,14 @@ cdef object read_value(Source *source, Py_ssize_t owed, int depth):
         return read_extension(source, load32(take(source, 4, begin)), begin)
     if marker >= 0xD4 and marker <= 0xD8:
         return read_extension(source, 1 << (marker - 0xD4), begin)
-    raise refused_bytes.never_used(begin - source.start)
+    raise decode_errors.never_used(begin - source.start)
 
 
 cdef inline const unsigned char *take(Source *source, Py_ssize_t needed, const unsigned char *begin) except NULL:
     # The next bytes of the element that began at `begin`.
     cdef const unsigned char *taken = source.at
     if needed > source.end - taken:
-        raise refused_bytes.truncated(begin - source.start, needed, source.end - taken)
+        raise decode_errors.truncated(begin - source.start, needed, source.end - taken)
     source.at = taken + needed
     return taken
 
@@ -152,7 +152,7 @@ cdef int text_failed(Py_ssize_t begin) except -1:
     try:
         pending_exception()
     except UnicodeDecodeError as error:
-        raise refused_bytes.not_utf8(begin, error) from None
+        raise decode_errors.not_utf8(begin, error) from None
     return 0
 
 
@@ -162,7 +162,7 @@ cdef object read_binary(Source *source, Py_ssize_t size, const unsigned char *be
 
 cdef object read_extension(Source *source, Py_ssize_t size, const unsigned char *begin):
     cdef int code = <int8_t>take(source, 1, begin)[0]
-    return plain.from_extension(code, read_binary(source, size, begin))
+    return conversions.from_extension(code, read_binary(source, size, begin))
 
 
 cdef object read_array(Source *source, Py_ssize_t count, Py_ssize_t owed, int depth, const unsigned char *begin):
@@ -196,9 +196,9 @@ cdef object read_map(Source *source, Py_ssize_t count, Py_ssize_t owed, int dept
 
 cdef inline int check_room(Source *source, Py_ssize_t owed, int depth, const unsigned char *begin) except -1:
     if depth >= MAX_DEPTH:
-        raise refused_bytes.nested_too_deep(begin - source.start)
+        raise decode_errors.nested_too_deep(begin - source.start)
     if owed > source.end - source.at:
-        raise refused_bytes.truncated(begin - source.start, owed, source.end - source.at)
+        raise decode_errors.truncated(begin - source.start, owed, source.end - source.at)
     return 0
 
 
@@ -226,19 +226,19 @@ cdef object hashable(object key, Py_ssize_t begin):
     if type(key) is list:
         return tuple([hashable(item, begin) for item in <list>key])
     if type(key) is dict:
-        raise refused_bytes.unhashable_key(begin, key)
+        raise decode_errors.unhashable_key(begin, key)
     return key
 
 
 cdef object unpack_bytes(const unsigned char *start, Py_ssize_t size):
     cdef Source source
     if size == 0:
-        raise refused_bytes.empty()
+        raise decode_errors.empty()
     source.start = source.at = start
     source.end = start + size
     value = read_value(&source, 0, 0)
     if source.at != source.end:
-        raise refused_bytes.trailing(source.at - start, source.end - source.at)
+        raise decode_errors.trailing(source.at - start, source.end - source.at)
     return value
 
 

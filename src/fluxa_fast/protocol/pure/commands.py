@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import SerializationError, UnregisteredStreamError
-from .. import plain
+from .. import conversions
 from ..commands import StreamCommands
 from ..hashing import Key, without_partitions
 from ..interface import Default, EntryHead
@@ -22,12 +22,12 @@ from .msgpack import BodyPacker
 class CommandBuffer(StreamCommands):
     """`..interface.CommandBuffer`, in pure Python."""
 
-    __slots__ = ("_busy", "_bytes", "_packer", "commands", "default", "full_at")
+    __slots__ = ("_busy", "_bytes", "_packer", "command_count", "default", "full_at")
 
     def __init__(self, default: Default | None = None) -> None:
         self.default: Default | None = default
         self.full_at: int = sys.maxsize
-        self.commands: int = 0
+        self.command_count: int = 0
         self._bytes = bytearray()
         self._packer = BodyPacker(default)
         self._busy = False
@@ -47,7 +47,7 @@ class CommandBuffer(StreamCommands):
             self._bytes += written
         except BufferError:
             raise _viewed() from None
-        self.commands += commands
+        self.command_count += commands
 
     def command(self, *arguments: object) -> None:
         self._check_idle()
@@ -59,7 +59,7 @@ class CommandBuffer(StreamCommands):
         # *<arguments>\r\n <prefix> [$1\r\ns\r\n $<size>\r\n<msgpack>\r\n] [<name> <value>]...
         self._check_idle()
         if tags is not None and type(tags) is not dict:
-            tags = plain.tags_as_dict(tags)
+            tags = conversions.tags_as_dict(tags)
         self._busy = True
         try:
             written = self._written(head, body, tags)
@@ -71,7 +71,7 @@ class CommandBuffer(StreamCommands):
         """One entry for each body; none if one can't be written. Returns how many."""
         self._check_idle()
         if tags is not None and type(tags) is not dict:
-            tags = plain.tags_as_dict(tags)
+            tags = conversions.tags_as_dict(tags)
         before = len(self._bytes)
         count = 0
         self._busy = True
@@ -83,16 +83,16 @@ class CommandBuffer(StreamCommands):
         except BaseException as error:
             del self._bytes[before:]
             if isinstance(error, SerializationError):
-                plain.locate_in_many(error, first + count)
+                conversions.locate_in_many(error, first + count)
             raise
         finally:
             self._busy = False
-        self.commands += count
+        self.command_count += count
         return count
 
     def _written(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> bytes:
         if body is None and not tags:
-            raise plain.empty_event()
+            raise conversions.empty_event()
         if not tags:
             packed = self._packer.pack(body)
             return b"%b%d\r\n%b\r\n" % (head.before_body, len(packed), packed)
@@ -115,7 +115,7 @@ class CommandBuffer(StreamCommands):
         found = []
         current, span = -1, (0, 0)
         for wanted in positions:
-            if wanted < current or not 0 <= wanted < self.commands:
+            if wanted < current or not 0 <= wanted < self.command_count:
                 raise IndexError("positions are ascending, and below the number of commands")
             while current < wanted:
                 current, span = next(walk)
@@ -126,7 +126,7 @@ class CommandBuffer(StreamCommands):
 
     def keep(self, positions: Iterable[int]) -> None:
         wanted = positions if isinstance(positions, range) else set(positions)
-        if wanted and not 0 <= min(wanted) <= max(wanted) < self.commands:
+        if wanted and not 0 <= min(wanted) <= max(wanted) < self.command_count:
             raise IndexError("positions are below the number of commands")
         kept = bytearray()
         for position, (begin, end) in enumerate(self._spans()):
@@ -136,30 +136,30 @@ class CommandBuffer(StreamCommands):
         self._append(kept, len(wanted))
 
     def truncate(self, commands: int, size: int) -> None:
-        if not (0 <= commands <= self.commands and 0 <= size <= len(self._bytes)):
+        if not (0 <= commands <= self.command_count and 0 <= size <= len(self._bytes)):
             raise ValueError("the buffer holds less than that")
         self._check_idle()
         try:
             del self._bytes[size:]
         except BufferError:
             raise _viewed() from None
-        self.commands = commands
+        self.command_count = commands
 
     def swap(self, other: CommandBuffer) -> None:
         for one in (self, other):
             one._check_idle()
             one._check_unseen()
         self._bytes, other._bytes = other._bytes, self._bytes
-        self.commands, other.commands = other.commands, self.commands
+        self.command_count, other.command_count = other.command_count, self.command_count
 
     def extend(self, other: CommandBuffer) -> None:
         self._check_idle()
         other._check_idle()
-        self._append(bytes(other._bytes), other.commands)
+        self._append(bytes(other._bytes), other.command_count)
 
     def _check_idle(self) -> None:
         if self._busy:
-            raise plain.in_use()
+            raise conversions.in_use()
 
     def _check_unseen(self) -> None:
         """Raises BufferError if a view of the buffer is held."""
@@ -175,7 +175,7 @@ class CommandBuffer(StreamCommands):
             del self._bytes[max(0, len(self._bytes) - most) :]
         except BufferError:
             raise _viewed() from None
-        self.commands = 0
+        self.command_count = 0
         return not self._bytes
 
     def clear(self) -> None:
@@ -184,12 +184,12 @@ class CommandBuffer(StreamCommands):
             self._bytes.clear()
         except BufferError:
             raise _viewed() from None
-        self.commands = 0
+        self.command_count = 0
 
     def _spans(self) -> Iterator[tuple[int, int]]:
         """Where each command begins and ends."""
         at = 0
-        for _ in range(self.commands):
+        for _ in range(self.command_count):
             begin = at
             end = self._line_end(at)
             arguments = int(self._bytes[at + 1 : end])
@@ -220,14 +220,14 @@ def _command(arguments: list[bytes]) -> bytes:
 def _tag(item: tuple[Any, Any]) -> bytes:
     name, value = item
     if not isinstance(name, str) or not isinstance(value, str) or name == "s":
-        raise plain.refused_tag(name, value)
+        raise conversions.refused_tag(name, value)
     try:
         encoded = str.encode(value)
         if len(encoded) > MAX_BULK:
-            raise plain.refused_tag(name, value)
+            raise conversions.refused_tag(name, value)
         return bulk(str.encode(name)) + bulk(encoded)
     except UnicodeEncodeError as error:
-        raise plain.refused_tag(name, value, error) from None
+        raise conversions.refused_tag(name, value, error) from None
 
 
 class EventWriter:
@@ -279,7 +279,7 @@ class EventWriter:
     ) -> int:
         head, index, buffer = self._route(stream, key)
         if type(bodies) not in (list, tuple):
-            plain.check_bodies(bodies)
+            conversions.check_bodies(bodies)
         try:
             count = buffer.entries(head, bodies, tags, first)
         except SerializationError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .. import refused_bytes, scalars
+from .. import decode_errors, scalars
 from ..interface import Acknowledge, EventBatch
 from .events import new_event
 from .scanning import NULL_LENGTH, STREAMED_LENGTH, length_of
@@ -103,12 +103,12 @@ class Decoder:
                 break
             key = self.value()
             if streamed and self.next_marker() == b".":
-                raise refused_bytes.misplaced_end()
+                raise decode_errors.misplaced_end()
             item = self.value()
             try:
                 items[key] = item
             except TypeError:
-                raise refused_bytes.unhashable_reply_key() from None
+                raise decode_errors.unhashable_reply_key() from None
             count -= 1
         return items
 
@@ -124,10 +124,10 @@ class Decoder:
                 raise self._unexpected("an array or a map of streams")
             count = length_of(self._line())
         if count < 0:
-            raise refused_bytes.unexpected_reply("an array or a map of streams", "a streamed aggregate")
+            raise decode_errors.unexpected_reply("an array or a map of streams", "a streamed aggregate")
         for _ in range(count):
             if paired and self._take_array("a stream and its entries") != 2:
-                raise refused_bytes.unexpected_reply("a stream and its entries", "an array of another length")
+                raise decode_errors.unexpected_reply("a stream and its entries", "an array of another length")
             name = self._take_bulk("the name of a stream")
             self.entries(batch, name.decode("utf-8", "surrogateescape"), acknowledge)
 
@@ -135,7 +135,7 @@ class Decoder:
         """XAUTOCLAIM. [cursor, entries] and, since Redis 7.0, a third element: the IDs of deleted entries"""
         count = self._take_array("a cursor and entries")
         if count not in (2, 3):
-            raise refused_bytes.unexpected_reply("a cursor and entries", "an array of another length")
+            raise decode_errors.unexpected_reply("a cursor and entries", "an array of another length")
         batch.cursor = self._take_id()
         self.entries(batch, stream, acknowledge)
         if count == 3:
@@ -158,7 +158,7 @@ class Decoder:
         """[id, fields] or, with CLAIM, [id, fields, idle ms, deliveries]; fields are null if the entry was deleted"""
         parts = self._take_array("an entry")
         if parts not in (2, 4):
-            raise refused_bytes.unexpected_reply("an entry of 2 or 4 elements", "an array of another length")
+            raise decode_errors.unexpected_reply("an entry of 2 or 4 elements", "an array of another length")
         id = self._take_id()
         event = None
         if self.peek_null():
@@ -167,7 +167,7 @@ class Decoder:
         else:
             count = self._take_array("the fields of an entry")
             if count & 1:
-                raise refused_bytes.unexpected_reply("names and values in turn", "an odd number of fields")
+                raise decode_errors.unexpected_reply("names and values in turn", "an odd number of fields")
             event = new_event(id, [self._take_bulk("a field") for _ in range(count)], (stream, acknowledge))
             batch.events.append(event)
         if parts == 4:
@@ -186,7 +186,7 @@ class Decoder:
             raise self._unexpected(expected)
         count = length_of(self._line())
         if count < 0:
-            raise refused_bytes.unexpected_reply(expected, "an array without a length")
+            raise decode_errors.unexpected_reply(expected, "an array without a length")
         return count
 
     def _take_bulk(self, expected: str) -> bytes:
@@ -194,7 +194,7 @@ class Decoder:
             raise self._unexpected(expected)
         length = length_of(self._line())
         if length < 0:
-            raise refused_bytes.unexpected_reply(expected, "a string without a length")
+            raise decode_errors.unexpected_reply(expected, "a string without a length")
         return self._bytes(length)
 
     def _take_integer(self, expected: str) -> int:
@@ -206,15 +206,15 @@ class Decoder:
         return checked_id(self._take_bulk("the ID of an entry"))
 
     def _unexpected(self, expected: str) -> Exception:
-        return refused_bytes.unexpected_reply(expected, self.value())
+        return decode_errors.unexpected_reply(expected, self.value())
 
 
 def checked_id(text: bytes) -> str:
     """``<milliseconds>-<sequence>``, two 64-bit numbers, as a str."""
     match = _ID.fullmatch(text)
     if match is None:
-        raise refused_bytes.not_an_id(text)
+        raise decode_errors.not_an_id(text)
     milliseconds, sequence = map(int, match.groups())
     if milliseconds > _LARGEST or sequence > _LARGEST:
-        raise refused_bytes.not_an_id(text)
+        raise decode_errors.not_an_id(text)
     return f"{milliseconds}-{sequence}"

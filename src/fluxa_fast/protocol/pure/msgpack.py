@@ -11,8 +11,7 @@ from typing import Any
 
 from msgpack import ExtType, Packer, Timestamp, unpackb
 
-from ..limits import MAX_BULK, MAX_DEPTH, TIMESTAMP_EXT
-from ..plain import (
+from ..conversions import (
     Default,
     body_too_large,
     extension_of,
@@ -20,6 +19,7 @@ from ..plain import (
     from_extension,
     replacement_for,
 )
+from ..limits import MAX_BULK, MAX_DEPTH, TIMESTAMP_EXT
 from . import reading, writing
 
 

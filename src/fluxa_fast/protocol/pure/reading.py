@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from .. import refused_bytes
+from .. import decode_errors
+from ..conversions import from_extension
 from ..limits import MAX_DEPTH
-from ..plain import from_extension
 
 _NUMBERS = {
     0xCA: struct.Struct(">f"),
@@ -54,7 +54,7 @@ def read(data: bytes) -> Any:
         SerializationError: says at which byte it ends to be msgpack.
     """
     if not data:
-        raise refused_bytes.empty()
+        raise decode_errors.empty()
     at = 0
     owed = 0  # values that open containers still wait for: each needs a byte at least
     stack: list[tuple[_Container, int]] = []
@@ -67,9 +67,9 @@ def read(data: bytes) -> Any:
             per_element = 1 if type(value) is list else 2
             owed += count * per_element
             if len(stack) >= MAX_DEPTH:
-                raise refused_bytes.nested_too_deep(begin)
+                raise decode_errors.nested_too_deep(begin)
             if owed > len(data) - at:
-                raise refused_bytes.truncated(begin, owed, len(data) - at)
+                raise decode_errors.truncated(begin, owed, len(data) - at)
             if count:
                 stack.append((_Container(value, count * per_element), begin))
                 continue
@@ -82,14 +82,14 @@ def read(data: bytes) -> Any:
             value, begin = container.value, container_begin
         else:
             if at != len(data):
-                raise refused_bytes.trailing(at, len(data) - at)
+                raise decode_errors.trailing(at, len(data) - at)
             return value
 
 
 def _read_one(data: bytes, begin: int) -> tuple[Any, int, int]:
     """The scalar at `begin`, or an empty container and how many elements it has (else -1), and what follows."""
     if begin >= len(data):
-        raise refused_bytes.truncated(begin, 1, 0)
+        raise decode_errors.truncated(begin, 1, 0)
     marker = data[begin]
     at = begin + 1
     if marker < 0x80:
@@ -121,12 +121,12 @@ def _read_one(data: bytes, begin: int) -> tuple[Any, int, int]:
         return _extension(data, begin, at, size)
     if 0xD4 <= marker <= 0xD8:
         return _extension(data, begin, at, 1 << (marker - 0xD4))
-    raise refused_bytes.never_used(begin)
+    raise decode_errors.never_used(begin)
 
 
 def _take(data: bytes, begin: int, at: int, size: int) -> bytes:
     if size > len(data) - at:
-        raise refused_bytes.truncated(begin, size, len(data) - at)
+        raise decode_errors.truncated(begin, size, len(data) - at)
     return data[at : at + size]
 
 
@@ -138,7 +138,7 @@ def _text(data: bytes, begin: int, at: int, size: int) -> tuple[str, int, int]:
     try:
         return _take(data, begin, at, size).decode(), -1, at + size
     except UnicodeDecodeError as error:
-        raise refused_bytes.not_utf8(begin, error) from None
+        raise decode_errors.not_utf8(begin, error) from None
 
 
 def _extension(data: bytes, begin: int, at: int, size: int) -> tuple[object, int, int]:
@@ -150,7 +150,7 @@ def _hashable(key: object, begin: int) -> object:
     """An array as a key becomes a tuple; a map can't be one. Without recursion: Python's limit is lower than ours."""
     if type(key) is not list:
         if type(key) is dict:
-            raise refused_bytes.unhashable_key(begin, key)
+            raise decode_errors.unhashable_key(begin, key)
         return key
     arrays: list[list[Any]] = [key]
     for array in arrays:
@@ -158,7 +158,7 @@ def _hashable(key: object, begin: int) -> object:
             if type(item) is list:
                 arrays.append(item)
             elif type(item) is dict:
-                raise refused_bytes.unhashable_key(begin, item)
+                raise decode_errors.unhashable_key(begin, item)
     tuples: dict[int, tuple[Any, ...]] = {}
     for array in reversed(arrays):
         tuples[id(array)] = tuple([tuples[id(item)] if type(item) is list else item for item in array])

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ...errors import ProtocolError
-from .. import refused_bytes
+from .. import decode_errors
 from ..interface import INCOMPLETE, Acknowledge, ErrorReply, EventBatch, Incomplete
 from ..limits import KEEP_BUFFER
 from . import hiredis_entries
@@ -87,7 +87,7 @@ class ReplyReader:
     def _ready(self) -> bool:
         """True when the reply at `_begin` is there in full. Skips pushes."""
         if self._broken:
-            raise refused_bytes.reader_broken()
+            raise decode_errors.reader_broken()
         self._shortcut = None
         try:
             while self._begin < self._end and self._scanner.scan(self._buffer, self._end):
@@ -234,7 +234,7 @@ class Confirmations:
             elif reply is None:
                 self._ids.append(b"")
             else:
-                raise refused_bytes.unexpected_reply("the ID of an entry", reply)
+                raise decode_errors.unexpected_reply("the ID of an entry", reply)
         except ProtocolError:
             reader._broken = True
             raise

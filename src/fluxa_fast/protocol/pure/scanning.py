@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import refused_bytes
+from .. import decode_errors
 from ..limits import MAX_BULK, MAX_ITEMS, MAX_LINE, MAX_REPLY_DEPTH
 
 # What an open aggregate misses, where RESP3 says the end instead of the length.
@@ -25,7 +25,7 @@ def length_of(line: bytes) -> int:
     if digits == b"-1":
         return NULL_LENGTH
     if not digits.isdigit() or len(digits) > 18:
-        raise refused_bytes.bad_length(line)
+        raise decode_errors.bad_length(line)
     return int(digits)
 
 
@@ -65,18 +65,18 @@ class Scanner:
         line = self.scanned
         in_chunks = bool(self._missing) and self._missing[-1][0] == STREAMED_BYTES
         if line < end and ((buffer[line] == 0x3B) != in_chunks or buffer[line] not in _MARKERS):
-            raise refused_bytes.unknown_type(buffer[line])
+            raise decode_errors.unknown_type(buffer[line])
         newline = buffer.find(b"\n", max(self._searched, line), end)
         if newline < 0:
             self._searched = end
             if end - line > MAX_LINE:
-                raise refused_bytes.line_too_long()
+                raise decode_errors.line_too_long()
             return False
         after = newline + 1
         if after - line < 3 or buffer[newline - 1] != 0x0D:
-            raise refused_bytes.no_line_end("a line")
+            raise decode_errors.no_line_end("a line")
         if after - line > MAX_LINE:
-            raise refused_bytes.line_too_long()
+            raise decode_errors.line_too_long()
         marker = buffer[line]
         if marker in _SIZED:
             return self._bulk(buffer, end, bytes(buffer[line : newline - 1]), after)
@@ -84,7 +84,7 @@ class Scanner:
             return self._aggregate(bytes(buffer[line : newline - 1]), after)
         if marker == 0x2E:  # . ends a streamed aggregate
             if after - line != 3 or not self._missing or self._missing[-1][0] != STREAMED_ITEMS:
-                raise refused_bytes.misplaced_end()
+                raise decode_errors.misplaced_end()
             self._missing.pop()
         self.scanned = after
         return self._close_element()
@@ -94,14 +94,14 @@ class Scanner:
         length = length_of(line)
         if length < 0:
             if line[:1] != b"$":
-                raise refused_bytes.bad_length(line)
+                raise decode_errors.bad_length(line)
             self.scanned = after
             if length == NULL_LENGTH:
                 return self._close_element()
             self._open(STREAMED_BYTES, False)
             return None
         if length > MAX_BULK:
-            raise refused_bytes.bulk_too_long(length)
+            raise decode_errors.bulk_too_long(length)
         in_chunks = line[:1] == b";"
         if in_chunks and length == 0:
             self.scanned = after
@@ -110,7 +110,7 @@ class Scanner:
         if end - after < length + 2:
             return False
         if buffer[after + length : after + length + 2] != b"\r\n":
-            raise refused_bytes.no_line_end("a bulk string")
+            raise decode_errors.no_line_end("a bulk string")
         self.scanned = after + length + 2
         return None if in_chunks else self._close_element()
 
@@ -120,14 +120,14 @@ class Scanner:
         marker = line[:1]
         if count < 0:
             if (marker != b"*") if count == NULL_LENGTH else (marker in b">|"):
-                raise refused_bytes.bad_length(line)
+                raise decode_errors.bad_length(line)
             self.scanned = after
             if count == NULL_LENGTH:
                 return self._close_element()
             self._open(STREAMED_ITEMS, False)
             return None
         if count > MAX_ITEMS:
-            raise refused_bytes.too_many_items(count)
+            raise decode_errors.too_many_items(count)
         self.scanned = after
         attribute = marker == b"|"
         if count == 0:
@@ -137,7 +137,7 @@ class Scanner:
 
     def _open(self, count: int, attribute: bool) -> None:
         if len(self._missing) == MAX_REPLY_DEPTH:
-            raise refused_bytes.reply_too_deep()
+            raise decode_errors.reply_too_deep()
         self._missing.append((count, attribute))
 
     def _close_element(self) -> bool | None:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...errors import SerializationError
-from .. import plain
+from .. import conversions
 from ..limits import MAX_DEPTH
 
 # What a container hands out: the next value to write, and how to name the step to it if that fails.
 Child = tuple[Any, Callable[[Any], str], Any]
 
 
-def write(value: object, default: plain.Default | None) -> bytes:
+def write(value: object, default: conversions.Default | None) -> bytes:
     """The msgpack bytes of `value`.
 
     Raises:
@@ -55,7 +55,7 @@ def write(value: object, default: plain.Default | None) -> bytes:
         raise
 
 
-def _write_one(value: Any, out: bytearray, default: plain.Default | None, depth: int) -> Iterator[Child] | None:
+def _write_one(value: Any, out: bytearray, default: conversions.Default | None, depth: int) -> Iterator[Child] | None:
     """Write a scalar, or the header of a container: then the children that are to follow are returned."""
     if value is None:
         out.append(0xC0)
@@ -73,20 +73,20 @@ def _write_one(value: Any, out: bytearray, default: plain.Default | None, depth:
         return _dict(value, out, depth)
     elif isinstance(value, (bytes, bytearray, memoryview)):
         _write_bin(bytes(value), out)
-    elif (extension := plain.extension_of(value)) is not None:
+    elif (extension := conversions.extension_of(value)) is not None:
         _write_extension(*extension, out)
     elif isinstance(value, (list, tuple)):
         return _array(value, out, depth)
-    elif (fields := plain.fields_of(type(value))) is not None:
+    elif (fields := conversions.fields_of(type(value))) is not None:
         return _fields(value, fields, out, depth)
     else:
-        return _write_one(plain.replacement_for(value, default), out, default, depth)
+        return _write_one(conversions.replacement_for(value, default), out, default, depth)
     return None
 
 
 def _dict(value: dict[Any, Any], out: bytearray, depth: int) -> Iterator[Child]:
     if depth >= MAX_DEPTH:
-        raise plain.too_deep()
+        raise conversions.too_deep()
     items: Any = value.items() if type(value) is dict else list(value.items())
     size = len(items)
     _write_header(size, 0x80, 0xDE, out)
@@ -96,17 +96,17 @@ def _dict(value: dict[Any, Any], out: bytearray, depth: int) -> Iterator[Child]:
 def _dict_children(items: Any, size: int) -> Iterator[Child]:
     try:
         for key, item in items:
-            yield key, plain.in_key_step, key
-            yield item, plain.key_step, key
+            yield key, conversions.in_key_step, key
+            yield item, conversions.key_step, key
     except RuntimeError:
-        raise plain.changed() from None
+        raise conversions.changed() from None
     if len(items) != size:
-        raise plain.changed()
+        raise conversions.changed()
 
 
 def _array(value: list[Any] | tuple[Any, ...], out: bytearray, depth: int) -> Iterator[Child]:
     if depth >= MAX_DEPTH:
-        raise plain.too_deep()
+        raise conversions.too_deep()
     items = value if type(value) in (list, tuple) else list(value)
     size = len(items)
     _write_header(size, 0x90, 0xDC, out)
@@ -118,15 +118,15 @@ def _array_children(items: Any, size: int) -> Iterator[Child]:
         try:
             item = items[position]
         except IndexError:  # another thread's doing
-            raise plain.changed() from None
+            raise conversions.changed() from None
         yield item, "[{}]".format, position
         if len(items) != size:
-            raise plain.changed()
+            raise conversions.changed()
 
 
 def _fields(value: object, fields: tuple[tuple[str, str], ...], out: bytearray, depth: int) -> Iterator[Child]:
     if depth >= MAX_DEPTH:
-        raise plain.too_deep()
+        raise conversions.too_deep()
     _write_header(len(fields), 0x80, 0xDE, out)
     return _field_children(value, fields, out)
 
@@ -137,7 +137,7 @@ def _field_children(value: object, fields: tuple[tuple[str, str], ...], out: byt
         try:
             item = getattr(value, attribute)
         except Exception as error:
-            refusal = plain.missing_field(value, attribute, error)
+            refusal = conversions.missing_field(value, attribute, error)
             refusal._inside(value, f".{attribute}")
             raise refusal from error
         yield item, ".{}".format, attribute
@@ -166,7 +166,7 @@ def _write_int(value: int, out: bytearray) -> None:
         elif value < 1 << 64:
             out += struct.pack(">BQ", 0xCF, value)
         else:
-            raise plain.int_too_large(value)
+            raise conversions.int_too_large(value)
     elif value >= -32:
         out += struct.pack(">b", value)
     elif value >= -(1 << 7):
@@ -178,14 +178,14 @@ def _write_int(value: int, out: bytearray) -> None:
     elif value >= -(1 << 63):
         out += struct.pack(">Bq", 0xD3, value)
     else:
-        raise plain.int_too_large(value)
+        raise conversions.int_too_large(value)
 
 
 def _write_str(value: str, out: bytearray) -> None:
     try:
         text = str.encode(value)
     except UnicodeEncodeError as error:
-        raise plain.surrogates(error) from None
+        raise conversions.surrogates(error) from None
     size = len(text)
     if size < 32:
         out.append(0xA0 | size)
@@ -218,4 +218,4 @@ def _write_sized(form8: int, size: int, out: bytearray) -> None:
     elif size < 1 << 32:
         out += struct.pack(">BI", form8 + 2, size)
     else:
-        raise plain.body_too_large(size)
+        raise conversions.body_too_large(size)

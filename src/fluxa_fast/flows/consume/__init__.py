@@ -1,0 +1,1 @@
+"""Consuming: one engine for streams with partitions and without."""

@@ -1,0 +1,247 @@
+"""Acknowledging and deleting what was handled.
+
+Many IDs go through the script `acknowledge.lua`, which costs the server a fraction of XACK + XDEL and leaves entries
+that another group still needs. A few IDs, and servers that forbid scripts, get XACK + XDEL. Reading at most once has
+nothing to acknowledge: the script `trim_delivered.lua` trims what was read.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import LeaseLostError
+from ...protocol.interface import CommandBuffer, ErrorReply
+from ...scripts import ACKNOWLEDGE, FENCED_ACKNOWLEDGE, FENCED_TRIM_DELIVERED, TRIM_DELIVERED, Script
+from ..replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED, named
+from ..retry import Recovery, raise_for_error
+from ..scripting import ScriptRefusedError
+from ..steps import Flow, Receive, Send, Take, YieldControl, any_reply, ask
+from .deferred_deletes import Id
+from .group_member import GROUP, GroupMember, is_missing
+
+__all__ = ["Acknowledgements", "acknowledge", "forget_deleted", "joined", "position"]
+
+_PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
+_FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
+_GROUPS_KNOWN = 5.0  # seconds, longer than a read blocks, for which that is believed where scripts are forbidden
+_ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
+_TRIMMED_AGAIN = 0.5  # seconds after which what could not be trimmed is tried again, by a consumer that finds nothing
+_TRIED_AGAIN = 10  # of the IDs that were left for other groups, so many more than events are acknowledged
+
+
+_FENCED = {ACKNOWLEDGE: FENCED_ACKNOWLEDGE, TRIM_DELIVERED: FENCED_TRIM_DELIVERED}
+_ACKNOWLEDGING = (ACKNOWLEDGE, FENCED_ACKNOWLEDGE)
+
+
+@dataclass(slots=True)
+class _Page:
+    """One acknowledgement under way: of events, or else of IDs that are kept for other groups and tried again.
+
+    Attributes:
+        asks: it is only asked which groups the stream has, before anything is acknowledged.
+    """
+
+    replies: int
+    events: Sequence[Any] = ()
+    kept: Sequence[Id] = ()
+    script: Script | None = None
+    asks: bool = False
+
+
+class Acknowledgements:
+    """The acknowledgement of some events: written into a buffer, and confirmed by the replies.
+
+    Args:
+        events: in the order of their IDs, which the script relies on.
+        pending: false for events that were read at most once, which only have to go.
+    """
+
+    def __init__(self, member: GroupMember, events: Sequence[Any], *, pending: bool = True) -> None:
+        self.events = events
+        self._pending = pending
+        self._member = member
+        self._pages: list[_Page] = []
+
+    def write(self, commands: CommandBuffer) -> Flow[None]:
+        """Append what acknowledges and deletes those of the events that are not acknowledged yet."""
+        if self.events and self._has_to_ask():
+            commands.xinfo_groups(self._member.stream)
+            self._pages.append(_Page(1, self.events, asks=True))
+            return
+        size = min(_PAGE, self._member.page)
+        if len(self.events) > size:
+            yield YieldControl()
+        for begin in range(0, len(self.events), size):
+            if begin:
+                yield YieldControl()
+            page = self.events[begin : begin + size]
+            if self._is_for_script(page):
+                self._write_script(commands, page)
+            else:
+                self._write_plain(commands, page)
+        if not (self.events or self._pending) and self._member.trim_at < math.inf and self._is_for_script(()):
+            self._write_script(commands, ())
+        if self._member.kept and self._pages and self._member.scripting.allowed:
+            self._write_script_again(commands, self._member.kept.next(len(self.events) + _TRIED_AGAIN))
+
+    def _has_to_ask(self) -> bool:
+        """Whether XACK and XDEL might delete what another group has not had, and no script may look."""
+        member = self._member
+        unknown = time.monotonic() >= member.groups_known_until
+        return unknown and not (member.scripting.allowed or member.shared or member.fence is not None)
+
+    def _is_for_script(self, events: Sequence[Any]) -> bool:
+        member = self._member
+        alone = not member.kept and time.monotonic() < member.alone_until
+        if member.fence is not None:
+            return True
+        if not member.scripting.allowed:
+            return member.shared  # XACK and XDEL would delete what another group has not had
+        return len(events) > _FEW or not alone or not self._pending
+
+    def _write_plain(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
+        """``XACK stream group id...`` and ``XDEL stream id...``"""
+        before = commands.command_count
+        if self._pending:
+            commands.with_ids(("XACK", self._member.stream, GROUP), events)
+        commands.with_ids(("XDEL", self._member.stream), events)
+        self._pages.append(_Page(commands.command_count - before, events))
+
+    def _write_script(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
+        before = commands.command_count
+        member = self._member
+        script = ACKNOWLEDGE if self._pending else TRIM_DELIVERED
+        if member.fence is not None:
+            script = _FENCED[script]
+        head = (*member.scripting.call(script), *member.keys)
+        if self._pending:
+            commands.with_ids((*head, GROUP), events)
+        else:
+            commands.command(*head, GROUP)
+        self._pages.append(_Page(commands.command_count - before, events, script=script))
+
+    def _write_script_again(self, commands: CommandBuffer, kept: Sequence[Id]) -> None:
+        ids = (f"{milliseconds}-{sequence}" for milliseconds, sequence in kept)
+        script = ACKNOWLEDGE if self._member.fence is None else FENCED_ACKNOWLEDGE
+        commands.command(*self._member.scripting.call(script), *self._member.keys, GROUP, *ids)
+        self._pages.append(_Page(1, kept=kept, script=script))
+
+    def receive(self) -> Flow[list[Any]]:
+        """Take the replies: only then are events acknowledged. Returns those that must be written once more."""
+        received = []
+        for page in self._pages:
+            take = self._take(page)
+            replies = []
+            for _ in range(page.replies):
+                replies.append((yield Receive(take)))
+            received.append((page, replies))
+        self._pages = []
+        again: list[Any] = []
+        for place, (page, replies) in enumerate(received):
+            if place:
+                yield YieldControl()
+            try:
+                for reply in replies:
+                    self._settle(page, reply)
+            except ScriptRefusedError:
+                again += page.events
+            else:
+                self._member.implementation.mark_acknowledged(page.events)
+                page.events = ()
+        return again
+
+    @staticmethod
+    def _take(page: _Page) -> Take:
+        if page.asks:
+            return any_reply
+        if page.script is None:
+            return NUMBER
+        return ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else TRIMMED
+
+    def _settle(self, page: _Page, reply: Any) -> None:
+        member = self._member
+        if page.asks:
+            if not is_missing(reply) and not (isinstance(reply, ErrorReply) and reply.code == "NOPERM"):
+                member.shared = any(named(group)["name"] != GROUP.encode() for group in raise_for_error(reply))
+            member.groups_known_until = time.monotonic() + _GROUPS_KNOWN
+            raise ScriptRefusedError  # now it is known how to acknowledge
+        if page.script is None:
+            raise_for_error(reply)
+            return
+        if isinstance(reply, ErrorReply) and reply.code == "FENCED":
+            raise LeaseLostError(member.stream)
+        others, *rest = member.scripting.answered(page.script, reply, needed=member.shared)
+        member.shared = others > 0
+        if page.script in _ACKNOWLEDGING:
+            member.alone_until = -math.inf if member.shared else time.monotonic() + _ALONE
+            if rest or page.kept:
+                member.kept.tried(page.kept, map(_numbers, rest))
+        else:
+            member.trim_at = time.monotonic() + _TRIMMED_AGAIN if rest[0] else math.inf
+
+
+def _numbers(id: bytes) -> Id:
+    milliseconds, _, sequence = id.partition(b"-")
+    return int(milliseconds), int(sequence)
+
+
+def joined(first: list[Any], then: list[Any]) -> list[Any]:
+    """Both lists of events as one, in the order of their IDs, which the scripts rely on.
+
+    They are out of order where another client has set the group back (XGROUP SETID) between two reads.
+    """
+    events = first + then
+    if first and then and position(first[-1]) > position(then[0]):
+        events.sort(key=position)
+    return events
+
+
+def position(event: Any) -> Id:
+    """The event's ID as numbers, which sort as the server does."""
+    milliseconds, _, sequence = event.id.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def acknowledge(
+    member: GroupMember, events: Sequence[Any], recovery: Recovery | None = None, *, pending: bool = True
+) -> Flow[None]:
+    """Acknowledge and delete those of the events that are not yet acknowledged; sent again if the connection breaks.
+
+    `pending` is false for events that were read at most once. An empty list of those trims what could not be trimmed
+    before.
+    """
+    waiting = list(events)
+
+    def attempt() -> Flow[None]:
+        nonlocal waiting
+        while True:
+            commands = member.commands()
+            acknowledgements = Acknowledgements(member, waiting, pending=pending)
+            yield from acknowledgements.write(commands)
+            if not commands.command_count:
+                return
+            yield Send(commands)
+            waiting = yield from acknowledgements.receive()
+            if not waiting:
+                return
+
+    if events or not pending:
+        yield from member.recovered(attempt, recovery)
+
+
+def forget_deleted(member: GroupMember, ids: Sequence[str]) -> Flow[None]:
+    """Acknowledge pending entries that are no longer in the stream: nobody can handle them any more."""
+    for begin in range(0, len(ids), _PAGE):
+        page = ids[begin : begin + _PAGE]
+
+        def attempt(page: Sequence[str] = page) -> Flow[None]:
+            commands = member.commands()
+            commands.xack(member.stream, GROUP, page)
+            raise_for_error((yield from ask(commands, NUMBER)))
+
+        yield from member.recovered(attempt)
+    member.deleted += len(ids)

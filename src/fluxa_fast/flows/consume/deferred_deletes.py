@@ -1,0 +1,41 @@
+"""Entries that are acknowledged, and were left in the stream because another group still needs them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+__all__ = ["DeferredDeletes", "Id"]
+
+Id = tuple[int, int]
+"""Milliseconds and sequence number."""
+
+_MOST = 100_000
+
+
+class DeferredDeletes:
+    """Their IDs, to be tried again in turns. Threads may share it. Beyond 100 000 the oldest are forgotten."""
+
+    __slots__ = ("_ids", "_lock")
+
+    def __init__(self) -> None:
+        self._ids: dict[Id, None] = {}  # those that were tried last stand at the end
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def next(self, count: int) -> list[Id]:
+        """Up to `count` of them that were not tried for the longest time, ascending."""
+        with self._lock:
+            return sorted(islice(self._ids, count))
+
+    def tried(self, ids: Sequence[Id], still: Iterable[Id]) -> None:
+        """`ids` were tried; `still` has those of them that must stay, and new ones."""
+        with self._lock:
+            for id in ids:
+                self._ids.pop(id, None)
+            self._ids.update(dict.fromkeys(still))
+            for id in list(islice(self._ids, max(0, len(self._ids) - _MOST))):
+                del self._ids[id]

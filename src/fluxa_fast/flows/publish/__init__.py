@@ -1,0 +1,1 @@
+"""Publishing: what is sent, and what became of every event."""

@@ -1,0 +1,1 @@
+"""All that knows redis-py: its connections, clusters, Sentinels, parsers and errors."""

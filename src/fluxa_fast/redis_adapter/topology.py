@@ -1,0 +1,262 @@
+"""The half of the adapter that touches redis-py's cluster clients: which node has a slot, and connections to it.
+
+redis-py asks the cluster for its nodes (``CLUSTER SLOTS``), and knows TLS, ACL users and remapped addresses. No command
+goes through its own routing, so nothing is sent again by anybody but us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.cluster
+from redis.exceptions import AskError, ConnectionError, RedisClusterException, RedisError
+
+from ..transport.failures import closed_error
+from . import connections as redis_py
+from .credentials import async_follow, follow
+
+__all__ = ["AsyncTopology", "Topology"]
+
+
+# redis-py, where no node answers, or one that is in no cluster.
+_UNKNOWN = (RedisClusterException, OSError, LookupError)
+
+
+def _node(host: str, port: int) -> Any:
+    return redis.cluster.ClusterNode(host, port, "primary")  # type: ignore[no-untyped-call]
+
+
+@dataclass(slots=True)
+class _Moved:
+    """The node `by` has told that `to` has a slot. `kept`: and a view of the cluster was older than that."""
+
+    to: str
+    by: str
+    kept: bool = False
+
+
+class _TopologyBase:
+    """What is known of a cluster.
+
+    Args:
+        make: makes the client when it is first needed, because redis-py's connects at once.
+        client: or else one that exists.
+
+    Attributes:
+        generation: counts the refreshes: whoever asks for one says which state it found wanting.
+        closed: whether the engine was closed.
+    """
+
+    def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
+        self._make = make
+        self._client = client
+        self._moved: dict[int, _Moved] = {}
+        self.generation: int = 0
+        self.closed: bool = False
+
+    def owner(self, slot: int) -> str | None:
+        """The name of the slot's primary, ``host:port``; None if nobody is known to have it."""
+        if (moved := self._moved.get(slot)) is not None:
+            return moved.to
+        return self._viewed(slot)
+
+    def _viewed(self, slot: int) -> str | None:
+        nodes = self._manager.slots_cache.get(slot) if self._client is not None else None
+        return str(nodes[0].name) if nodes else None
+
+    @property
+    def known(self) -> bool:
+        """Whether the cluster was asked before."""
+        return self._client is not None and bool(self._manager.slots_cache)
+
+    @property
+    def _provider(self) -> Any:
+        """Of the credentials, if there is one."""
+        return self._manager.connection_kwargs.get("credential_provider")
+
+    @property
+    def _manager(self) -> Any:
+        return self._client.nodes_manager
+
+    def name_of(self, error: AskError, asked: str) -> str:
+        """The name of the node that a redirection names. `asked`: the name of the one that answered with it."""
+        host, port = error.host or asked.rpartition(":")[0], int(error.port)
+        host, port = self._manager.remap_host_port(host, port)
+        return str(_node(host, port).name)
+
+    def moved(self, slot: int, to: str, by: str) -> None:
+        """The node `by` has told that `to` has the slot. It knows better than who was asked for the topology before."""
+        if self.owner(slot) != to:
+            self._moved[slot] = _Moved(to, by)
+
+    def _viewed_anew(self) -> None:
+        """Forget what nodes have told, unless the new view still has the slot where it has just left.
+
+        Gossip takes its time, and whoever was asked may not have heard. That is believed once: the next view counts.
+        """
+        self._moved = {
+            slot: _Moved(moved.to, moved.by, kept=True)
+            for slot, moved in self._moved.items()
+            if not moved.kept and self._viewed(slot) == moved.by
+        }
+        self.generation += 1
+
+    def _forget(self) -> None:
+        """Nothing is known any more."""
+        self._moved.clear()
+        self.generation += 1
+
+
+class Topology(_TopologyBase):
+    """A cluster, as a `redis.RedisCluster` knows it. Threads may share it."""
+
+    def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
+        super().__init__(make, client)
+        self._lock = threading.Lock()
+
+    def refresh(self, seen: int) -> None:
+        """Ask the cluster, unless somebody has done so since generation `seen`.
+
+        Raises:
+            redis.ConnectionError: if none of the nodes can be reached.
+        """
+        with self._lock:
+            if self.generation != seen:
+                return
+            if self.closed:
+                raise closed_error()
+            try:
+                if self._client is None:
+                    assert self._make is not None
+                    self._client = self._make()
+                else:
+                    self._manager.initialize()
+            except _UNKNOWN as error:
+                if self.closed:
+                    raise closed_error() from error
+                raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+            if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
+                self._client.close()
+                raise closed_error()
+            follow(self, self._provider, Topology._tell)  # redis-py has made itself the listener
+            self._viewed_anew()
+
+    def connections(self, name: str) -> Any:
+        """A new pool of connections to that node, made as redis-py makes its own.
+
+        Not that one: when redis-py looks at the topology, it has its connections made again.
+        """
+        node = self._manager.nodes_cache.get(name)
+        if node is None:  # one that has no slots yet
+            host, _, port = name.rpartition(":")
+            node = _node(host, int(port))
+        if node.redis_connection is None:
+            self._manager.create_redis_connections([node])
+        theirs = node.redis_connection.connection_pool
+        pool = redis.ConnectionPool(
+            connection_class=theirs.connection_class,
+            max_connections=theirs.max_connections,
+            **{**theirs.connection_kwargs, "retry": redis_py.no_retries(redis_py.BLOCKING)},
+        )
+        follow(self, self._provider, Topology._tell)
+        follow(pool, self._provider)
+        return pool
+
+    def _tell(self, token: Any) -> None:
+        """Tell redis-py's own connections of a new token."""
+        for node in tuple(self._manager.nodes_cache.values()):
+            if node.redis_connection is not None:
+                node.redis_connection.connection_pool.re_auth_callback(token)
+
+    def after_fork(self) -> None:
+        """Leave locks behind that a thread may have held which is not in the child."""
+        self._lock = threading.Lock()
+        if self._client is not None:
+            for name in ("_lock", "_initialization_lock"):
+                if hasattr(self._manager, name):
+                    setattr(self._manager, name, threading.RLock())
+            for node in self._manager.nodes_cache.values():
+                if node.redis_connection is not None:
+                    redis_py.after_fork(node.redis_connection.connection_pool)
+
+    def close(self) -> None:
+        self.closed = True
+        if self._client is not None:
+            self._client.close()
+
+
+class AsyncTopology(_TopologyBase):
+    """A cluster, as a `redis.asyncio.RedisCluster` knows it. The tasks of one event loop may share it.
+
+    Its nodes have no pools that could be shared, so each gets one of its own, made as redis-py makes its connections.
+    """
+
+    def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
+        super().__init__(make, client)
+        self._lock = asyncio.Lock()
+
+    async def refresh(self, seen: int) -> None:
+        """As `Topology.refresh`."""
+        async with self._lock:
+            if self.generation != seen:
+                return
+            if self.closed:
+                raise closed_error()
+            if self._client is None:
+                assert self._make is not None
+                self._client = self._make()
+            try:
+                if self._make is None and not self.known:
+                    await self._client.initialize()  # or it would not know that there is something to be closed
+                else:
+                    await self._manager.initialize()
+            except _UNKNOWN as error:
+                if self.closed:
+                    raise closed_error() from error
+                raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+            if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
+                await self.close()
+                raise closed_error()
+            async_follow(self, self._provider, AsyncTopology._tell)  # redis-py has made itself the listener
+            self._viewed_anew()
+
+    def connections(self, name: str) -> Any:
+        """A new pool of connections to that node."""
+        node = self._manager.nodes_cache.get(name)
+        if node is None:
+            host, _, port = name.rpartition(":")
+            node = redis.asyncio.cluster.ClusterNode(host, int(port), "primary", **self._client.connection_kwargs)
+        kwargs: Mapping[str, Any] = {**node.connection_kwargs, "retry": redis_py.no_retries(redis_py.ASYNCIO)}
+        pool = redis.asyncio.ConnectionPool(
+            connection_class=node.connection_class, max_connections=node.max_connections, **kwargs
+        )
+        async_follow(pool, self._provider)
+        return pool
+
+    async def _tell(self, token: Any) -> None:
+        """Tell redis-py's own connections of a new token."""
+        for node in tuple(self._manager.nodes_cache.values()):
+            await node.re_auth_callback(token)
+
+    def enter_loop(self) -> None:
+        """What belongs to another event loop can't be used in this one. A client that was handed in is its owner's."""
+        self._lock = asyncio.Lock()
+        if self._make is not None:
+            self._client = None
+            self._forget()
+
+    async def close(self) -> None:
+        self.closed = True
+        if self._client is not None:
+            close = getattr(self._manager, "aclose", None) or self._manager.close  # redis-py 5.0.0 has another name
+            for nodes in ("nodes_cache", "startup_nodes"):
+                with suppress(RedisError, OSError):
+                    await close(nodes)

@@ -1,0 +1,221 @@
+"""The pool of a cluster, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from redis.exceptions import AskError, ConnectionError, MovedError, TimeoutError
+
+from ...flows.asking import with_asking
+from ...flows.publish.cluster_flush import flush_cluster, publish_one
+from ...flows.publish.pipeline import BufferFlush, Replication
+from ...flows.statistics import cluster_statistics
+from ...flows.steps import Concurrently, Flow, Pause, Publish, Refresh, Take, any_reply
+from ...protocol.interface import CommandBuffer, EntryHead
+from ...redis_adapter.topology import AsyncTopology
+from ...statistics import RedisStreamStatistics
+from ..cluster_base import ClusterPoolBase
+from ..failures import async_close_all
+from .driver import Driver, together
+from .link import Link
+from .one_loop import OneLoop
+from .pool import Pool
+
+__all__ = ["ClusterPool", "RoutedLink"]
+
+T = TypeVar("T")
+
+
+class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
+    """The nodes of a cluster, for an event loop. Tasks may share it."""
+
+    def __init__(self, name: str, client: Any, *, owned: bool, **options: Any) -> None:
+        topology = AsyncTopology(client) if owned else AsyncTopology(None, client)
+        super().__init__(name, topology, owned=owned, **options)
+        self._home = OneLoop(f"Redis pool {name!r}")
+
+    # ---- nodes ----
+
+    def enter_loop(self) -> None:
+        """As `Pool.enter_loop`."""
+        loop = asyncio.get_running_loop()
+        if self._home.loop is not loop:
+            self._home.enter(loop, self._leave_loop)
+
+    def _leave_loop(self, before: asyncio.AbstractEventLoop | None) -> None:
+        if before is not None:
+            self.topology.enter_loop()
+
+    def _enter_loop(self) -> None:
+        self.check_open()
+        self.enter_loop()
+
+    def node(self, name: str) -> Pool:
+        """The pool of one node."""
+        self._enter_loop()
+        found = self._nodes.get(name)
+        if found is None:
+            found = self._nodes[name] = Pool(
+                f"{self.name} ({name})",
+                self.topology.connections(name),
+                owned=True,
+                implementation=self.implementation,
+                default=self.default,
+            )
+            found.in_cluster = True
+        return found
+
+    async def refresh(self, seen: int) -> None:
+        """Ask the cluster which node has which slots, unless that was done since generation `seen`."""
+        self._enter_loop()
+        await self.topology.refresh(seen)
+
+    async def known_place(self, key: str) -> str:
+        """The name of the node that has the key.
+
+        Raises:
+            redis.ConnectionError: if nobody knows.
+        """
+        self._enter_loop()
+        place = self.place(key)
+        if place is None:
+            await self.refresh(self.generation)
+            place = self.place(key)
+        if place is None:
+            raise ConnectionError(f"no node of the cluster has the slot of {key!r}")
+        return place
+
+    # ---- what is done over several nodes ----
+
+    async def drive(self, flow: Flow[T]) -> T:
+        """The result of a flow that has no connection of its own."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    outcome = await self._perform(step)
+                except BaseException as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _perform(self, step: Any) -> Any:
+        if isinstance(step, Concurrently):
+            return await together([self._outcome(name, flow) for name, flow in step.jobs])
+        if isinstance(step, Publish):
+            return await self.node(step.node).publish(step.head, step.body, step.tags)
+        if isinstance(step, Refresh):
+            return await self.refresh(step.seen)
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
+
+    async def _outcome(self, name: str, flow: Flow[Any]) -> Any:
+        pool = self.node(name)
+        link = pool.take_link()
+        try:
+            return await Driver(link).drive(flow)
+        except Exception as error:
+            return error
+        finally:
+            await pool.return_link(link)
+
+    # ---- as the pool of one server ----
+
+    def lane_link(self, node: str, key: str) -> Link:
+        """A link to a node. `key`: the only one that it is asked for, because it has it without having its slot."""
+        return self.new_link(key, node) if key else self.node(node).new_link()
+
+    def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
+        """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
+        self.check_open()
+        return RoutedLink(self, key, ask_at)
+
+    async def run(self, flow: Flow[T], key: str) -> T:
+        """The result of a flow about that key, on a link of its own."""
+        link = self.new_link(key)
+        try:
+            return await Driver(link).drive(flow)
+        finally:
+            await link.release()
+
+    async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
+        """The ID of one event."""
+        self._enter_loop()
+        return await self.drive(publish_one(self, head, body, tags))
+
+    async def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
+        """The state of these streams, in one round trip to each node."""
+        self._enter_loop()
+        return await self.drive(cluster_statistics(self, streams))
+
+    async def flush(
+        self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
+    ) -> None:
+        """Send the buffers of these keys."""
+        self.enter_loop()
+        await self.drive(flush_cluster(self, flushes, replication))
+
+    async def close(self) -> None:
+        """Return or close all connections. Closes redis-py's as well, unless the user handed the client in."""
+        self.enter_loop()
+        self.closed = True
+        nodes = tuple(self._nodes.values())
+        await async_close_all((*(node.close for node in nodes), *([self.topology.close] if self._owned else [])))
+
+
+class RoutedLink(Link):
+    """A link to whichever node has a key. Where a slot is on its way to another node, that one is asked."""
+
+    pool: Any
+
+    def __init__(self, cluster: ClusterPool, key: str, ask_at: str | None = None) -> None:
+        super().__init__(cluster)  # type: ignore[arg-type]  # until it connects: then the node's
+        self._cluster = cluster
+        self._key = key
+        self._node = ""
+        self._ask_at = ask_at
+
+    async def _borrow(self) -> Any:
+        self._node = self._ask_at or await self._cluster.known_place(self._key)
+        generation = self._cluster.generation
+        self.pool = self._cluster.node(self._node)
+        try:
+            return await super()._borrow()
+        except (ConnectionError, TimeoutError):
+            self._ask_at = None
+            with suppress(ConnectionError):
+                await self._cluster.refresh(generation)  # somebody else may have its slots by now
+            raise
+
+    async def disconnect(self, error: Exception | None) -> None:
+        generation = self._cluster.generation
+        await self.drop()
+        self._ask_at = None
+        if isinstance(error, AskError) and self._node:
+            target = self._cluster.redirected(error, self._node)
+            if not isinstance(error, MovedError):
+                self._ask_at = target
+                return
+            with suppress(ConnectionError):
+                await self._cluster.refresh(generation)
+
+    # ---- ASKING ----
+
+    async def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
+        if self._ask_at is None:
+            await super().send(commands, behind=behind)
+        else:
+            await super().send(with_asking(commands), behind=behind)
+            commands.clear()
+
+    async def receive(self, take: Take, wait: float) -> Any:
+        if self._ask_at is not None:
+            await super().receive(any_reply, wait)  # OK
+        return await super().receive(take, wait)

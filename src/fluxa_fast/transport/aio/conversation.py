@@ -1,0 +1,206 @@
+"""A connection of redis.asyncio whose bytes are ours for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ...protocol.interface import INCOMPLETE, ReplyReader
+from ..blocking.link import poller
+from ..pool_base import WINDOW
+
+__all__ = ["Conversation"]
+
+
+_RECEIVE = 128 * 1024  # bytes that are received in one go at most
+_UNSENT = 4 * WINDOW  # bytes that a transport may keep; with fewer, sockets run dry between turns of the loop
+
+
+class Conversation(asyncio.BufferedProtocol):
+    """A transport that is taken over from redis-py's streams, until it is handed back.
+
+    What arrives is looked at there and then: whoever waits is woken when the reply is complete, not for every piece of
+    it. One task at a time waits.
+
+    Attributes:
+        error: why nothing more will come; None as long as all is well.
+        paused: whether the transport has more to send than it wants to keep.
+        on_error: called once with the error, when there is one.
+        on_resumed: called when it is no longer paused.
+    """
+
+    def __init__(self, transport: asyncio.Transport, reader: ReplyReader, timeout: float | None) -> None:
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.error: Exception | None = None
+        self.paused: bool = False
+        self.on_error: Callable[[Exception], object] | None = None
+        self.on_resumed: Callable[[], object] | None = None
+        self._transport = transport
+        self._streams: Any = transport.get_protocol()
+        self._reader = reader
+        # Not the reader's own memory, which could not grow as long as anything (a traceback, for one) keeps the frame
+        # of the event loop that holds a view of it. The copy costs a twentieth of what parsing costs.
+        self._room = memoryview(bytearray(_RECEIVE))
+        self._timeout = math.inf if timeout is None else timeout
+        self._take: Callable[[], Any] | None = None
+        self._taken: Any = INCOMPLETE
+        self._waiter: asyncio.Future[None] | None = None
+        self._patience = math.inf  # seconds without a byte from the server
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._readable = poller(transport.get_extra_info("socket"))
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=_UNSENT)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether something can be read at once, or the other side has closed."""
+        return bool(self._reader.unread or self.error or self._readable())
+
+    # ---- sending and waiting ----
+
+    def write(self, commands: bytes) -> None:
+        """Send the commands.
+
+        A copy of them, because the transport may keep it for later; and because an error of the socket keeps the frames
+        of all who called, and with them a view of the buffer, which then could not be written to any more.
+        """
+        self._transport.write(commands)
+
+    async def writable(self) -> None:
+        """Let others run, until the transport wants more."""
+        if self.paused:
+            await self._wait()
+        else:
+            await asyncio.sleep(0)
+            self.check()
+
+    def listen(self, take: Callable[[], Any]) -> None:
+        """Take what comes by calling `take` for every piece of it, until that returns anything but INCOMPLETE."""
+        self._taken = INCOMPLETE
+        self._take = take
+        self._advance()
+
+    async def outcome(self, wait: float = 0.0) -> Any:
+        """What `take` returned. The server may take `wait` seconds longer than the connection's timeout."""
+        while self._taken is INCOMPLETE:
+            await self._wait(wait)
+        taken, self._taken = self._taken, INCOMPLETE
+        return taken
+
+    def check(self) -> None:
+        """Raise the error, if there is one."""
+        if self.error is not None:
+            raise self.error
+
+    async def _wait(self, wait: float = 0.0) -> None:
+        self.check()
+        waiter = self._waiter = self.loop.create_future()
+        self.expect(wait)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            self.expect_nothing()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # ---- time ----
+
+    def expect(self, wait: float = 0.0) -> None:
+        """From now on, `wait` seconds more than the connection's timeout without a byte are an error."""
+        self._patience = self._timeout + wait
+        self._deadline = self.loop.time() + self._patience
+        if self._deadline < math.inf and (self._timer is None or self._timer.when() > self._deadline):
+            self._stop_timer()
+            self._timer = self.loop.call_at(self._deadline, self._look_at_the_clock)
+
+    def expect_nothing(self) -> None:
+        """The server may be silent."""
+        self._patience = self._deadline = math.inf
+
+    def _look_at_the_clock(self) -> None:
+        # One timer serves many waits, because to make and cancel one for each would cost more than the waits.
+        self._timer = None
+        if self.loop.time() >= self._deadline:
+            self._fail(TimeoutError())
+        elif self._deadline < math.inf:
+            self._timer = self.loop.call_at(self._deadline, self._look_at_the_clock)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # ---- the end ----
+
+    def hand_back(self) -> None:
+        """Return the transport to redis-py's streams."""
+        if self._transport.get_protocol() is not self:
+            return
+        self._stop_timer()
+        self._take = self.on_error = self.on_resumed = None
+        self._transport.set_write_buffer_limits()
+        if self.paused:  # they will be told when it is over
+            self._streams.pause_writing()
+        self._transport.set_protocol(self._streams)
+
+    def abort(self) -> None:
+        """Close the transport at once, whatever state it is in."""
+        if self.error is None:
+            self.error = ConnectionAbortedError("the connection was dropped")
+        self._wake()
+        self.hand_back()
+        self._transport.abort()
+
+    def _fail(self, error: Exception) -> None:
+        if self.error is not None:
+            return
+        self.error = error
+        self._take = None
+        self._stop_timer()
+        self._wake()
+        if self.on_error is not None:
+            self.on_error(error)
+
+    # ---- what the transport calls ----
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._reader.feed(self._room[:nbytes])
+        self._deadline = self.loop.time() + self._patience
+        self._advance()
+
+    def _advance(self) -> None:
+        if self._take is None:
+            return
+        try:
+            self._taken = self._take()
+        except Exception as error:
+            self._fail(error)
+        else:
+            if self._taken is not INCOMPLETE:
+                self._take = None
+                self._wake()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._wake()
+        if self.on_resumed is not None:
+            self.on_resumed()
+
+    def eof_received(self) -> None:
+        self._fail(ConnectionResetError("the server closed the connection"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._fail(error or ConnectionResetError("the server closed the connection"))
+        self._streams.connection_lost(error)

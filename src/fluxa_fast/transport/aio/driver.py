@@ -1,0 +1,158 @@
+"""Runs a flow over an asynchronous link."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from ...flows.steps import (
+    Arrived,
+    Ask,
+    Connect,
+    Deliver,
+    Disconnect,
+    Flow,
+    Pause,
+    Pipeline,
+    Receive,
+    Send,
+    YieldControl,
+)
+from ...shared.handlers import call_awaiting
+from ..failures import network_error
+from .link import Link
+
+__all__ = ["GRACE", "Driver", "ended", "together"]
+
+T = TypeVar("T")
+Handler = Callable[[Sequence[Any]], object]
+
+GRACE = 1.0  # seconds in which a cancelled flow may still settle what was handled
+_MANY = 2000  # events whose memory takes about half a millisecond to free
+
+
+class Driver:
+    """Runs flows over a link.
+
+    Args:
+        handler: is called with the events that a flow delivers; what it returns is awaited if it can be.
+    """
+
+    def __init__(self, link: Link, handler: Handler | None = None) -> None:
+        self._link = link
+        self._handler = handler
+        self._delivered: deque[list[Any]] = deque()
+        self._deadline: float | None = None  # loop time, once the flow was cancelled
+
+    async def drive(self, flow: Flow[T], *, thrown: BaseException | None = None) -> T:
+        """Run a flow to its end. `thrown` is what a flow that waits at a step is resumed with."""
+        step: Any = None
+        try:
+            step = next(flow) if thrown is None else flow.throw(thrown)
+            while True:
+                try:
+                    outcome = await self.perform(step)
+                except BaseException as error:
+                    self.interrupted_by(error)
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+        finally:
+            if not self._link.in_order:
+                await self._link.drop()
+        step = None
+        await self.let_go()
+        return result
+
+    def interrupted_by(self, error: BaseException) -> None:
+        """Once cancelled, a flow has little time to settle what is under way."""
+        if isinstance(error, asyncio.CancelledError) and self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + GRACE
+
+    async def perform(self, step: Any) -> Any:
+        """Do what one step asks for."""
+        if self._deadline is None:
+            return await self._perform(step)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._perform(step)
+        except TimeoutError as error:
+            await self._link.drop()
+            raise network_error(error, "settling with", self._link.pool) from error
+
+    async def _perform(self, step: Any) -> Any:
+        kind = type(step)
+        link = self._link
+        if kind is Ask:
+            return await link.ask(step.commands, step.take, step.wait)
+        if kind is Receive:
+            return await link.receive(step.take, step.wait)
+        if kind is Send:
+            return await link.send(step.commands, behind=step.behind)
+        if kind is Deliver and self._handler is not None:
+            await self.delivering(step.events)
+            return await call_awaiting(self._handler, step.events)
+        if kind is Arrived:
+            return link.arrived()
+        if kind is Pipeline:
+            return await link.pipeline(step.commands, step.confirmations)
+        if kind is YieldControl:
+            return await asyncio.sleep(0)
+        if kind is Pause:
+            return await asyncio.sleep(step.seconds)
+        if kind is Disconnect:
+            return await link.disconnect(step.error)
+        if kind is Connect:
+            return await link.connect() and None
+        raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
+
+    # To free a hundred thousand events takes tens of milliseconds. So the last reference to those of a large batch is
+    # kept here, until nobody else should have one: the flow has acknowledged them when two more batches were delivered.
+
+    async def delivering(self, events: Sequence[Any]) -> None:
+        """Note that a batch is about to be delivered."""
+        if len(events) > _MANY:
+            self._delivered.append(list(events))
+            await asyncio.sleep(0)
+            if len(self._delivered) > 2:
+                await _free(self._delivered.popleft())
+
+    async def let_go(self) -> None:
+        """The flow is over."""
+        while self._delivered:
+            await _free(self._delivered.popleft())
+
+
+async def _free(events: list[Any]) -> None:
+    while events:
+        del events[-_MANY:]
+        await asyncio.sleep(0)
+
+
+async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Wait until all of them have ended, even if that is to be cancelled as well."""
+    cancelled: BaseException | None = None
+    while any(not task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+async def together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all of it at the same time. The first exception ends the rest, and is raised when all have ended."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await ended(tasks)

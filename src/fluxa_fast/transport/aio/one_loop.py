@@ -1,0 +1,109 @@
+"""Event loops: what is used in one of them at a time, and tells another one so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+
+from ...errors import FluxaError
+
+__all__ = ["OneLoop", "OneLoopLock"]
+
+Loop = asyncio.AbstractEventLoop
+
+
+class _Switching:
+    """The lock under which loops take turns. A forked child has a new one: a thread of its parent may have held it."""
+
+    def __init__(self) -> None:
+        self.lock: threading.Lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_switching = _Switching()
+
+
+class OneLoop:
+    """The event loop in which something is used. Another loop takes it over when that one does not run any more.
+
+    Args:
+        what: the name of it, for errors.
+
+    Attributes:
+        loop: the loop; None before the first.
+    """
+
+    __slots__ = ("_pid", "_what", "loop")
+
+    def __init__(self, what: str) -> None:
+        self.loop: Loop | None = None
+        self._what = what
+        self._pid = 0
+
+    def enter(self, loop: Loop, leave: Callable[[Loop | None], object]) -> None:
+        """Use it in this loop from now on.
+
+        Args:
+            loop: the running one.
+            leave: leaves behind what belongs to the loop that it is called with.
+
+        Raises:
+            FluxaError: if another loop uses it, and is running. Nothing has changed then.
+        """
+        with _switching.lock:
+            before = self.loop
+            if before is loop:
+                return
+            if before is not None and self._pid == os.getpid() and before.is_running():
+                raise FluxaError(
+                    f"{self._what} is in use by another event loop, which is running; "
+                    "make an engine for each event loop: validate the registry again"
+                )
+            leave(before)
+            self._pid = os.getpid()
+            self.loop = loop
+
+
+class OneLoopLock:
+    """As asyncio.Lock, for one event loop at a time. Of two loops that share asyncio's, one may never be woken.
+
+    Args:
+        what: the name of what it guards, for errors.
+    """
+
+    __slots__ = ("_home", "_lock")
+
+    def __init__(self, what: str) -> None:
+        self._home = OneLoop(what)
+        self._lock = asyncio.Lock()
+
+    def check(self) -> None:
+        """Refuse another loop.
+
+        Raises:
+            FluxaError: if another loop uses it, and is running.
+        """
+        loop = asyncio.get_running_loop()
+        if self._home.loop is not loop:
+            self._home.enter(loop, self._renew)
+
+    def _renew(self, before: Loop | None) -> None:
+        if before is not None:  # a task of that loop may have held it to its end
+            self._lock = asyncio.Lock()
+
+    def locked(self) -> bool:
+        """Whether a task holds it."""
+        return self._lock.locked()
+
+    async def __aenter__(self) -> None:
+        self.check()
+        await self._lock.acquire()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._lock.release()

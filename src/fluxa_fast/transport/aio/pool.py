@@ -1,0 +1,190 @@
+"""The connections to one Redis, for an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from ...errors import FluxaError
+from ...flows.publish.pipeline import BufferFlush, Replication, not_begun
+from ...flows.statistics import statistics
+from ...flows.steps import (
+    Flow,
+)
+from ...protocol.interface import EntryHead
+from ...redis_adapter import connections as redis_py
+from ...statistics import RedisStreamStatistics
+from ..failures import async_close_all, closed_error
+from ..pool_base import IDLE_LINKS, PoolBase
+from .driver import Driver
+from .link import Link
+from .one_loop import OneLoop
+from .shared_pipeline import SharedPipeline
+
+__all__ = ["Pool"]
+
+T = TypeVar("T")
+
+
+class Pool(PoolBase[Link]):
+    """The connections to one Redis, for an event loop. Tasks may share it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._home = OneLoop(f"Redis pool {self.name!r}")
+        self._pid = os.getpid()
+        self._parents: list[Any] = []  # what belongs to the process that forked this one
+        self._publishing = SharedPipeline(Link(self))
+
+    def is_in(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this is the event loop in which the pool is used."""
+        return self._home.loop is loop
+
+    def enter_loop(self) -> None:
+        """Use the pool in the running event loop.
+
+        Raises:
+            FluxaError: if another loop uses it, and is running.
+        """
+        loop = asyncio.get_running_loop()
+        if self._home.loop is not loop:
+            self._home.enter(loop, self._leave_loop)
+
+    def _leave_loop(self, before: asyncio.AbstractEventLoop | None) -> None:
+        """Leave behind what belongs to an event loop that was used before."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._parents += redis_py.async_after_fork(self.connections)
+        if before is not None:
+            self._idle.clear()
+            self._publishing = SharedPipeline(Link(self))
+            self.abandoned.clear()
+            self.lent.clear()
+            if self._owned:
+                self.connections.reset()
+
+    # ---- connections ----
+
+    async def borrow(self) -> Any:
+        """A connection of redis-py's pool."""
+        self.check_open()
+        self.enter_loop()
+        await self._reclaim()
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task else 0
+        connection = await redis_py.async_borrow(self.connections)
+        if task and task.cancelling() > cancelled_before:
+            # redis-py connects with `asyncio.wait_for`, which until Python 3.11 may forget that the task was cancelled.
+            await self.give_back(connection, reusable=True)
+            raise asyncio.CancelledError
+        if self.closed:  # meanwhile
+            await self.give_back(connection, reusable=False)
+            raise closed_error()
+        return connection
+
+    async def give_back(self, connection: Any, *, reusable: bool) -> None:
+        """Return a connection to redis-py's pool."""
+        reusable = reusable and not (self.closed and self._owned)
+        try:
+            await redis_py.async_give_back(self.connections, connection, reusable=reusable)
+        except BaseException:  # cancelled meanwhile, for one
+            self.abandoned.append(connection)
+            raise
+
+    # ---- links ----
+
+    def take_link(self) -> Link:
+        self.check_open()
+        self.enter_loop()
+        return self._idle.pop() if self._idle else Link(self)
+
+    def take_connected_link(self) -> Link | None:
+        """A link that has a connection already, if there is one."""
+        self.check_open()
+        self.enter_loop()
+        return self._idle.pop() if self._idle and self._idle[-1].connected else None
+
+    async def return_link(self, link: Link) -> None:
+        if not self.closed and len(self._idle) < IDLE_LINKS:
+            self._idle.append(link)
+        else:
+            await link.release()
+
+    def lane_link(self, node: str, key: str) -> Link:
+        """A link to a node; there is one node only."""
+        return self.new_link()
+
+    async def refresh(self, seen: int) -> None:
+        """There is nothing to ask."""
+
+    def new_link(self, key: str = "") -> Link:
+        """A link that one owner keeps, for commands about that key."""
+        self.check_open()
+        return Link(self)
+
+    async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
+        """The ID of one event, which is sent with those of other tasks."""
+        self.check_open()
+        self.enter_loop()
+        return await self._publishing.publish(head, body, tags)
+
+    async def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
+        """The state of these streams, in one round trip."""
+        return await self.run(statistics(self.implementation.CommandBuffer(), self.name, streams))
+
+    async def flush(
+        self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
+    ) -> None:
+        """Send the pool's buffer; `link` has begun with that, perhaps."""
+        try:
+            link = link or self.take_link()
+        except FluxaError as error:
+            return not_begun(flushes, error)
+        try:
+            for _, flush in flushes:
+                await Driver(link).drive(flush.flow(replication))
+        finally:
+            await self.return_link(link)
+
+    async def run(self, flow: Flow[T], key: str = "") -> T:
+        """The result of a flow about that key, on a link of its own."""
+        link = self.take_link()
+        try:
+            return await Driver(link).drive(flow)
+        finally:
+            await self.return_link(link)
+
+    async def close(self) -> None:
+        """Return or close all connections. Closes redis-py's as well, unless the user handed the client in."""
+        self.enter_loop()
+        self.closed = True
+        idle, self._idle = self._idle, []
+        await async_close_all(
+            (
+                self._publishing.close,
+                *(link.release for link in idle),
+                *(partial(self._recall, connection) for connection in tuple(self.lent)),
+                self._reclaim,
+                *([partial(redis_py.async_close, self.connections)] if self._owned else []),
+            )
+        )
+        await asyncio.sleep(0)  # for transports to close their sockets
+
+    async def _recall(self, connection: Any) -> None:
+        """Return a connection to redis-py's pool that a link has. What a task does over it fails at once."""
+        conversation = self.lent.pop(connection, None)
+        if conversation is not None:
+            conversation.abort()
+            await self.give_back(connection, reusable=False)
+
+    async def _reclaim(self) -> None:
+        """Return the connections of links that were forgotten."""
+        while self.abandoned:
+            connection = self.abandoned.popleft()
+            with suppress(Exception):  # it is closed already, perhaps
+                redis_py.raw_transport(connection).abort()
+            await self.give_back(connection, reusable=False)

@@ -1,0 +1,153 @@
+"""Single events of many tasks, sent together over one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from redis.exceptions import ReadOnlyError
+
+from ...flows.publish.pipeline import write_event
+from ...flows.replies import ENTRY_ID, id_of
+from ...protocol.interface import INCOMPLETE, EntryHead, Incomplete
+from ..failures import network_error, told_again
+
+if TYPE_CHECKING:
+    from .link import Link
+
+__all__ = ["SharedPipeline"]
+
+
+class SharedPipeline:
+    """Publishes events one by one, for any number of tasks of one event loop.
+
+    An event that comes while nothing is under way is sent at once. What tasks publish within one turn of the event
+    loop goes out in one write. Replies are matched in order. A task that is cancelled takes nothing from the others;
+    its own event is sent only if it had been sent already.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._sent: deque[asyncio.Future[str]] = deque()  # in the order in which their replies come
+        self._unsent: list[asyncio.Future[str]] = []  # one for each event in the link's buffer
+        self._connecting = asyncio.Lock()
+        self._scheduled = False
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
+        """The ID of the event."""
+        write_event(self._link.commands, head, body, tags)
+        loop = asyncio.get_running_loop()
+        published: asyncio.Future[str] = loop.create_future()
+        self._unsent.append(published)
+        if self._sent:
+            if not self._scheduled:
+                self._scheduled = True
+                loop.call_soon(self._write)
+        elif self._link.connected and not self._connecting.locked():
+            self._write()
+        else:
+            try:
+                await self._connect(published)
+            except BaseException:
+                published.cancel()
+                raise
+        return await published
+
+    async def _connect(self, published: asyncio.Future[str]) -> None:
+        """Connect and send. If the task that connects is cancelled, the next one takes its place."""
+        async with self._connecting:
+            if not published.done():
+                await self._connect_and_write()
+
+    async def _renew(self) -> None:
+        """Send what is unsent, once AUTH was."""
+        async with self._connecting:
+            await self._connect_and_write()
+
+    async def _connect_and_write(self) -> None:
+        if not self._sent and not self._link.connected:
+            try:
+                conversation = await self._link.connect()
+            except Exception as error:
+                self._fail(error)
+                return
+            conversation.on_error = self._fail
+            conversation.on_resumed = self._write
+        self._write()
+
+    def _write(self) -> None:
+        """Send what is unsent, except for what nobody waits for any more."""
+        self._scheduled = False
+        conversation = self._link.conversation
+        if conversation is None or conversation.error or conversation.paused:
+            return  # then `_fail` has told everybody, or `_write` is called again
+        if self._link._connection._re_auth_token is not None:  # AUTH comes first, when all replies are there
+            if self._unsent and not self._sent and (self._renewing is None or self._renewing.done()):
+                self._renewing = conversation.loop.create_task(self._renew())
+            return
+        commands = self._link.commands
+        if any(published.cancelled() for published in self._unsent):
+            wanted = [place for place, published in enumerate(self._unsent) if not published.cancelled()]
+            commands.keep(wanted)
+            self._unsent = [self._unsent[place] for place in wanted]
+        if not self._unsent:
+            return
+        idle = not self._sent
+        self._sent += self._unsent
+        self._unsent = []
+        with commands.view() as view:
+            conversation.write(bytes(view))
+        commands.clear()
+        if idle:
+            conversation.expect()
+            conversation.listen(self._take)
+
+    def _take(self) -> bool | Incomplete:
+        """Tell those whose replies have come. True when everybody knows."""
+        reader = self._link.reader
+        demoted: ReadOnlyError | None = None
+        while self._sent:
+            reply: object = ENTRY_ID(reader)
+            if reply is INCOMPLETE:
+                return INCOMPLETE
+            published = self._sent.popleft()
+            if not published.done():
+                try:
+                    published.set_result(id_of(reply))
+                except Exception as error:
+                    published.set_exception(self._link.pool.told(error))
+                    demoted = error if isinstance(error, ReadOnlyError) else demoted
+        if demoted is not None:  # this server is a replica now: the next event asks anew who is the master
+            self._fail(demoted)
+        elif (conversation := self._link.conversation) is not None:
+            conversation.expect_nothing()
+            if self._unsent and self._link.outdated:
+                self._write()
+        return True
+
+    def _fail(self, error: Exception) -> None:
+        """Tell everybody. Whether the server has what was sent, nobody knows."""
+        waiting = [*self._sent, *self._unsent]
+        self._sent.clear()
+        self._unsent = []
+        self._link.commands.clear()
+        if self._link.conversation is not None:
+            self._link.conversation.abort()
+        told = error
+        if isinstance(error, OSError):
+            told = network_error(error, "publishing to", self._link.pool)
+            told.__cause__ = error
+        for published in waiting:
+            if not published.done():
+                published.set_exception(told_again(told))
+
+    async def close(self) -> None:
+        """Tell everybody that the engine was closed."""
+        if self._renewing is not None and not self._renewing.done():
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
+        self._fail(ConnectionAbortedError())
+        await self._link.drop()

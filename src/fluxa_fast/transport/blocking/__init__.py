@@ -1,0 +1,1 @@
+"""Drives flows over blocking sockets."""

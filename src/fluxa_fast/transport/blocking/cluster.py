@@ -1,0 +1,248 @@
+"""The pool of a cluster, for blocking use."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from redis.exceptions import AskError, ConnectionError, MovedError, TimeoutError
+
+from ...flows.asking import with_asking
+from ...flows.publish.cluster_flush import flush_cluster, publish_one
+from ...flows.publish.pipeline import BufferFlush, Replication
+from ...flows.statistics import cluster_statistics
+from ...flows.steps import Concurrently, Flow, Pause, Publish, Refresh, Take, any_reply
+from ...protocol.interface import INCOMPLETE, CommandBuffer, EntryHead
+from ...redis_adapter.topology import Topology
+from ...statistics import RedisStreamStatistics
+from ..cluster_base import ClusterPoolBase
+from ..failures import close_all
+from .driver import drive
+from .link import Link
+from .multiplex import run_concurrently_blocking
+from .pool import Pool
+
+__all__ = ["ClusterPool", "RoutedLink"]
+
+T = TypeVar("T")
+
+
+class ClusterPool(ClusterPoolBase[Topology, Pool]):
+    """The nodes of a cluster, for blocking use. Threads may share it."""
+
+    def __init__(self, name: str, client: Any, *, owned: bool, **options: Any) -> None:
+        topology = Topology(client) if owned else Topology(None, client)
+        super().__init__(name, topology, owned=owned, **options)
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    # ---- nodes ----
+
+    def node(self, name: str) -> Pool:
+        """The pool of one node."""
+        self.check_open()
+        self._enter_process()
+        found = self._nodes.get(name)
+        if found is None:
+            with self._lock:
+                self.check_open()  # or `close` would not see the new one
+                found = self._nodes.get(name)
+                if found is None:
+                    found = Pool(
+                        f"{self.name} ({name})",
+                        self.topology.connections(name),
+                        owned=True,
+                        implementation=self.implementation,
+                        default=self.default,
+                    )
+                    found.in_cluster = True
+                    self._nodes[name] = found  # other threads see it from here on
+        return found
+
+    def _enter_process(self) -> None:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self.topology.after_fork()
+
+    def refresh(self, seen: int) -> None:
+        """Ask the cluster which node has which slots, unless that was done since generation `seen`."""
+        self.check_open()
+        self._enter_process()
+        self.topology.refresh(seen)
+
+    def known_place(self, key: str, *, ask: bool = True) -> str:
+        """The name of the node that has the key; the cluster is asked for it if it is not known, unless `ask` is false.
+
+        Raises:
+            redis.ConnectionError: if nobody knows.
+        """
+        place = self.place(key)
+        if place is None and ask:
+            self.refresh(self.generation)
+            place = self.place(key)
+        if place is None:
+            raise ConnectionError(f"no node of the cluster has the slot of {key!r}")
+        return place
+
+    # ---- what is done over several nodes ----
+
+    def drive(self, flow: Flow[T]) -> T:
+        """The result of a flow that has no connection of its own."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    outcome = self._perform(step)
+                except BaseException as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _perform(self, step: Any) -> Any:
+        if isinstance(step, Concurrently):
+            return self._together(step.jobs)
+        if isinstance(step, Publish):
+            return self.node(step.node).publish(step.head, step.body, step.tags)
+        if isinstance(step, Refresh):
+            return self.refresh(step.seen)
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
+
+    def _together(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> list[Any]:
+        pools = [self.node(name) for name, _ in jobs]
+        links = [pool.take_link() for pool in pools]
+        try:
+            if len(jobs) == 1:  # the shorter way
+                try:
+                    return [drive(jobs[0][1], links[0])]
+                except Exception as error:
+                    return [error]
+            return run_concurrently_blocking([(flow, link) for (_, flow), link in zip(jobs, links, strict=True)])
+        finally:
+            for pool, link in zip(pools, links, strict=True):
+                pool.return_link(link)
+
+    # ---- as the pool of one server ----
+
+    def lane_link(self, node: str, key: str) -> Link:
+        """A link to a node. `key`: the only one that it is asked for, because it has it without having its slot."""
+        return self.new_link(key, node) if key else self.node(node).new_link()
+
+    def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
+        """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
+        self.check_open()
+        return RoutedLink(self, key, ask_at)
+
+    def run(self, flow: Flow[T], key: str) -> T:
+        """The result of a flow about that key, on a link of its own."""
+        link = self.new_link(key)
+        try:
+            return drive(flow, link)
+        finally:
+            link.release()
+
+    def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
+        """The ID of one event."""
+        self.check_open()
+        return self.drive(publish_one(self, head, body, tags))
+
+    def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
+        """The state of these streams, in one round trip to each node."""
+        self.check_open()
+        return self.drive(cluster_statistics(self, streams))
+
+    def flush(
+        self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
+    ) -> None:
+        """Send the buffers of these keys."""
+        self.drive(flush_cluster(self, flushes, replication))
+
+    def close(self) -> None:
+        """Return or close all connections. Closes redis-py's as well, unless the user handed the client in."""
+        self._enter_process()
+        with self._lock:
+            self.closed = True
+            nodes = list(self._nodes.values())
+        close_all((*(node.close for node in nodes), *([self.topology.close] if self._owned else [])))
+
+
+class RoutedLink(Link):
+    """A link to whichever node has a key. Where a slot is on its way to another node, that one is asked."""
+
+    pool: Any
+
+    def __init__(self, cluster: ClusterPool, key: str, ask_at: str | None = None) -> None:
+        super().__init__(cluster)  # type: ignore[arg-type]  # until it connects: then the node's
+        self._cluster = cluster
+        self._key = key
+        self._node = ""
+        self._ask_at = ask_at
+        self._told_to_ask = False  # the node has answered to ASKING, and not yet to the command
+
+    def _borrow(self) -> Any:
+        hurried = self._limit is not None  # then redis-py is not asked for the topology, which may take its time
+        self._node = self._ask_at or self._cluster.known_place(self._key, ask=not hurried)
+        generation = self._cluster.generation
+        self.pool = self._cluster.node(self._node)
+        try:
+            return super()._borrow()
+        except (ConnectionError, TimeoutError):
+            self._ask_at = None
+            if not hurried:
+                with suppress(ConnectionError):
+                    self._cluster.refresh(generation)  # another node may have its slots by now
+            raise
+
+    def disconnect(self, error: Exception | None) -> None:
+        generation = self._cluster.generation
+        self.drop()
+        self._ask_at = None
+        self._told_to_ask = False
+        if isinstance(error, AskError) and self._node:
+            target = self._cluster.redirected(error, self._node)
+            if not isinstance(error, MovedError):
+                self._ask_at = target
+                return
+            if self._limit is None:
+                with suppress(ConnectionError):
+                    self._cluster.refresh(generation)
+
+    # ---- ASKING ----
+
+    def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
+        if self._ask_at is None:
+            super().send(commands, behind=behind)
+        else:
+            super().send(with_asking(commands), behind=behind)
+            commands.clear()
+
+    def ask(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> Any:
+        if self._ask_at is None:
+            return super().ask(commands, take, wait)
+        self.send(commands)
+        return self.receive(take, wait)
+
+    def receive(self, take: Take, wait: float) -> Any:
+        if self._ask_at is not None:
+            super().receive(any_reply, wait)  # OK
+        return super().receive(take, wait)
+
+    def receive_now(self, take: Take) -> Any:
+        if self._ask_at is None:
+            return super().receive_now(take)
+        if not self._told_to_ask:
+            if super().receive_now(any_reply) is INCOMPLETE:
+                return INCOMPLETE
+            self._told_to_ask = True
+        reply = super().receive_now(take)
+        self._told_to_ask = reply is INCOMPLETE
+        return reply

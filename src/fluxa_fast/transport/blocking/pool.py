@@ -1,0 +1,157 @@
+"""The connections to one Redis, for blocking use."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from redis.exceptions import AskError, ReadOnlyError
+
+from ...errors import FluxaError
+from ...flows.publish.pipeline import BufferFlush, Replication, not_begun, write_event
+from ...flows.replies import ENTRY_ID, id_of
+from ...flows.statistics import statistics
+from ...flows.steps import (
+    Flow,
+)
+from ...protocol.interface import EntryHead
+from ...redis_adapter import connections as redis_py
+from ...statistics import RedisStreamStatistics
+from ..failures import close_all
+from ..pool_base import IDLE_LINKS, PoolBase
+from .driver import drive
+from .link import Link
+
+__all__ = ["Pool"]
+
+T = TypeVar("T")
+
+
+class Pool(PoolBase[Link]):
+    """The connections to one Redis, for blocking use. Threads may share it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def _locked(self) -> threading.Lock:
+        self._enter_process()
+        return self._lock
+
+    def _enter_process(self) -> None:
+        """In a forked child, leave the locks behind: a thread that is not there may have held them."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self.lent.clear()
+            redis_py.after_fork(self.connections)
+
+    def reclaim(self) -> None:
+        """Close the connections of links that were forgotten."""
+        self._enter_process()
+        while self.abandoned:
+            with suppress(IndexError):  # another thread was faster
+                redis_py.give_back(self.connections, self.abandoned.popleft(), reusable=False)
+
+    def take_back(self, connection: Any, sock: Any, *, reusable: bool) -> None:
+        """Return a connection of a link to redis-py's pool, unless `close` has done that."""
+        if self.lent.pop(connection, None) is None:
+            redis_py.close_socket(sock)
+        else:
+            redis_py.give_back(self.connections, connection, reusable=reusable and not (self.closed and self._owned))
+
+    def _recall(self, connection: Any) -> None:
+        """Return a connection to redis-py's pool that a link has. What a thread does over it fails at once."""
+        link = self.lent.pop(connection, None)
+        if link is not None:
+            sock = redis_py.cut(connection)
+            if (owner := link()) is not None:  # who closes it, or else it is closed when nobody has the link any more
+                weakref.finalize(owner, redis_py.close_socket, sock)
+            redis_py.give_back(self.connections, connection, reusable=False)
+
+    def take_link(self) -> Link:
+        self.check_open()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Link(self)
+
+    def return_link(self, link: Link) -> None:
+        with self._locked():
+            if not self.closed and len(self._idle) < IDLE_LINKS:
+                self._idle.append(link)
+                return
+        link.release()
+
+    def lane_link(self, node: str, key: str) -> Link:
+        """A link to a node; there is one node only."""
+        return self.new_link()
+
+    def refresh(self, seen: int) -> None:
+        """There is nothing to ask."""
+
+    def new_link(self, key: str = "") -> Link:
+        """A link that one owner keeps, for commands about that key."""
+        self.check_open()
+        return Link(self)
+
+    def run(self, flow: Flow[T], key: str = "") -> T:
+        """The result of a flow about that key, on a link of its own."""
+        link = self.take_link()
+        try:
+            return drive(flow, link)
+        finally:
+            self.return_link(link)
+
+    def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
+        """The ID of one event."""
+        link = self.take_link()
+        try:
+            write_event(link.commands, head, body, tags)
+            return id_of(link.ask(link.commands, ENTRY_ID))
+        except ReadOnlyError:
+            link.drop()  # this server is a replica now: the next event asks anew who is the master
+            raise
+        except AskError as error:
+            raise self.told(error) from None
+        finally:
+            link.commands.clear()
+            self.return_link(link)
+
+    def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
+        """The state of these streams, in one round trip."""
+        return self.run(statistics(self.implementation.CommandBuffer(), self.name, streams))
+
+    def flush(
+        self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
+    ) -> None:
+        """Send the pool's buffer; `link` has begun with that, perhaps."""
+        try:
+            link = link or self.take_link()
+        except FluxaError as error:
+            return not_begun(flushes, error)
+        try:
+            for _, flush in flushes:
+                drive(flush.flow(replication), link)
+        finally:
+            self.return_link(link)
+
+    def close(self) -> None:
+        """Return or close all connections. Closes redis-py's pool as well, unless the user handed it in."""
+        with self._locked():
+            self.closed = True
+            idle, self._idle = self._idle, []
+        close_all(
+            (
+                *(link.release for link in idle),
+                *(partial(self._recall, connection) for connection in self.lent.copy()),
+                self.reclaim,
+                *([partial(redis_py.close, self.connections)] if self._owned else []),
+            )
+        )
