@@ -48,7 +48,7 @@ def test_an_error_that_passes_is_waited_for_also_within_a_script(message: str) -
     reply = ErrorReply(message)
     assert not forbids_scripts(reply)
     scripting = Scripting()
-    for read in (checked, lambda reply: scripting.answered(ACKNOWLEDGE, reply)):
+    for read in (raise_for_error, lambda reply: scripting.answered(ACKNOWLEDGE, reply)):
         with pytest.raises(ServerNotReadyError) as caught:
             read(reply)
         assert not str(caught.value.error).startswith(("@", "ERR"))
