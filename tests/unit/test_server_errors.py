@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
-from fluxa_fast.flows.retry import ServerNotReadyError
+from fluxa_fast.flows.retry import ServerNotReadyError, raise_for_error
 from fluxa_fast.flows.scripting import Scripting, ScriptRefusedError
 from fluxa_fast.flows.server_errors import forbids_scripts, unwrapped
 from fluxa_fast.protocol.interface import ErrorReply
