@@ -15,9 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fluxa_fast import Engine, FlushError
+from fluxa_fast import Engine, EventConsumer, FlushError
 from fluxa_fast.embedded_cluster import EmbeddedCluster
-from fluxa_fast.partitioned import PartitionedConsumer
 
 from .cluster import PARTITIONS, STREAM, engine_of
 
@@ -61,7 +60,7 @@ def _own(url: str, lease: float) -> None:
         _consumer(engine, ordered=True, lease=lease).run(lambda _: None)
 
 
-def _shares(consumers: Sequence[PartitionedConsumer[Any]]) -> list[int]:
+def _shares(consumers: Sequence[EventConsumer[Any]]) -> list[int]:
     return sorted(len(one.partitions) for one in consumers)
 
 

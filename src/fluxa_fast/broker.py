@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Generic, Literal, TypeVar, get_args, overload
+from typing import Any, Generic, TypeVar, overload
 
 from .consumer import EventConsumer
 from .errors import UnregisteredStreamError
 from .flows.consume.group_member import GroupMember, StopFlag
-from .flows.consume.leases import Leases
+from .flows.consume.options import ConsumerOptions, Delivery
 from .flows.partition_count import PartitionCheck, check_partitions
-from .flows.retry import Recovery
 from .flusher import EventFlusher
-from .partitioned import PartitionedConsumer
 from .partitions import RegisteredStream
 from .protocol.commands import entry_head
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
 from .protocol.typed import Reader, checker, reader
+from .shared.consumer_base import ConsumerParts
+from .shared.consumer_factory import MakesConsumers
 from .shared.publish_buffer import AnyPool
 from .shared.routing import StreamRoute
-from .shared.validation import Duration, seconds
 from .statistics import RedisStreamStatistics, added_up
 from .transport.blocking.cluster import ClusterPool
 from .transport.blocking.pool import Pool
@@ -31,13 +28,6 @@ from .typed_stream import TypedStream
 __all__ = ["BrokerBase", "Delivery", "EventBroker"]
 
 P = TypeVar("P", bound=AnyPool)
-Delivery = Literal["at-least-once", "at-most-once"]
-DELIVERIES: tuple[Delivery, ...] = get_args(Delivery)
-
-SINGLE = "consumer-single"
-ORDERED = "consumer-ordered"
-SHORTEST_LEASE = 0.5  # seconds
-_random = random.SystemRandom()
 
 
 class BrokerBase(Generic[P]):
@@ -63,36 +53,15 @@ class BrokerBase(Generic[P]):
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
 
-    def _members(
-        self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None
-    ) -> tuple[P, list[GroupMember]]:
-        """A consumer's pool, and what it is to be in each partition."""
-        if delivery not in DELIVERIES:
-            raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
-        if recovery is not None and not isinstance(recovery, Recovery):
-            raise TypeError(f"recovery is a Recovery (its deadline is in seconds), not {recovery!r}")
-        pool = self._route(stream).pool
-        at_most_once = delivery == "at-most-once"
+    def _parts(self, stream: str, options: ConsumerOptions) -> tuple[P, ConsumerParts]:
+        """Return the pool of a consumer, and what it is made of."""
+        route = self._route(stream)
         stopping = StopFlag()
-        members = []
-        for key in self._streams[stream].keys:
-            member = GroupMember(
-                pool.implementation, pool.name, key, name, recovery or Recovery(), at_most_once, stopping=stopping
-            )
-            member.reader = self._readers.get(stream)
-            members.append(member)
-        return pool, members
-
-    def _leased(
-        self, stream: str, delivery: Delivery, recovery: Recovery | None, lease: Duration
-    ) -> tuple[P, str, str, list[GroupMember], PartitionCheck | None, Leases]:
-        """What the consumer is made of that owns partitions."""
-        lasting = seconds("lease", lease)
-        if lasting < SHORTEST_LEASE:
-            raise ValueError(f"a lease lasts {SHORTEST_LEASE} s at least, not {lasting:g}")
-        pool, members = self._members(stream, ORDERED, delivery, recovery)
-        name = new_name()
-        return pool, stream, name, members, self._routes[stream].check, Leases(name, members, lasting)
+        members = [
+            GroupMember(route.pool.implementation, route.pool.name, key, options, stopping, self._readers.get(stream))
+            for key in self._streams[stream].keys
+        ]
+        return route.pool, ConsumerParts(stream, options, members, route.check)
 
     def _register_body(self, stream: str, body: Any) -> None:
         destination = self._route(stream)
@@ -140,13 +109,7 @@ class BrokerBase(Generic[P]):
         ]
 
 
-def new_name() -> str:
-    """The name of one of many consumers."""
-    now = datetime.now(UTC).strftime("%Y_%m_%d_%H_%M_%S")
-    return f"consumer-{now}-{_random.getrandbits(64)}"
-
-
-class EventBroker(BrokerBase[Pool | ClusterPool]):
+class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[Any]]):
     """Publishes to registered streams and consumes from them. Threads may share it.
 
     A flusher or consumer that it hands out belongs to one thread at a time.
@@ -221,78 +184,8 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
 
     # ---- consuming ----
 
-    def consumer_single(
-        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer[Any]:
-        """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
-
-        Of a stream with partitions it reads all of them, each in its order.
-
-        Args:
-            stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
-                less work for the server, and a crash loses what was being handled and what was read ahead.
-            recovery: how long outages are waited for.
-
-        Raises:
-            UnregisteredStreamError: if the stream is not registered.
-            ValueError: for another delivery.
-        """
-        return self._consumer(stream, SINGLE, delivery, recovery)
-
-    def consumer_many(
-        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer[Any]:
-        """One of any number of consumers that share the events of a stream, under a name of its own.
-
-        Of a stream with partitions it reads all of them. No order is kept between consumers.
-
-        Args:
-            stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
-                less work for the server, and a crash loses what was being handled and what was read ahead.
-            recovery: how long outages are waited for.
-
-        Raises:
-            UnregisteredStreamError: if the stream is not registered.
-            ValueError: for another delivery.
-        """
-        return self._consumer(stream, new_name(), delivery, recovery)
-
-    def consumer_ordered(
-        self,
-        stream: str,
-        *,
-        lease: Duration = 10.0,
-        delivery: Delivery = "at-least-once",
-        recovery: Recovery | None = None,
-    ) -> PartitionedConsumer[Any]:
-        """One of any number of consumers that share the partitions of a stream: events with the same key stay in order.
-
-        Each partition is read by one consumer at a time, under the name ``consumer-ordered``. Who that is, a lease in
-        Redis says (``GET``, ``SET``, ``PEXPIRE``, ``DEL`` in scripts); it is renewed while the consumer reads. When
-        consumers come and go, partitions are handed over, so that each has as many as the others, or one more. What a
-        former owner has not acknowledged, the next one is given first; and what a former owner acknowledges afterwards,
-        Redis refuses. A consumer that was killed keeps its partitions from the others until its leases end.
-
-        Args:
-            stream: a registered stream. Without partitions, one consumer reads it, and the others stand by.
-            lease: seconds (or a timedelta), at least 0.5. The handler must be done with a batch before it ends: then
-                another consumer may have begun with the same events.
-            delivery: as for `consumer_many`.
-            recovery: how long outages are waited for.
-
-        Raises:
-            UnregisteredStreamError: if the stream is not registered.
-            ValueError: for another delivery, or a shorter lease.
-        """
-        return PartitionedConsumer(*self._leased(stream, delivery, recovery, lease))
-
-    def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer[Any]:
-        pool, members = self._members(stream, name, delivery, recovery)
-        if self._streams[stream].partitioned:
-            return PartitionedConsumer(pool, stream, name, members, self._routes[stream].check)
-        return EventConsumer(pool, members[0])
+    def _new_consumer(self, stream: str, options: ConsumerOptions) -> EventConsumer[Any]:
+        return EventConsumer(*self._parts(stream, options))
 
     # ---- statistics ----
 

@@ -9,28 +9,28 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from redis.exceptions import RedisError
 
 from .errors import FluxaError
 from .flows.consume.acknowledge import acknowledge
-from .flows.consume.claim import auto_claim, cleanup
 from .flows.consume.group_member import GroupMember
-from .flows.consume.reading import consume, pump
+from .flows.consume.session import ConsumerSession
+from .flows.partition_count import check_partitions_recovered
 from .flows.retry import Recovery
-from .flows.steps import Deliver, Flow
 from .protocol.generic import BodyT
 from .protocol.interface import Event
+from .shared.consumer_base import ConsumerBase, ConsumerParts
 from .shared.handlers import check_handler
-from .shared.session_guard import CLEANUP, LOOP, Session, Sessions
+from .shared.session_guard import CLEANUP, LOOP, Hold
 from .shared.validation import Duration, positive_int, seconds
 from .transport.blocking.cluster import ClusterPool
-from .transport.blocking.driver import drive, perform
-from .transport.blocking.link import GRACE, Link
+from .transport.blocking.link import GRACE
 from .transport.blocking.pool import Pool
+from .transport.blocking.session_driver import NodeLinks, SessionDriver
 
-__all__ = ["Batches", "ConsumerBase", "EventConsumer", "Handler", "LeftEarly", "acknowledge_one"]
+__all__ = ["Batches", "EventConsumer", "Handler"]
 
 Handler = Callable[[Sequence[Event[BodyT]]], None]
 """A function that is given the events of one batch, never an empty one. An exception means: not handled.
@@ -39,61 +39,24 @@ What it returns is ignored, unless the work is still to be done: an awaitable, a
 The list is the handler's own: to change it changes nothing that is acknowledged.
 """
 
-T = TypeVar("T")
-
-
-class LeftEarly(BaseException):
-    """Tells the flow behind `batches` that the loop over it was left."""
-
-
-class ConsumerBase:
-    """What a consumer tells about itself."""
-
-    _member: GroupMember
-
-    @property
-    def name(self) -> str:
-        """The name in the group, ``consumer-single`` or ``consumer-<UTC time>-<random number>``."""
-        return self._member.name
-
-    @property
-    def stream(self) -> str:
-        """The stream that is consumed."""
-        return self._member.stream
-
-    @property
-    def deleted(self) -> int:
-        """Entries so far that were pending, but no longer in the stream; acknowledged, and never handed over."""
-        return self._member.deleted
-
-    def stop(self) -> None:
-        """End `run`, `batches`, `auto_claim` or a waiting `consume`, once the handler returns.
-
-        Any thread may call it, and a signal handler. It takes effect within about a second; if no call is going on, the
-        next one ends at once. No batch is handed over after it, except for events that were read at most once: they
-        would be lost.
-        """
-        self._member.stopping.set()
-
 
 class EventConsumer(ConsumerBase, Generic[BodyT]):
-    """One consumer of the group ``consumer_group`` of a stream. Made by the broker.
+    """One consumer of the group ``consumer_group`` of a stream, or of each of its partitions. Made by the broker.
 
     An event is acknowledged and deleted only after it was handled. Whatever happens before that, it stays pending and
     is delivered again: to this consumer at its next call, to the next one of the same name, or by `auto_claim`.
 
+    A batch may have events of several partitions; those of one partition are in their order.
+
     It takes one call at a time, from one thread. It refuses every other call with a `FluxaError`, also a call out of
-    its own handler or in a loop over its `batches`. Always allowed are `stop`, `name` and the events' `ack`. The
-    connection is kept from call to call.
+    its own handler or in a loop over its `batches`. Always allowed are `stop`, `name` and the events' `ack`. There is
+    one connection to each node that it reads from, kept from call to call.
     """
 
-    def __init__(self, pool: Pool | ClusterPool, member: GroupMember) -> None:
-        self._link: Link = pool.new_link(member.stream)
-        self._member = member
-        self._sessions = Sessions([member])
+    def __init__(self, pool: Pool | ClusterPool, parts: ConsumerParts) -> None:
+        super().__init__(pool, parts, lambda member: partial(_acknowledge_one, pool, member))
+        self._links = NodeLinks(pool)
         self._loop: Callable[[], Batches[BodyT] | None] = lambda: None  # over batches, that has begun
-        # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
-        member.acknowledged_by(partial(acknowledge_one, pool, member))
 
     # ---- reading ----
 
@@ -117,8 +80,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=False)
-        waiting = None if block is None else seconds("block", block, infinite=True)
-        return self._run("consume", consume(self._member, positive_int(count), waiting), handler)
+        idle = 0.0 if block is None else seconds("block", block, infinite=True)
+        return self._run("consume", handler, positive_int(count), idle, once=True)
 
     def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
@@ -134,7 +97,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=False)
-        self._run("run", pump(self._member, positive_int(count), math.inf), handler)
+        self._run("run", handler, positive_int(count), math.inf)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
         """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
@@ -151,42 +114,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
         positive_int(count)
-        self._sessions.check()
-        return Batches(self, partial(self._steps, count, idle))
-
-    def _steps(self, count: int, idle: float) -> Generator[Sequence[Event[BodyT]], None, None]:
-        """Batch after batch, within a session."""
-        flow = pump(self._member, count, idle)
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    if type(step) is Deliver:
-                        yield step.events
-                        outcome = None
-                    else:
-                        outcome = perform(step, self._link, None)
-                except GeneratorExit:
-                    self._leave(flow)
-                    return
-                except BaseException as error:
-                    self._link.limit_after(error)
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(outcome)
-        except StopIteration:
-            return
-        finally:
-            self._link.limit(None)
-            if not self._link.in_order:
-                self._link.drop()
-
-    def _leave(self, flow: Flow[None]) -> None:
-        """The loop was left: let the flow settle what is under way."""
-        try:
-            drive(flow, self._link, thrown=LeftEarly())
-        except LeftEarly:
-            return
+        self._guard.check()
+        return Batches(self, count, idle)
 
     def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
@@ -205,7 +134,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         check_handler(handler, awaited=False)
         idle = seconds("min_idle", min_idle)
-        return self._run("auto_claim", auto_claim(self._member, positive_int(count), idle), handler)
+        return self._run("auto_claim", handler, positive_int(count), math.inf, min_idle=idle)
 
     # ---- leaving ----
 
@@ -217,14 +146,14 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Returns:
             How many entries are pending; 0 means that the consumer has left the group.
         """
-        with self._sessions.begin(CLEANUP):
-            return self._clean_up()
+        with self._guard.enter(CLEANUP):
+            return self._leave()
 
-    def _clean_up(self, recovery: Recovery | None = None) -> int:
+    def _leave(self, recovery: Recovery | None = None) -> int:
         try:
-            return drive(cleanup(self._member, recovery), self._link)
+            return sum(self._links.run(flow, stream) for stream, flow in self._state.leave_flows(recovery))
         finally:
-            self._link.release()
+            self._links.release()
 
     def __enter__(self) -> EventConsumer[BodyT]:
         return self
@@ -240,22 +169,42 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         if error is None:
             self.cleanup()
             return
-        with suppress(RedisError, FluxaError), self._sessions.begin(CLEANUP):
-            self._limit(time.monotonic() + GRACE)
+        with suppress(RedisError, FluxaError), self._guard.enter(CLEANUP):
+            self._links.limit(time.monotonic() + GRACE)
             try:
-                self._clean_up(Recovery(deadline=0))
+                self._leave(Recovery(deadline=0))
             finally:
-                self._limit(None)
+                self._links.limit(None)
 
-    # ---- driving ----
+    # ---- sessions ----
 
-    def _run(self, call: str, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
-        with self._sessions.begin(call):
-            return drive(flow, self._link, handler)
+    def _run(
+        self,
+        call: str,
+        handler: Handler[BodyT],
+        count: int,
+        idle: float,
+        *,
+        once: bool = False,
+        min_idle: float | None = None,
+    ) -> int:
+        with self._guard.enter(call):
+            session = self._session(count, idle, once=once, min_idle=min_idle)
+            SessionDriver(session, self._links).run(handler)
+            return session.handled
 
-    def _limit(self, until: float | None) -> None:
-        """Whatever is asked of the server fails from then on (monotonic seconds); None: it takes the time it takes."""
-        self._link.limit(until)
+    def _session(
+        self, count: int, idle: float, *, once: bool = False, min_idle: float | None = None
+    ) -> ConsumerSession:
+        """Begin a session: compare the number of partitions with that of other services, unless this broker has.
+
+        Raises:
+            PartitionsDifferError: if it is another number.
+        """
+        if self._check is not None and self._check.due:
+            first = self._state.partitions[0].member
+            self._links.pool.run(check_partitions_recovered(self._check, first), self._check.key)
+        return ConsumerSession(self._state, count, idle, once=once, min_idle=min_idle)
 
 
 class Batches(Iterator[Sequence[Event[BodyT]]]):
@@ -263,22 +212,22 @@ class Batches(Iterator[Sequence[Event[BodyT]]]):
 
     Args:
         consumer: whose batches they are.
-        steps: makes what brings them.
+        count: events in one batch at most.
+        idle: seconds without an event after which the iteration ends.
     """
 
-    __slots__ = ("__weakref__", "_consumer", "_running", "_steps")
+    __slots__ = ("__weakref__", "_consumer", "_count", "_idle", "_running")
 
-    def __init__(
-        self, consumer: EventConsumer[BodyT], steps: Callable[[], Generator[Sequence[Event[BodyT]], None, None]]
-    ) -> None:
+    def __init__(self, consumer: EventConsumer[BodyT], count: int, idle: float) -> None:
         self._consumer = consumer
-        self._steps = steps
+        self._count = count
+        self._idle = idle
         self._running: Generator[Sequence[Event[BodyT]], None, None] | None = None
 
     def __next__(self) -> Sequence[Event[BodyT]]:
         if self._running is None:
-            session = self._consumer._sessions.begin(LOOP)
-            self._running = _within(session, self._steps)
+            hold = self._consumer._guard.enter(LOOP)
+            self._running = _within(hold, self._consumer, self._count, self._idle)
             self._consumer._loop = weakref.ref(self)
         return next(self._running)
 
@@ -289,17 +238,19 @@ class Batches(Iterator[Sequence[Event[BodyT]]]):
         self._running.close()
 
 
-def _within(session: Session, steps: Callable[[], Generator[T, None, None]]) -> Generator[T, None, None]:
-    with session:
-        yield from steps()
+def _within(
+    hold: Hold, consumer: EventConsumer[BodyT], count: int, idle: float
+) -> Generator[Sequence[Event[BodyT]], None, None]:
+    with hold:
+        yield from SessionDriver(consumer._session(count, idle), consumer._links).batches()
 
 
 def _nothing() -> Generator[Any, None, None]:
     yield from ()
 
 
-def acknowledge_one(pool: Pool | ClusterPool, member: GroupMember, event: Any) -> None:
-    """`Event.ack`: on another connection than the consumer's own, which may have a read under way.
+def _acknowledge_one(pool: Pool | ClusterPool, member: GroupMember, event: Any) -> None:
+    """`Event.ack`: on another connection than the consumer's own, which may have a read in flight.
 
     Also of a consumer that reads at most once: it may have replayed what was pending from before.
     """

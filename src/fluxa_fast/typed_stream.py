@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from .flows.retry import Recovery
+from .consumer import EventConsumer
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
+from .shared.consumer_factory import MakesItsConsumers
 
 if TYPE_CHECKING:
-    from .broker import Delivery, EventBroker
-    from .consumer import EventConsumer
-    from .partitioned import PartitionedConsumer
-    from .shared.validation import Duration
+    from .broker import EventBroker
 
 __all__ = ["TypedStream", "TypedStreamBase"]
 
@@ -48,7 +46,7 @@ class TypedStreamBase(Generic[BodyT]):
         return f"<{type(self).__name__} {self._name!r}>"
 
 
-class TypedStream(TypedStreamBase[BodyT]):
+class TypedStream(TypedStreamBase[BodyT], MakesItsConsumers[EventConsumer[BodyT]]):
     """The calls of a broker for one stream, whose type of bodies is known. Made by `EventBroker.register_body`."""
 
     _broker: EventBroker
@@ -56,25 +54,3 @@ class TypedStream(TypedStreamBase[BodyT]):
     def publish(self, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None) -> str:
         """As `EventBroker.publish`."""
         return self._broker.publish(self._name, body, tags, key)
-
-    def consumer_single(
-        self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer[BodyT]:
-        """As `EventBroker.consumer_single`: ``event.body`` is a `BodyT`."""
-        return self._broker.consumer_single(self._name, delivery=delivery, recovery=recovery)
-
-    def consumer_many(
-        self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer[BodyT]:
-        """As `EventBroker.consumer_many`: ``event.body`` is a `BodyT`."""
-        return self._broker.consumer_many(self._name, delivery=delivery, recovery=recovery)
-
-    def consumer_ordered(
-        self,
-        *,
-        lease: Duration = 10.0,
-        delivery: Delivery = "at-least-once",
-        recovery: Recovery | None = None,
-    ) -> PartitionedConsumer[BodyT]:
-        """As `EventBroker.consumer_ordered`: ``event.body`` is a `BodyT`."""
-        return self._broker.consumer_ordered(self._name, lease=lease, delivery=delivery, recovery=recovery)

@@ -152,7 +152,11 @@ class Twins:
         left = ours - twin
         acknowledged_by_both = left - self.owed
         # Such an entry goes with our next acknowledgement; nobody tells us of the other group's.
-        remembered = {f"{id[0]}-{id[1]}" for consumer in self.all_consumers for id in consumer._member.kept.next(10**6)}
+        remembered = {
+            f"{id[0]}-{id[1]}"
+            for consumer in self.all_consumers
+            for id in consumer._state.partitions[0].member.deferred_deletes.next(10**6)
+        }
         assert acknowledged_by_both <= remembered
         listed = [
             [(entry["message_id"], entry["consumer"]) for entry in self.pending(stream)] for stream in (OURS, TWIN)

@@ -5,40 +5,18 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from ..consumer import LeftEarly
 from ..errors import FluxaError
-from ..flows.steps import Deliver, Flow
 from ..protocol.generic import BodyT
 from ..protocol.interface import Event
-from ..shared.session_guard import LOOP, Session
-from ..transport.aio.driver import Driver
+from ..shared.session_guard import LOOP, Hold
+from ..transport.aio.session_driver import SessionDriver
 
 if TYPE_CHECKING:
     from .consumer import EventConsumer
 
-__all__ = ["AnyLoop", "Batches", "Loop"]
-
-
-class AnyLoop(Protocol):
-    """The work of a loop over batches. The consumer keeps it, because a loop that was left is settled by its next call.
-
-    Attributes:
-        over: nothing is to be settled any more.
-    """
-
-    over: bool
-
-    async def next(self) -> Sequence[Any]:
-        """The next batch; the one before it was handled.
-
-        Raises:
-            StopAsyncIteration: if there is none.
-        """
-
-    async def settle(self) -> None:
-        """Acknowledge the batches before the one in hand, which stays pending."""
+__all__ = ["Batches", "Loop"]
 
 
 class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
@@ -47,10 +25,10 @@ class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
     (No asynchronous generator: one that is left is closed by a task of the event loop, at some time.)
     """
 
-    def __init__(self, consumer: EventConsumer[BodyT], loop: AnyLoop) -> None:
+    def __init__(self, consumer: EventConsumer[BodyT], loop: Loop) -> None:
         self._consumer = consumer
         self._loop = loop
-        self._session: Session | None = None  # from the first step on; it lapses where the loop was left
+        self._hold: Hold | None = None  # from the first step on; it lapses where the loop was left
         self._at_work = False
 
     def __aiter__(self) -> Batches[BodyT]:
@@ -61,8 +39,8 @@ class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
             raise StopAsyncIteration
         self._begin_work()
         try:
-            if self._session is None:
-                self._session = self._begin()
+            if self._hold is None:
+                self._hold = self._begin()
                 await self._consumer._settle()
                 self._consumer._loop = self._loop
             events: Sequence[Event[BodyT]] = await self._loop.next()
@@ -71,20 +49,20 @@ class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
             self._end(clean=True)
             raise
         except BaseException:
-            if self._session is not None:  # else the consumer has refused it, which changes nothing
+            if self._hold is not None:  # else the consumer has refused it, which changes nothing
                 self._loop.over = True
                 self._end(clean=False)
             raise
         finally:
             self._at_work = False
 
-    def _begin(self) -> Session:
-        session = self._consumer._sessions.begin(LOOP, asyncio.current_task())
+    def _begin(self) -> Hold:
+        hold = self._consumer._guard.enter(LOOP, asyncio.current_task())
         self._consumer._batches = weakref.ref(self)
-        return session
+        return hold
 
     def __del__(self) -> None:
-        self._session_over(clean=False)
+        self._give_back(clean=False)
 
     async def aclose(self) -> None:
         """End the iteration: acknowledge the batches before the one in hand, which stays pending."""
@@ -92,7 +70,7 @@ class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
             return
         self._begin_work()
         try:
-            if self._session is not None:
+            if self._hold is not None:
                 await self._loop.settle()
         finally:
             self._loop.over = True
@@ -105,55 +83,60 @@ class Batches(AsyncIterator[Sequence[Event[BodyT]]]):
         self._at_work = True
 
     def _end(self, *, clean: bool) -> None:
-        if self._session is not None and self._consumer._loop is self._loop:
+        if self._hold is not None and self._consumer._loop is self._loop:
             self._consumer._loop = None
-        self._session_over(clean=clean)
+        self._give_back(clean=clean)
 
-    def _session_over(self, *, clean: bool) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.end(clean=clean)
+    def _give_back(self, *, clean: bool) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.end(clean=clean)
 
 
 class Loop:
-    """The work of a loop over the batches of one stream."""
+    """The work of a loop over batches. The consumer keeps it, because its next call settles a loop that was left.
 
-    def __init__(self, consumer: EventConsumer[Any], flow: Flow[None]) -> None:
+    Args:
+        consumer: whose batches they are.
+        count: events in one batch at most.
+        idle: seconds without an event after which the iteration ends.
+
+    Attributes:
+        over: whether nothing is to be settled any more.
+    """
+
+    def __init__(self, consumer: EventConsumer[Any], count: int, idle: float) -> None:
         self.over: bool = False
-        self._flow = flow
-        self._link = consumer._link
-        self._driver = Driver(self._link)
+        self._count = count
+        self._idle = idle
+        # Not the consumer, which keeps the loop.
+        self._begin = weakref.WeakMethod(consumer._session)
+        self._links = consumer._links
+        self._driver: SessionDriver | None = None
 
     async def next(self) -> Sequence[Any]:
-        """The next batch."""
+        """Return the next batch; the one before it was handled.
+
+        Raises:
+            StopAsyncIteration: if there is none.
+        """
         try:
-            step: Any = self._flow.send(None)
-            while type(step) is not Deliver:
-                try:
-                    outcome = await self._driver.perform(step)
-                except BaseException as error:
-                    self._driver.interrupted_by(error)
-                    step = self._flow.throw(error)
-                else:
-                    step = self._flow.send(outcome)
-        except BaseException as end:
+            if self._driver is None:
+                begin = self._begin()
+                assert begin is not None
+                self._driver = SessionDriver(await begin(self._count, self._idle), self._links)
+            events = await self._driver.next_batch()
+        except BaseException:
             self.over = True
-            if not self._link.in_order:
-                await self._link.drop()
-            if isinstance(end, StopIteration):
-                await self._driver.let_go()
-                raise StopAsyncIteration from None
             raise
-        events: Sequence[Any] = step.events
-        await self._driver.delivering(events)
+        if events is None:
+            self.over = True
+            raise StopAsyncIteration
         return events
 
     async def settle(self) -> None:
-        """Acknowledge the batches before the one in hand."""
-        if self.over:
-            return
+        """Acknowledge the batches before the one in hand, which stays pending."""
+        if not self.over and self._driver is not None:
+            self.over = True
+            await self._driver.leave()
         self.over = True
-        try:
-            await self._driver.drive(self._flow, thrown=LeftEarly())
-        except LeftEarly:
-            return

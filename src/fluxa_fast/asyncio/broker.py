@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, overload
 
-from ..broker import SINGLE, BrokerBase, Delivery, new_name
-from ..flows.retry import Recovery
+from ..broker import BrokerBase
+from ..flows.consume.options import ConsumerOptions
 from ..protocol.generic import BodyT
 from ..protocol.hashing import Key
-from ..shared.validation import Duration
+from ..shared.consumer_factory import MakesConsumers
 from ..statistics import RedisStreamStatistics
 from ..transport.aio.cluster import ClusterPool
 from ..transport.aio.pool import Pool
 from .checking import checked_together
 from .consumer import EventConsumer
 from .flusher import EventFlusher
-from .partitioned import PartitionedConsumer
 from .typed_stream import TypedStream
 
 __all__ = ["EventBroker"]
 
 
-class EventBroker(BrokerBase[Pool | ClusterPool]):
+class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[Any]]):
     """Publishes to registered streams and consumes from them. The tasks of one event loop may share it.
 
     A flusher may be shared as well; a consumer belongs to one task at a time.
@@ -87,43 +86,8 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
 
     # ---- consuming ----
 
-    def consumer_single(
-        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer[Any]:
-        """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
-
-        Arguments and errors are those of `fluxa_fast.EventBroker.consumer_single`.
-        """
-        return self._consumer(stream, SINGLE, delivery, recovery)
-
-    def consumer_many(
-        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
-    ) -> EventConsumer[Any]:
-        """One of any number of consumers that share the events of a stream, under a name of its own.
-
-        Arguments and errors are those of `fluxa_fast.EventBroker.consumer_many`.
-        """
-        return self._consumer(stream, new_name(), delivery, recovery)
-
-    def consumer_ordered(
-        self,
-        stream: str,
-        *,
-        lease: Duration = 10.0,
-        delivery: Delivery = "at-least-once",
-        recovery: Recovery | None = None,
-    ) -> PartitionedConsumer[Any]:
-        """One of any number of consumers that share the partitions of a stream: events with the same key stay in order.
-
-        Arguments and errors are those of `fluxa_fast.EventBroker.consumer_ordered`.
-        """
-        return PartitionedConsumer(*self._leased(stream, delivery, recovery, lease))
-
-    def _consumer(self, stream: str, name: str, delivery: Delivery, recovery: Recovery | None) -> EventConsumer[Any]:
-        pool, members = self._members(stream, name, delivery, recovery)
-        if self._streams[stream].partitioned:
-            return PartitionedConsumer(pool, stream, name, members, self._routes[stream].check)
-        return EventConsumer(pool, members[0])
+    def _new_consumer(self, stream: str, options: ConsumerOptions) -> EventConsumer[Any]:
+        return EventConsumer(*self._parts(stream, options))
 
     # ---- statistics ----
 

@@ -7,30 +7,27 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from redis.exceptions import RedisError
 
-from ..consumer import ConsumerBase
 from ..errors import FluxaError
-from ..flows.consume.claim import auto_claim, cleanup
-from ..flows.consume.group_member import GroupMember
-from ..flows.consume.reading import consume, pump
-from ..flows.steps import Flow
+from ..flows.consume.session import ConsumerSession
+from ..flows.partition_count import check_partitions_recovered
 from ..protocol.generic import BodyT
 from ..protocol.interface import Event
+from ..shared.consumer_base import ConsumerBase, ConsumerParts
 from ..shared.handlers import check_handler
-from ..shared.session_guard import CLEANUP, Sessions
+from ..shared.session_guard import CLEANUP
 from ..shared.validation import Duration, positive_int, seconds
+from ..transport.aio.acknowledging import Acknowledging
 from ..transport.aio.cluster import ClusterPool
-from ..transport.aio.driver import GRACE, Driver
-from ..transport.aio.link import Link
+from ..transport.aio.driver import GRACE
 from ..transport.aio.pool import Pool
-from .acknowledging import Acknowledging
-from .batches import AnyLoop, Batches, Loop
-from .concurrency import run_concurrently
+from ..transport.aio.session_driver import NodeLinks, SessionDriver
+from .batches import Batches, Loop
 
-__all__ = ["PAGE", "EventConsumer", "Handler"]
+__all__ = ["EventConsumer", "Handler"]
 
 Handler = Callable[[Sequence[Event[BodyT]]], Awaitable[None] | None]
 """A function, async or not, that is given the events of one batch, never an empty one. An exception means: not handled.
@@ -39,33 +36,30 @@ What it returns, once awaited, is ignored, unless the work is still to be done: 
 future is a TypeError. The list is the handler's own: to change it changes nothing that is acknowledged.
 """
 
-T = TypeVar("T")
-
-PAGE = {"c": 4000, "python": 1000}  # events that are parsed, or acknowledged, in about half a millisecond
+_PAGE = {"c": 4000, "python": 1000}  # events that are parsed, or acknowledged, in about half a millisecond
 
 
 class EventConsumer(ConsumerBase, Generic[BodyT]):
-    """One consumer of the group ``consumer_group`` of a stream. Made by the broker.
+    """One consumer of the group ``consumer_group`` of a stream, or of each of its partitions. Made by the broker.
 
     An event is acknowledged and deleted only after it was handled. Whatever happens before that, also that the task is
     cancelled, it stays pending and is delivered again: to this consumer at its next call, to the next one of the same
     name, or by `auto_claim`.
 
+    A batch may have events of several partitions; those of one partition are in their order.
+
     It takes one call at a time, from one task. It refuses every other call with a `FluxaError`, also a call out of its
     own handler or in a loop over its `batches`. Always allowed are `stop`, `name` and the events' `ack`, which is
-    awaited. The connection is kept from call to call.
+    awaited. There is one connection to each node that it reads from, kept from call to call.
     """
 
-    def __init__(self, pool: Pool | ClusterPool, member: GroupMember) -> None:
-        self._pool = pool
-        self._link: Link = pool.new_link(member.stream)
-        self._member = member
-        self._loop: AnyLoop | None = None  # over batches, which was left, perhaps
+    def __init__(self, pool: Pool | ClusterPool, parts: ConsumerParts) -> None:
+        super().__init__(pool, parts, lambda member: Acknowledging(pool, member).one)
+        self._links = NodeLinks(pool)
+        self._loop: Loop | None = None  # over batches, which was left, perhaps
         self._batches: Callable[[], Batches[BodyT] | None] = lambda: None  # what the loop iterates over
-        self._sessions = Sessions([member])
-        member.page = PAGE[pool.implementation.name]
-        # Not a method of ours: it would keep a consumer that nobody uses any more, and with it the connection.
-        member.acknowledged_by(Acknowledging(pool, member).one)
+        for member in parts.members:
+            member.page = _PAGE[pool.implementation.name]
 
     # ---- reading ----
 
@@ -90,8 +84,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=True)
-        waiting = None if block is None else seconds("block", block, infinite=True)
-        return await self._drive("consume", consume(self._member, positive_int(count), waiting), handler)
+        idle = 0.0 if block is None else seconds("block", block, infinite=True)
+        return await self._run("consume", handler, positive_int(count), idle, once=True)
 
     async def run(self, handler: Handler[BodyT], count: int = 1000, *, concurrency: int = 1) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
@@ -107,7 +101,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             concurrency: calls of the handler that may be under way at the same time, each with a batch of its own. With
                 more than one, batches may be finished in any order, and each is acknowledged as it is; the next batch
                 is read while all are busy, and no other. When one call fails, the others are cancelled, and their
-                batches stay pending.
+                batches stay pending. Of a stream with partitions, the handler has one batch from each node at most.
 
         Raises:
             FluxaError: if another task uses the consumer.
@@ -115,13 +109,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         check_handler(handler, awaited=True)
         positive_int(count)
-        positive_int(concurrency, "concurrency")
-        if concurrency == 1:
-            await self._drive("run", pump(self._member, count, math.inf), handler)
-        else:
-            with self._sessions.begin("run", asyncio.current_task()):
-                await self._settle()
-                await run_concurrently(self._pool, self._link, self._member, handler, count, concurrency)
+        await self._run("run", handler, count, math.inf, concurrency=positive_int(concurrency, "concurrency"))
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Batches[BodyT]:
         """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
@@ -141,11 +129,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
         positive_int(count)
-        return self._iterated(Loop(self, pump(self._member, count, idle)))
-
-    def _iterated(self, loop: Any) -> Batches[BodyT]:
-        self._sessions.check(_current_task())
-        return Batches(self, loop)
+        self._guard.check(_current_task())
+        return Batches(self, Loop(self, count, idle))
 
     async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
         """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
@@ -166,7 +151,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         check_handler(handler, awaited=True)
         idle = seconds("min_idle", min_idle)
-        return await self._drive("auto_claim", auto_claim(self._member, positive_int(count), idle), handler)
+        return await self._run("auto_claim", handler, positive_int(count), math.inf, min_idle=idle)
 
     # ---- leaving ----
 
@@ -178,15 +163,12 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Returns:
             How many entries are pending; 0 means that the consumer has left the group.
         """
-        with self._sessions.begin(CLEANUP, asyncio.current_task()):
+        with self._guard.enter(CLEANUP, asyncio.current_task()):
             await self._settle()
-            return await self._clean_up()
-
-    async def _clean_up(self) -> int:
-        try:
-            return await Driver(self._link).drive(cleanup(self._member))
-        finally:
-            await self._link.release()
+            try:
+                return sum([await self._links.run(flow, stream) for stream, flow in self._state.leave_flows()])
+            finally:
+                await self._links.release()
 
     async def __aenter__(self) -> EventConsumer[BodyT]:
         return self
@@ -207,12 +189,37 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
                     await batches.aclose()
                 await self.cleanup()
 
-    # ---- driving ----
+    # ---- sessions ----
 
-    async def _drive(self, call: str, flow: Flow[T], handler: Handler[BodyT] | None = None) -> T:
-        with self._sessions.begin(call, asyncio.current_task()):
+    async def _run(
+        self,
+        call: str,
+        handler: Handler[BodyT],
+        count: int,
+        idle: float,
+        *,
+        concurrency: int = 1,
+        once: bool = False,
+        min_idle: float | None = None,
+    ) -> int:
+        with self._guard.enter(call, asyncio.current_task()):
             await self._settle()
-            return await Driver(self._link, handler).drive(flow)
+            session = await self._session(count, idle, once=once, min_idle=min_idle)
+            await SessionDriver(session, self._links).run(handler, concurrency)
+            return session.handled
+
+    async def _session(
+        self, count: int, idle: float, *, once: bool = False, min_idle: float | None = None
+    ) -> ConsumerSession:
+        """Begin a session: compare the number of partitions with that of other services, unless this broker has.
+
+        Raises:
+            PartitionsDifferError: if it is another number.
+        """
+        if self._check is not None and self._check.due:
+            first = self._state.partitions[0].member
+            await self._links.pool.run(check_partitions_recovered(self._check, first), self._check.key)
+        return ConsumerSession(self._state, count, idle, once=once, min_idle=min_idle)
 
     async def _settle(self) -> None:
         """Acknowledge what was handled in a loop over `batches` that was left."""

@@ -99,13 +99,22 @@ class Pipeline:
 class Deliver:
     """Hand events to the handler, or to the loop that iterates over the batches.
 
-    Outcome: false if it is too late for that, because the consumer does not own them any more.
+    Outcome: None when they were handled; `TOO_LATE` if the consumer may not hand them over any more; `TAKEN` if the
+    driver hands them over while the flow goes on, and sees to what follows.
+
+    Attributes:
+        events: of one batch; the list is the handler's own.
+        pending: false for events that were read at most once.
     """
 
-    __slots__ = ("events",)
+    TOO_LATE: object = object()
+    TAKEN: object = object()
 
-    def __init__(self, events: Sequence[Any]) -> None:
+    __slots__ = ("events", "pending")
+
+    def __init__(self, events: Sequence[Any], pending: bool = True) -> None:
         self.events: Sequence[Any] = events
+        self.pending: bool = pending
 
 
 class Pause:

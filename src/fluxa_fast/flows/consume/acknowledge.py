@@ -19,11 +19,11 @@ from ...scripts import ACKNOWLEDGE, FENCED_ACKNOWLEDGE, FENCED_TRIM_DELIVERED, T
 from ..replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED, named
 from ..retry import Recovery, raise_for_error
 from ..scripting import ScriptRefusedError
-from ..steps import Flow, Receive, Send, Take, YieldControl, any_reply, ask
+from ..steps import Flow, Receive, Send, Take, YieldControl, any_reply
 from .deferred_deletes import Id
 from .group_member import GROUP, GroupMember, is_missing
 
-__all__ = ["Acknowledgements", "acknowledge", "forget_deleted", "joined", "position"]
+__all__ = ["Acknowledgements", "acknowledge", "id_numbers", "joined", "position"]
 
 _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
@@ -85,8 +85,8 @@ class Acknowledgements:
                 self._write_plain(commands, page)
         if not (self.events or self._pending) and self._member.trim_at < math.inf and self._is_for_script(()):
             self._write_script(commands, ())
-        if self._member.kept and self._pages and self._member.scripting.allowed:
-            self._write_script_again(commands, self._member.kept.next(len(self.events) + _TRIED_AGAIN))
+        if self._member.deferred_deletes and self._pages and self._member.scripting.allowed:
+            self._write_script_again(commands, self._member.deferred_deletes.next(len(self.events) + _TRIED_AGAIN))
 
     def _has_to_ask(self) -> bool:
         """Whether XACK and XDEL might delete what another group has not had, and no script may look."""
@@ -96,7 +96,7 @@ class Acknowledgements:
 
     def _is_for_script(self, events: Sequence[Any]) -> bool:
         member = self._member
-        alone = not member.kept and time.monotonic() < member.alone_until
+        alone = not member.deferred_deletes and time.monotonic() < member.alone_until
         if member.fence is not None:
             return True
         if not member.scripting.allowed:
@@ -179,14 +179,9 @@ class Acknowledgements:
         if page.script in _ACKNOWLEDGING:
             member.alone_until = -math.inf if member.shared else time.monotonic() + _ALONE
             if rest or page.kept:
-                member.kept.tried(page.kept, map(_numbers, rest))
+                member.deferred_deletes.tried(page.kept, map(id_numbers, rest))
         else:
             member.trim_at = time.monotonic() + _TRIMMED_AGAIN if rest[0] else math.inf
-
-
-def _numbers(id: bytes) -> Id:
-    milliseconds, _, sequence = id.partition(b"-")
-    return int(milliseconds), int(sequence)
 
 
 def joined(first: list[Any], then: list[Any]) -> list[Any]:
@@ -201,8 +196,13 @@ def joined(first: list[Any], then: list[Any]) -> list[Any]:
 
 
 def position(event: Any) -> Id:
-    """The event's ID as numbers, which sort as the server does."""
-    milliseconds, _, sequence = event.id.partition("-")
+    """Return the event's ID as numbers, which sort as the server does."""
+    return id_numbers(event.id)
+
+
+def id_numbers(id: str | bytes) -> Id:
+    """Return the milliseconds and the sequence number of an ID."""
+    milliseconds, _, sequence = (id.decode() if isinstance(id, bytes) else id).partition("-")
     return int(milliseconds), int(sequence)
 
 
@@ -231,17 +231,3 @@ def acknowledge(
 
     if events or not pending:
         yield from member.recovered(attempt, recovery)
-
-
-def forget_deleted(member: GroupMember, ids: Sequence[str]) -> Flow[None]:
-    """Acknowledge pending entries that are no longer in the stream: nobody can handle them any more."""
-    for begin in range(0, len(ids), _PAGE):
-        page = ids[begin : begin + _PAGE]
-
-        def attempt(page: Sequence[str] = page) -> Flow[None]:
-            commands = member.commands()
-            commands.xack(member.stream, GROUP, page)
-            raise_for_error((yield from ask(commands, NUMBER)))
-
-        yield from member.recovered(attempt)
-    member.deleted += len(ids)

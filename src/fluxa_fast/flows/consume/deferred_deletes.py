@@ -1,4 +1,4 @@
-"""Entries that are acknowledged, and were left in the stream because another group still needs them."""
+"""Entries that were acknowledged, and were left in the stream because another group still needs them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST = 100_000
 
 
 class DeferredDeletes:
-    """Their IDs, to be tried again in turns. Threads may share it. Beyond 100 000 the oldest are forgotten."""
+    """Their IDs, which are tried again in turns. Threads may share it. Beyond 100 000 it forgets the oldest ones."""
 
     __slots__ = ("_ids", "_lock")
 
@@ -27,12 +27,12 @@ class DeferredDeletes:
         return len(self._ids)
 
     def next(self, count: int) -> list[Id]:
-        """Up to `count` of them that were not tried for the longest time, ascending."""
+        """Return up to `count` IDs that were not tried for the longest time, ascending."""
         with self._lock:
             return sorted(islice(self._ids, count))
 
     def tried(self, ids: Sequence[Id], still: Iterable[Id]) -> None:
-        """`ids` were tried; `still` has those of them that must stay, and new ones."""
+        """Take note that `ids` were tried. `still` has those of them that must stay, and new ones."""
         with self._lock:
             for id in ids:
                 self._ids.pop(id, None)

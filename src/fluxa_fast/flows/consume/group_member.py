@@ -1,21 +1,21 @@
-"""One consumer's place in a stream's group: what it is called, and what it knows so far."""
+"""A consumer's place in the group of one Redis stream: what it is called, and what it knows of the group."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis.exceptions import ResponseError
 
 from ...protocol.entries import TypedOrigin
 from ...protocol.interface import CommandBuffer, ErrorReply, Implementation
-from ..replies import OK, named, retold
+from ..replies import named, retold
 from ..retry import Outage, Recovery, raise_for_error, recovered
 from ..scripting import Scripting
-from ..steps import Flow, ask
+from ..steps import Flow
 from .deferred_deletes import DeferredDeletes
+from .options import ConsumerOptions
 
 if TYPE_CHECKING:
     from ...protocol.typed import Reader
@@ -26,7 +26,9 @@ GROUP = "consumer_group"
 """The group that all consumers of a stream share; the original uses the same."""
 
 GROUP_LOST = frozenset({"NOGROUP", "UNBLOCKED"})
-_ATTEMPTS = 5  # to make a group that somebody else keeps destroying
+"""Codes of errors that say: the group is not there (any more)."""
+
+_NO_PAGES = 1_000_000_000  # events in one command: no limit that a consumer reaches
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ def is_missing(reply: Any) -> bool:
 
 
 def group_in(reply: Any) -> dict[str, Any] | None:
-    """What the reply to XINFO GROUPS says about the group; None if there is none."""
+    """Return what the reply to XINFO GROUPS says about the group; None if there is none."""
     if is_missing(reply):
         return None
     return next((group for group in map(named, raise_for_error(reply)) if group["name"] == GROUP.encode()), None)
@@ -46,7 +48,7 @@ def group_in(reply: Any) -> dict[str, Any] | None:
 class StopFlag:
     """Whether a consumer is to stop.
 
-    Unlike `threading.Event` it has no lock: a signal handler that sets it may have interrupted one that was about to.
+    Unlike `threading.Event` it has no lock: a signal handler that sets it may have interrupted a thread that holds it.
     """
 
     __slots__ = ("_is_set",)
@@ -65,111 +67,97 @@ class StopFlag:
 
 
 class Fence(NamedTuple):
-    """What the scripts check before they do anything.
+    """What a script compares before it changes anything.
 
     Attributes:
-        lease: the key in Redis that holds the owner of the partition.
-        owner: who it must be.
+        lease: the Redis key that holds the name of the partition's owner.
+        owner: the name that it must hold.
     """
 
     lease: str
     owner: str
 
 
-@dataclass(slots=True, eq=False)
 class GroupMember:
-    """A consumer, without its connection.
+    """A consumer's place in the group of one Redis stream, without a connection.
 
     Attributes:
+        implementation: of the protocol.
         pool: the name of the pool that the stream is on, for errors.
+        stream: the Redis key of the stream, or of one of its partitions.
+        name: in the group.
+        recovery: how outages are waited for.
+        at_most_once: whether events are read without being pending.
+        stopping: set by `stop()`; the partitions of one consumer share it.
+        reader: makes the bodies of events, if the stream has a type of them.
+        page: how many events one command reads or acknowledges at most, so that no step takes long.
         acknowledge: what `Event.ack` calls.
         group_made: whether the group is known to exist.
-        replaying: whether entries may be pending for this consumer that it has not handled.
-        deleted: pending entries so far that were no longer in the stream.
-        stopping: set by `stop()`; partitions of one consumer share it.
-        at_most_once: read without leaving entries pending.
-        reader: makes the bodies of events, if the stream has a type of them.
-        page: events that are read or acknowledged by one command at most, so that no step takes long.
-        in_hand: at most once only: events that were read, and that a handler has yet to be given.
+        deleted: how many pending entries were not in the stream any more, so far.
         scripting: what is known of the server and scripts.
-        alone_until: until then (monotonic seconds) it is believed that no other group is on the stream.
-        shared: whether the stream has other groups too, as the server told last.
+        alone_until: until then (monotonic seconds) the stream is believed to have no other group.
+        shared: whether the stream has other groups too, as the server said last.
         groups_known_until: until then (monotonic seconds) that is believed where the server forbids scripts.
-        kept: what is acknowledged and was left in the stream for other groups.
-        trim_at: at most once only: when (monotonic seconds) to trim again. Entries that were read are left in the
-            stream, because an older entry is pending, or another group has not had them; never, if none are left.
-        fence: of a partition that only its owner may acknowledge in.
-        outage: that its conversations have met.
+        deferred_deletes: what was acknowledged, and was left in the stream for other groups.
+        trim_at: at most once only: when (monotonic seconds) to trim again, because entries that were read are left
+            behind an older pending entry, or for another group. Infinity: none are left.
+        fence: what scripts compare, if only the owner of the partition may acknowledge.
+        outage: of the server, as its conversations meet it.
     """
 
-    implementation: Implementation
-    pool: str
-    stream: str
-    name: str
-    recovery: Recovery
-    at_most_once: bool = False
-    page: int = 1_000_000_000
-    acknowledge: Callable[[Any], Any] | None = None
-    reader: Reader | None = None
-    group_made: bool = False
-    replaying: bool = True
-    deleted: int = 0
-    stopping: StopFlag = field(default_factory=StopFlag)
-    in_hand: list[Any] = field(default_factory=list)
-    scripting: Scripting = field(default_factory=Scripting)
-    alone_until: float = -math.inf
-    shared: bool = False
-    groups_known_until: float = -math.inf
-    trim_at: float = math.inf
-    kept: DeferredDeletes = field(default_factory=DeferredDeletes)
-    fence: Fence | None = None
-    outage: Outage = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.outage = Outage(f"consumer {self.name} of {self.stream}")
+    def __init__(
+        self,
+        implementation: Implementation,
+        pool: str,
+        stream: str,
+        options: ConsumerOptions,
+        stopping: StopFlag,
+        reader: Reader | None = None,
+    ) -> None:
+        self.implementation = implementation
+        self.pool = pool
+        self.stream = stream
+        self.name: str = options.group_name
+        self.recovery: Recovery = options.recovery
+        self.at_most_once: bool = options.at_most_once
+        self.stopping = stopping
+        self.reader = reader
+        self.page: int = _NO_PAGES
+        self.acknowledge: Callable[[Any], Any] | None = None
+        self.group_made: bool = False
+        self.deleted: int = 0
+        self.scripting: Scripting = Scripting()
+        self.alone_until: float = -math.inf
+        self.shared: bool = False
+        self.groups_known_until: float = -math.inf
+        self.deferred_deletes: DeferredDeletes = DeferredDeletes()
+        self.trim_at: float = math.inf
+        self.fence: Fence | None = None
+        self.outage: Outage = Outage(f"consumer {self.name} of {self.stream}")
 
     def acknowledged_by(self, acknowledge: Callable[[Any], Any]) -> None:
         """Say what `Event.ack` calls."""
         self.acknowledge = acknowledge if self.reader is None else TypedOrigin(acknowledge, self.reader)
 
-    def take_in_hand(self) -> list[Any]:
-        """What is in hand; it is not any more then."""
-        events, self.in_hand = self.in_hand, []
-        return events
+    def fenced_by(self, fence: Fence) -> None:
+        """Say that only the owner of the lease may acknowledge. That needs scripts."""
+        self.fence = fence
+        self.scripting.required = True
+
+    def nothing_to_trim(self) -> None:
+        """What is left in the stream is not for this consumer to trim."""
+        self.trim_at = math.inf
 
     @property
     def keys(self) -> tuple[str | int, ...]:
-        """The keys of a script, and their number in front; behind them, who asks, if that is checked."""
+        """The arguments of a script in front of its own: the number of its Redis keys, these, and the owner's name."""
         if self.fence is None:
             return 1, self.stream
         return 2, self.stream, self.fence.lease, self.fence.owner
 
     def commands(self) -> CommandBuffer:
-        """An empty buffer."""
+        """Return an empty buffer."""
         return self.implementation.CommandBuffer()
-
-    def in_group(self, attempt: Callable[[], Flow[Any]]) -> Flow[Any]:
-        """The reply that `attempt` brings, once the group exists and the server is ready. None if stopped meanwhile.
-
-        What an attempt may have read or claimed when it failed is pending for this consumer: it is replayed.
-        """
-
-        def with_group() -> Flow[Any]:
-            reply: Any = None
-            for _ in range(_ATTEMPTS):
-                if not self.group_made:
-                    yield from self._make_group()
-                try:
-                    reply = yield from attempt()
-                except BaseException:
-                    self.replaying = True
-                    raise
-                if not (isinstance(reply, ErrorReply) and reply.code in GROUP_LOST):
-                    break
-                self.group_made = False
-            return raise_for_error(reply)
-
-        return (yield from self.recovered(with_group, stopped=self.stopping.is_set))
 
     def recovered(
         self,
@@ -177,22 +165,16 @@ class GroupMember:
         recovery: Recovery | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Flow[T | None]:
-        """The result of `attempt`, once no outage meets it. None if `stopped` during one."""
+        """The result of `attempt`, which is tried again during outages. None if `stopped` during one."""
         return recovered(recovery or self.recovery, self.outage, attempt, stopped, self.located)
 
     def located(self, error: ResponseError) -> ResponseError:
-        """The error, with words that say which stream of which pool it is about."""
+        """Return the error, with words that say which stream of which pool it is about."""
         place = f" (stream {self.stream!r} on pool {self.pool!r})"
         return error if str(error).endswith(place) else retold(error, behind=place)
 
-    def _make_group(self) -> Flow[None]:
-        """``XGROUP CREATE stream consumer_group 0 MKSTREAM``; one that is there already is as good."""
-        commands = self.commands()
-        commands.xgroup_create(self.stream, GROUP, "0")
-        self.has_group((yield from ask(commands, OK)))
-
     def has_group(self, reply: Any) -> None:
-        """Take the reply to XGROUP CREATE.
+        """Take the reply to XGROUP CREATE. BUSYGROUP says that the group is there already.
 
         Raises:
             ServerNotReadyError, redis.ResponseError: as `raise_for_error`.

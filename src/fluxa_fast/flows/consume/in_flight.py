@@ -1,9 +1,7 @@
-"""What a lane has asked for, and what follows from each reply."""
+"""What a node reader has asked for: one class for each kind of reply, which says what follows from it."""
 
 from __future__ import annotations
 
-import math
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,220 +13,298 @@ from ..replies import NUMBER, OK
 from ..retry import raise_for_error
 from ..scripting import ScriptRefusedError
 from ..steps import Flow, Receive, any_reply
-from .acknowledge import Acknowledgements, joined
+from .acknowledge import Acknowledgements, id_numbers
 from .group_member import GROUP_LOST, group_in
-from .leases import Leases, answered, is_fenced
-from .partition_state import Found, Partition
-from .reading import events_reply
+from .leases import Leases, is_fenced, script_reply
+from .partition_state import NEW, PENDING, Partition, ReadEvents
+from .reading import claimed_reply, events_reply
 
 if TYPE_CHECKING:
-    from .session import Crew
+    from .session import ConsumerSession
 
 __all__ = [
     "AGAIN",
-    "Acknowledged",
-    "Expected",
-    "Fenced",
-    "Forgotten",
+    "BlockingReadReply",
+    "ClaimReply",
+    "DeletedAcknowledged",
+    "EventsAcknowledged",
+    "FenceReply",
     "GroupMade",
     "LastDelivered",
-    "Leased",
-    "Read",
-    "Roster",
-    "Waited",
+    "LeaseReply",
+    "PendingReply",
+    "ReadReply",
+    "RosterReply",
 ]
 
 AGAIN = 0.02  # seconds after which what went wrong may be tried again
+_GROUPS_LOST = 5  # reads in a row that find no group, before the error is told
 
 
-class Expected(ABC):
+class PendingReply(ABC):
     """A reply that is to come, or several.
 
     Attributes:
+        partition: that it is about; the first of them.
         partitions: that it is about.
+        reads: whether it may bring events.
+        inconclusive: whether a read that brought nothing does not mean that there are no new events.
+        moves_leases: whether other partitions may be this consumer's after it.
+        pages: whether it is a full page of a larger batch.
+        next_page: where the page behind it begins.
     """
+
+    reads: bool = False
+    inconclusive: bool = False
+    moves_leases: bool = False
+    pages: bool = False
+    next_page: str = NEW
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
         self.partitions: Sequence[Partition] = (partition,)
 
     @abstractmethod
-    def receive(self) -> Flow[Sequence[Found]]:
-        """Take it. What the server says that passes is raised; what was read is returned."""
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
+        """Take the reply. Returns the events that were read.
+
+        Raises:
+            ServerNotReadyError: for an error that passes.
+            redis.ResponseError: for an error that lasts.
+        """
 
     def lost(self) -> None:  # noqa: B027 (most have nothing to do then)
-        """It will not come, or it is an error that passes."""
+        """The reply will not come, or it is an error that passes."""
 
     def refused(self) -> None:
-        """It is an error that lasts."""
+        """The reply is an error that lasts."""
         self.lost()
 
 
-class Acknowledged(Expected):
+# ---- acknowledging --------------------------------------------------------------------------------------
+
+
+class EventsAcknowledged(PendingReply):
+    """Events were acknowledged, or trimmed if they were read at most once."""
+
     def __init__(self, partition: Partition, acknowledgements: Acknowledgements, *, pending: bool) -> None:
         super().__init__(partition)
         self._acknowledgements = acknowledgements
         self._pending = pending
-        partition.unconfirmed += 1
+        partition.acknowledgement_was_sent(pending=pending)
 
-    def _again(self, events: list[Any]) -> None:
-        partition = self.partition
-        partition.unconfirmed -= 1
-        if self._pending:
-            partition.handled = joined(events, partition.handled)
-        else:
-            partition.read_once = joined(events, partition.read_once)
-
-    def receive(self) -> Flow[Sequence[Found]]:
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
         try:
             again = yield from self._acknowledgements.receive()
         except LeaseLostError:
-            self.partition.unconfirmed -= 1
-            self.partition.lost(AGAIN)
+            self.partition.acknowledgement_was_answered([], pending=self._pending)
+            self.partition.lease_lost(AGAIN)
         else:
-            self._again(again)
+            self.partition.acknowledgement_was_answered(again, pending=self._pending)
         return ()
 
     def lost(self) -> None:
-        self._again(list(self._acknowledgements.events))
+        self.partition.acknowledgement_was_answered(list(self._acknowledgements.events), pending=self._pending)
 
     def refused(self) -> None:
-        self._again([])  # they stay pending: the call ends with that error, and the next one is given them again
-        self.partition.member.replaying = True
+        # They stay pending: the call ends with this error, and the next call is given them again.
+        self.partition.acknowledgement_was_answered([], pending=self._pending)
+        self.partition.replay()
 
 
-class Forgotten(Expected):
-    def receive(self) -> Flow[Sequence[Found]]:
+class DeletedAcknowledged(PendingReply):
+    """Entries that are not in the stream any more were acknowledged."""
+
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
         raise_for_error((yield Receive(NUMBER)))
         return ()
 
 
-class GroupMade(Expected):
-    def receive(self) -> Flow[Sequence[Found]]:
+# ---- reading --------------------------------------------------------------------------------------------
+
+
+class GroupMade(PendingReply):
+    """The group was made, or was there."""
+
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
         self.partition.member.has_group((yield Receive(OK)))
         return ()
 
 
-class Read(Expected):
+class _Reading(PendingReply):
+    """A command that brings events of a group."""
+
+    reads = True
+
+    def _batch(self, reply: Any) -> EventBatch | None:
+        """Return what was read; None if the group is gone, and the command has to be sent again.
+
+        Raises:
+            ServerNotReadyError, redis.ResponseError: for another error, or if the group is gone again and again.
+        """
+        self.inconclusive = isinstance(reply, ErrorReply) and reply.code in GROUP_LOST
+        if self.inconclusive and max([partition.group_was_lost() for partition in self.partitions]) < _GROUPS_LOST:
+            return None
+        batch: EventBatch = raise_for_error(reply)
+        return batch
+
+
+class ReadReply(_Reading):
+    """The events of one partition."""
+
     def __init__(self, partition: Partition, count: int, after: str) -> None:
         super().__init__(partition)
-        self._count = count
         self.after = after
         self.events: list[Any] = []
+        self._count = count
+        partition.read_was_sent()
 
-    def receive(self) -> Flow[Sequence[Found]]:
-        member = self.partition.member
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
+        partition, member = self.partition, self.partition.member
         reply = yield Receive(events_reply(member))
-        self.partition.reading = False
-        if isinstance(reply, ErrorReply) and reply.code in GROUP_LOST:
-            member.group_made = False
+        batch = self._batch(reply)
+        if batch is None:
             return ()
-        batch: EventBatch = raise_for_error(reply)
-        found = len(batch.events) + len(batch.deleted)
-        if self.after == "0":
-            self.partition.deleted += batch.deleted
-            if found < self._count:
-                member.replaying = False
-            self.partition.hot = False
-        else:
-            self.partition.hot = found >= self._count
-        if self.partition.lease is not None:  # they count once the fence has been passed
+        new = self.after == NEW
+        if not new:
+            self.inconclusive = True
+            partition.forget(batch.deleted)
+            self.next_page = _last_id(batch)
+        full = len(batch.events) + len(batch.deleted) >= self._count
+        partition.read_was_answered(new=new, full=full)
+        if partition.lease is not None:  # they count once the fence has been passed
             self.events = batch.events
             return ()
-        pending = self.after == "0" or not member.at_most_once
-        return (Found(self.partition, batch.events, pending),) if batch.events else ()
+        self.pages = full and self._count == member.page
+        pending = not (new and member.at_most_once)
+        return (ReadEvents(partition, batch.events, pending, new),) if batch.events else ()
 
     def lost(self) -> None:
-        self.partition.reading = False
-        self.partition.member.replaying = True
-        self.partition.hot = False
+        self.partition.read_was_lost()
 
 
-class LastDelivered(Expected):
-    """From where to wait: whatever comes later, the group has not been given."""
+class BlockingReadReply(_Reading):
+    """The events of one partition or several, for which the server was to wait."""
 
-    def receive(self) -> Flow[Sequence[Found]]:
-        group = group_in((yield Receive(any_reply)))
-        if group is not None:  # or else the read that follows says so as well
-            self.partition.last_id = group["last-delivered-id"].decode()
-        return ()
-
-
-class Fenced(Expected):
-    """Whether a read was the owner's, and the only one: then what is pending is what was read, and nothing else."""
-
-    def __init__(self, partition: Partition, read: Read, in_hand: int) -> None:
-        super().__init__(partition)
-        self._read = read
-        self._in_hand = in_hand
-
-    def receive(self) -> Flow[Sequence[Found]]:
-        partition, events = self.partition, self._read.events
-        reply = yield Receive(any_reply)
-        if is_fenced(reply):
-            partition.lost(AGAIN)
-            return ()
-        try:
-            pending = int(answered(partition.member, OWN_PENDING, reply))
-        except ScriptRefusedError:
-            partition.member.replaying = True
-            return ()
-        except BaseException:
-            partition.member.replaying = True
-            raise
-        own = self._in_hand + len(events)
-        if self._read.after == ">" and not partition.member.at_most_once and pending > own:
-            # A former owner's read has come in between. It is pending: so it is read again, and all in order.
-            partition.member.replaying = True
-            return ()
-        if not events:
-            return ()
-        partition.last_id = events[-1].id if self._read.after == ">" else None
-        return (Found(partition, events, self._read.after == "0" or not partition.member.at_most_once),)
-
-    def lost(self) -> None:
-        self.partition.member.replaying = True
-
-
-class Waited(Expected):
-    def __init__(self, crew: Crew, waiting: Sequence[Partition], wait: float) -> None:
+    def __init__(self, session: ConsumerSession, waiting: Sequence[Partition], count: int, wait: float) -> None:
         super().__init__(waiting[0])
         self.partitions = waiting
-        self._crew = crew
+        self._session = session
+        self._count = count
         self._wait = wait
 
-    def receive(self) -> Flow[Sequence[Found]]:
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
         reply = yield Receive(events_reply(self.partition.member), self._wait)
-        if isinstance(reply, ErrorReply) and reply.code in GROUP_LOST:
-            for partition in self.partitions:
-                partition.member.group_made = False
+        batch = self._batch(reply)
+        if batch is None or self._session.leases is not None:  # what is read under leases has to be fenced
             return ()
-        batch: EventBatch = raise_for_error(reply)
-        if self._crew.leases is not None:
-            return ()
-        found: dict[str, list[Any]] = {}
-        for event in batch.events:
-            found.setdefault(event.stream, []).append(event)
         pending = not self.partition.member.at_most_once
-        return [Found(self._crew.by_key[stream], events, pending) for stream, events in found.items()]
+        if len(self.partitions) == 1:
+            full = len(batch.events) >= self._count
+            self.pages = full and self._count == self.partition.member.page
+            self.partition.read_was_answered(new=True, full=full)
+            return (ReadEvents(self.partition, batch.events, pending, True),) if batch.events else ()
+        by_stream: dict[str, list[Any]] = {}
+        for event in batch.events:
+            by_stream.setdefault(event.stream, []).append(event)
+        return [ReadEvents(self._session.by_stream[key], events, pending, True) for key, events in by_stream.items()]
 
     def lost(self) -> None:
         for partition in self.partitions:
-            partition.member.replaying = True
+            partition.replay()
 
 
-class Roster(Expected):
+class ClaimReply(_Reading):
+    """The events that were taken over from other consumers."""
+
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
+        partition, member = self.partition, self.partition.member
+        reply = yield Receive(claimed_reply(member))
+        batch = self._batch(reply)
+        if batch is None:
+            return ()
+        partition.forget(batch.deleted)
+        member.deleted += batch.dropped
+        partition.claim_was_answered(batch.cursor)
+        return (ReadEvents(partition, batch.events, pending=True, new=False),) if batch.events else ()
+
+    def lost(self) -> None:
+        self.partition.read_was_lost()
+
+
+def _last_id(batch: EventBatch) -> str:
+    """Return the highest ID of a page of pending entries."""
+    ids: list[str] = [event.id for event in batch.events[-1:]] + batch.deleted[-1:]
+    return max(ids, key=id_numbers, default=PENDING)
+
+
+# ---- leases ---------------------------------------------------------------------------------------------
+
+
+class LastDelivered(PendingReply):
+    """From where to wait: the group has not been given what comes later."""
+
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
+        group = group_in((yield Receive(any_reply)))
+        if group is not None:  # or else the read that follows says so as well
+            self.partition.group_is_at(group["last-delivered-id"].decode())
+        return ()
+
+
+class FenceReply(PendingReply):
+    """Whether a read was the owner's, and the only one: then what is pending is what this consumer has read."""
+
+    def __init__(self, partition: Partition, read: ReadReply) -> None:
+        super().__init__(partition)
+        self._read = read
+        self._in_handler = partition.in_handler
+
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
+        partition, events = self.partition, self._read.events
+        reply = yield Receive(any_reply)
+        if is_fenced(reply):
+            partition.lease_lost(AGAIN)
+            return ()
+        try:
+            pending = int(script_reply(partition.member, OWN_PENDING, reply))
+        except ScriptRefusedError:
+            partition.replay()
+            return ()
+        except BaseException:
+            partition.replay()
+            raise
+        new = self._read.after == NEW
+        if new and not partition.member.at_most_once and pending > self._in_handler + len(events):
+            # A former owner's read has come in between. What it read is pending: read all of it again, in order.
+            partition.replay()
+            return ()
+        if not events:
+            return ()
+        partition.group_is_at(events[-1].id if new else None)
+        return (ReadEvents(partition, events, not (new and partition.member.at_most_once), new),)
+
+    def lost(self) -> None:
+        self.partition.replay()
+
+
+class RosterReply(PendingReply):
+    """The names of all consumers that own partitions, or want to."""
+
+    moves_leases = True
+
     def __init__(self, partition: Partition, leases: Leases) -> None:
         super().__init__(partition)
         self._leases = leases
 
-    def receive(self) -> Flow[Sequence[Found]]:
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
         self._leases.take_roster(self.partition.member, (yield Receive(any_reply)))
         return ()
 
 
-class Leased(Expected):
-    """A lease is taken, renewed or released."""
+class LeaseReply(PendingReply):
+    """A lease was taken, renewed or released, or not."""
+
+    moves_leases = True
 
     def __init__(self, partition: Partition, leases: Leases, script: Script, sent_at: float) -> None:
         super().__init__(partition)
@@ -236,31 +312,29 @@ class Leased(Expected):
         self._script = script
         self._sent_at = sent_at
 
-    def receive(self) -> Flow[Sequence[Found]]:
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
         partition, leases = self.partition, self._leases
         lease = partition.lease
         assert lease is not None
         reply = yield Receive(any_reply)
-        lease.asked = False
+        lease.answered()
         if is_fenced(reply):
-            partition.lost(AGAIN)
+            partition.lease_lost(AGAIN)
             return ()
         try:
-            done = answered(partition.member, self._script, reply)
+            done = script_reply(partition.member, self._script, reply)
         except ScriptRefusedError:
             return ()
         if self._script is RELEASE_LEASE:
-            lease.gone(2 * leases.interval)
-            partition.member.trim_at = math.inf
+            partition.lease_released(2 * leases.interval)
         elif not done:
-            lease.try_at = time.monotonic() + leases.interval
+            lease.refused(leases.interval)
         else:
             if not lease.owned:
-                partition.member.replaying = True  # what was pending for the owner before goes first
-                partition.last_id = None
+                partition.lease_taken()
             lease.granted(self._sent_at, leases.seconds)
         return ()
 
     def lost(self) -> None:
         assert self.partition.lease is not None
-        self.partition.lease.asked = False
+        self.partition.lease.answered()

@@ -4,82 +4,85 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from ...protocol.interface import CommandBuffer
-from ...scripts import OWN_PENDING, RELEASE_LEASE, RENEW_LEASE, TAKE_LEASE
+from ...scripts import OWN_PENDING
 from ...shared.handlers import HandlerFailedError
 from ..retry import OUTAGES, ServerNotReadyError
-from ..steps import Deliver, Disconnect, Flow, Pause, Send, Start
-from .acknowledge import Acknowledgements, joined
+from ..steps import Arrived, Deliver, Disconnect, Flow, Pause, Send, Start
+from .acknowledge import Acknowledgements
 from .group_member import GROUP
 from .in_flight import (
     AGAIN,
-    Acknowledged,
-    Expected,
-    Fenced,
-    Forgotten,
+    BlockingReadReply,
+    ClaimReply,
+    DeletedAcknowledged,
+    EventsAcknowledged,
+    FenceReply,
     GroupMade,
     LastDelivered,
-    Leased,
-    Read,
-    Roster,
-    Waited,
+    LeaseReply,
+    PendingReply,
+    ReadReply,
+    RosterReply,
 )
 from .leases import Leases
-from .partition_state import Found, Partition
-from .reading import SLICE, blocking, write_read
+from .partition_state import NEW, Partition, ReadEvents
+from .reading import SLICE, block_milliseconds, write_claim, write_read
 
 if TYPE_CHECKING:
-    from .session import Crew
+    from .session import ConsumerSession
 
-__all__ = ["Lane"]
+__all__ = ["NodeReader"]
 
-_FIRST_TURN = 0.005  # seconds to wait at one of several partitions; twice as long when nothing came
-_LONGEST_TURN = 0.1
+_FIRST_WAIT = 0.005  # seconds to wait at one of several partitions; twice as long when nothing came
+_LONGEST_WAIT = 0.1
 
 
-class Lane:
-    """One connection, and the partitions that are read over it.
+class NodeReader:
+    """Reads partitions over one connection, hands their events over, and acknowledges them.
 
     Attributes:
-        name: the node; and the key that it is asked for though it has not got its slot yet.
-        inbox: partitions that are to be read as well.
+        name: the node; and the Redis key that it is asked for before it has its slot, or "".
+        inbox: partitions that it is to read as well.
     """
 
-    def __init__(self, crew: Crew, name: tuple[str, str]) -> None:
-        self.inbox: list[Partition] = []
-        self._crew = crew
+    def __init__(self, session: ConsumerSession, name: tuple[str, str]) -> None:
         self.name = name
+        self.inbox: list[Partition] = []
+        self._session = session
         self._partitions: list[Partition] = []
-        self._under_way: deque[Expected] = deque()
+        self._in_flight: deque[PendingReply] = deque()
+        self._ahead = False  # the read in flight was sent before the handler had the batch before it
         self._leaving: list[tuple[Partition, Exception]] = []
-        self._empty = 0  # rounds in a row that brought nothing
-        self._polled = False  # in the last of them all partitions were asked
+        self._idle_rounds = 0  # in a row, which have brought nothing
+        self._all_asked = False  # since the last one that has, all partitions were asked
         self._turn = 0
 
-    # ---- the lane's life ----
+    # ---- from the first round to the last ----
 
     def run(self) -> Flow[None]:
-        """Read, hand over, acknowledge, until the call ends or no partition is left."""
+        """Read, hand over and acknowledge, until the session ends or no partition is left."""
         try:
             yield from self._run()
         except GeneratorExit:
             raise
         except BaseException as error:  # an interruption may come between any two lines
-            self._crew.fail(error)
+            self._session.fail(error)
         finally:
-            if self._crew.lanes.get(self.name) is self:
-                del self._crew.lanes[self.name]
+            if self._session.readers.get(self.name) is self:
+                del self._session.readers[self.name]
 
     def _run(self) -> Flow[None]:
-        crew = self._crew
+        session = self._session
         while True:
-            self._partitions += self.inbox
-            self.inbox = []
+            if self.inbox:
+                self._partitions += self.inbox
+                self.inbox = []
             if not self._partitions:
                 return
             over = self._over()
@@ -91,138 +94,157 @@ class Lane:
             except GeneratorExit:
                 raise
             except HandlerFailedError as failure:
-                crew.fail(failure.error)
+                session.fail(failure.error)
             except OUTAGES as failure:
                 error = failure.error if isinstance(failure, ServerNotReadyError) else failure
-                self._broken()
+                self._connection_lost()
                 self._leaving += [(partition, error) for partition in self._partitions]
                 self._partitions = []
-            except BaseException as failure:  # Ctrl-C, for one: what was handled is acknowledged all the same
-                crew.fail(failure)
-                self._broken()
-                if over:  # that was the try to settle: what is left is delivered again
+            except BaseException as failure:  # Ctrl-C, for example: what was handled is acknowledged all the same
+                session.fail(failure)
+                self._connection_lost()
+                if over:  # this was the attempt to settle: what is left is delivered again
                     return
                 yield Disconnect()
-            yield from self._rehouse()
+            if self._leaving:
+                yield from self._assign_again()
 
     def _over(self) -> bool:
-        crew = self._crew
-        if crew.ending:
+        session = self._session
+        if session.ending:
             return True
-        if self._empty == 0 or any(partition.member.replaying and partition.is_mine for partition in self._partitions):
-            return crew.once and crew.handled >= crew.count
-        return crew.time_left <= 0
+        if session.min_idle is not None:
+            return all(one.claim_cursor is None or not one.may_read for one in self._partitions)
+        if not self._idle_rounds or any(one.replay_due and one.may_read for one in self._partitions):
+            return session.has_enough
+        return session.time_left <= 0
 
-    def _rehouse(self) -> Flow[None]:
-        """Send away those that were redirected, or that the node can't serve now; each kind of error by itself."""
+    def _assign_again(self) -> Flow[None]:
+        """Give up partitions that were redirected, or that the node can't serve now; each kind of error by itself."""
         by_kind: dict[type[Exception], list[tuple[Partition, Exception]]] = {}
         for partition, error in self._leaving:
-            partition.asked_at = self._asked_at(error)
+            partition.moved(self._ask_redirect(error))
             by_kind.setdefault(type(error), []).append((partition, error))
         self._leaving = []
+        if not self._partitions:  # another server may be the master by now
+            yield Disconnect()
         for leaving in by_kind.values():
-            yield Start(None, self._crew.house([partition for partition, _ in leaving], leaving[0][1]))
+            yield Start(None, self._session.assign([partition for partition, _ in leaving], leaving[0][1]))
 
-    def _asked_at(self, error: Exception) -> str | None:
-        """The node that has a key already, if that is what the error says."""
+    def _ask_redirect(self, error: Exception) -> str | None:
+        """Return the node that has a partition before it has its slot, if the error says that."""
         if not isinstance(error, AskError):
             return None
-        target = self._crew.nodes.redirected(error, self.name[0])
+        target = self._session.nodes.redirected(error, self.name[0])
         return None if isinstance(error, MovedError) else target
 
-    def _lose(self, partition: Partition, error: Exception) -> None:
-        if partition in self._partitions:
-            self._partitions.remove(partition)
-            self._leaving.append((partition, error))
-
-    def _broken(self) -> None:
-        """Nothing more comes over this connection."""
-        while self._under_way:
-            self._under_way.popleft().lost()
+    def _connection_lost(self) -> None:
+        """No more replies come over this connection."""
+        self._ahead = False
+        while self._in_flight:
+            self._in_flight.popleft().lost()
 
     # ---- rounds ----
 
     def _round(self) -> Flow[None]:
-        found = self._left_over()
+        session = self._session
+        found: Sequence[ReadEvents] = self._prefetched()
         if not found:
-            if not self._under_way:
+            if not self._in_flight:
                 yield from self._write(self._wait_time())
-            if not self._under_way:
-                self._empty += self._crew.leases is None or self._crew.leases.share is not None
-                yield Pause(min(_LONGEST_TURN, max(AGAIN, self._crew.time_left)))
+            if not self._in_flight:  # there is nothing that may be read now
+                self._idle_rounds += session.leases is None or session.leases.share is not None
+                yield Pause(min(_LONGEST_WAIT, max(AGAIN, session.time_left)))
                 return
             found = yield from self._receive()
         if not found:
             return
-        self._empty = 0
-        self._crew.found()
-        for one in found:
-            one.partition.in_hand += len(one.events)
+        self._idle_rounds = 0
+        session.events_found()
+        self._prepare(found)
+        failure: Exception | None = None
         try:
-            if not self._crew.once and any(one.partition.hot for one in found):
+            if session.read_ahead and any(one.partition.full for one in found):
                 yield from self._write(None)  # so that the server reads while the handler works
+                self._ahead = True
+        except OUTAGES as error:  # the events are here all the same
+            self._connection_lost()
+            failure = error
         except BaseException:
             for one in found:
-                one.partition.in_hand -= len(one.events)
+                one.partition.delivered(len(one.events))
                 one.requeue()
             raise
         yield from self._deliver(found)
+        session.events_found()
+        if failure is not None:
+            raise failure
+        if self._ahead and session.lone and session.leases is None and not (yield Arrived()):
+            yield from self._write(None, reads=False)  # so that the server deletes while the reply is on its way
 
-    def _left_over(self) -> list[Found]:
-        """What was read at most once, and nobody was given."""
-        return [
-            Found(partition, partition.member.take_in_hand(), pending=False)
-            for partition in self._partitions
-            if partition.member.in_hand
-        ]
+    def _prefetched(self) -> list[ReadEvents]:
+        """Return what was read at most once, and not handed over."""
+        partitions = [one for one in self._partitions if one.prefetched]
+        return [ReadEvents(one, one.pop_prefetched(), pending=False, new=False) for one in partitions]
 
-    def _deliver(self, found: Sequence[Found]) -> Flow[None]:
-        pieces = deque(_pieces(found, self._crew.count))
-        while pieces:
-            piece = pieces.popleft()
-            handled = False
-            mine: list[Found] = []
-            try:
-                mine = [part for part in piece if self._may_deliver(part)]
-                if mine and (yield Deliver(_joined(mine))) is False:
-                    for part in mine:
+    @staticmethod
+    def _prepare(found: Sequence[ReadEvents]) -> None:
+        for one in found:
+            one.partition.deliver(len(one.events))
+
+    def _deliver(self, found: Sequence[ReadEvents]) -> Flow[None]:
+        """Hand events over, in batches of the session's size."""
+        batches = deque(_batches(found, self._session.count))
+        try:
+            while batches:
+                yield from self._deliver_batch(batches.popleft())
+        finally:
+            for part in [part for batch in batches for part in batch]:
+                part.partition.delivered(len(part.events))
+                part.requeue()
+
+    def _deliver_batch(self, batch: Sequence[ReadEvents]) -> Flow[None]:
+        mine: list[ReadEvents] = []
+        taken = False  # by a call of the handler that goes on while this reader reads
+        try:
+            mine = [part for part in batch if self._may_deliver(part)]
+            if mine:
+                outcome = yield Deliver(_events_of(mine), mine[0].pending)
+                taken = outcome is Deliver.TAKEN
+                if taken or outcome is Deliver.TOO_LATE:
+                    for part in () if taken else mine:
                         part.requeue()
                     mine = []
-                handled = True
-            except BaseException as error:
-                for part in mine:
-                    part.partition.member.replaying = True
-                if isinstance(error, GeneratorExit):
-                    raise
-                raise HandlerFailedError(error) from None
-            finally:
-                for part in piece:
-                    part.partition.in_hand -= len(part.events)
-                for part in () if handled else [part for left in pieces for part in left]:
-                    part.partition.in_hand -= len(part.events)
-                    part.requeue()
+        except BaseException as error:
             for part in mine:
-                self._crew.handled += len(part.events)
-                one = part.partition
-                if part.pending:
-                    one.handled = joined(one.handled, part.events)
-                else:
-                    one.read_once = joined(one.read_once, part.events)
+                part.partition.replay()
+            if isinstance(error, GeneratorExit):
+                raise
+            raise HandlerFailedError(error) from None
+        finally:
+            if not taken:
+                for part in batch:
+                    part.partition.delivered(len(part.events))
+        for part in mine:
+            self._session.was_handled(part)
 
-    def _may_deliver(self, part: Found) -> bool:
+    def _may_deliver(self, part: ReadEvents) -> bool:
         lease = part.partition.lease
-        stopped = part.pending and self._crew.stopping.is_set()
+        stopped = part.pending and self._session.stopping.is_set()
         if not stopped and (lease is None or lease.valid):
             return True
         part.requeue()
         return False
 
     def _wind_up(self) -> Flow[None]:
-        """Take the replies that are under way, and acknowledge what was handled."""
-        if self._under_way:
+        """Take the replies that are in flight, and acknowledge what was handled."""
+        if self._in_flight:
             for one in (yield from self._receive()):
                 one.requeue()
-        while any(partition.handled or partition.read_once for partition in self._partitions):
+        if self._session.error is None and (prefetched := self._prefetched()):  # they would be lost
+            self._prepare(prefetched)
+            yield from self._deliver(prefetched)
+        while any(one.to_acknowledge or one.to_trim or one.deleted for one in self._partitions):
             yield from self._write(None, reads=False)
             yield from self._receive()
         self._partitions = []
@@ -230,74 +252,75 @@ class Lane:
     # ---- writing ----
 
     def _wait_time(self) -> float | None:
-        """Seconds to wait at the server; None: just ask."""
+        """Return how many seconds the server is to wait for events; None: not at all."""
+        session = self._session
+        left = session.time_left
+        if left <= 0 or session.min_idle is not None:
+            return None
         waiting = self._waiting()
-        left = self._crew.time_left
-        if not self._empty or not waiting or left <= 0 or not self._polled:
+        at_once = self._at_once(waiting)
+        # One command that reads all partitions brings what is there as well: then nothing has to be asked before it.
+        asked = self._idle_rounds and self._all_asked
+        if not waiting or not (asked or (session.lone and session.leases is None and not waiting[0].full)):
             return None
-        if any(one.member.replaying or not one.member.group_made or one.member.in_hand for one in waiting):
+        if any(one.replay_due or one.prefetched or not one.member.group_made for one in waiting):
             return None
-        longest = SLICE if self._at_once(waiting) else min(_LONGEST_TURN, _FIRST_TURN * 2 ** min(self._empty, 10))
-        if self._crew.leases is not None:
-            longest = min(longest, self._crew.leases.interval)
+        longest = SLICE if at_once else min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self._idle_rounds, 10))
+        if session.leases is not None:
+            longest = min(longest, session.leases.interval)
         return min(left, longest)
 
     def _waiting(self) -> list[Partition]:
-        return [partition for partition in self._partitions if partition.is_mine]
+        return [one for one in self._partitions if one.may_read]
 
     def _at_once(self, waiting: Sequence[Partition]) -> bool:
         """Whether one command can wait at all of them."""
         return len(waiting) == 1 or not self.name[0]
 
     def _write(self, wait: float | None, *, reads: bool = True) -> Flow[None]:
-        """One write for all partitions of the node."""
+        """One write for all partitions of the node: acknowledge what was handled, and read on."""
+        session = self._session
         commands = self._partitions[0].member.commands()
-        expected: list[Expected] = []
+        written: list[PendingReply] = []
         for partition in self._partitions:
-            yield from self._write_acknowledgements(commands, expected, partition)
-        if self._crew.leases is not None and reads:
-            self._write_leases(self._crew.leases, commands, expected)
-        if wait is not None:
-            self._write_waiting(commands, expected, wait)
-        elif reads:
-            self._write_reads(commands, expected)
-        behind = bool(self._under_way)
-        self._under_way += expected
+            yield from self._write_acknowledgements(commands, written, partition)
+        if session.leases is not None and reads and session.min_idle is None:
+            self._write_leases(session.leases, commands, written)
+        if not reads:
+            pass
+        elif session.min_idle is not None:
+            self._write_claims(commands, written, session.min_idle)
+        elif wait is not None:
+            self._write_blocking_read(commands, written, wait)
+        else:
+            self._write_reads(commands, written)
+        behind = bool(self._in_flight)
+        self._in_flight += written
         if commands.command_count:
             yield Send(commands, behind)
 
     def _write_acknowledgements(
-        self, commands: CommandBuffer, expected: list[Expected], partition: Partition
+        self, commands: CommandBuffer, written: list[PendingReply], partition: Partition
     ) -> Flow[None]:
-        for pending, events in ((True, partition.handled), (False, partition.read_once)):
-            if events:
-                yield from self._write_acknowledgement(commands, expected, partition, events, pending=pending)
-        if partition.is_mine and not partition.read_once and time.monotonic() >= partition.member.trim_at:
-            yield from self._write_acknowledgement(commands, expected, partition, [], pending=False)
-        partition.handled = []
-        partition.read_once = []
+        if partition.to_acknowledge:
+            yield from self._write_acknowledgement(commands, written, partition, pending=True)
+        if partition.to_trim or (time.monotonic() >= partition.member.trim_at and partition.may_read):
+            yield from self._write_acknowledgement(commands, written, partition, pending=False)
         if partition.deleted:
-            commands.xack(partition.member.stream, GROUP, partition.deleted)
-            expected.append(Forgotten(partition))
-            partition.member.deleted += len(partition.deleted)
-            partition.deleted = []
+            commands.xack(partition.member.stream, GROUP, partition.pop_deleted())
+            written.append(DeletedAcknowledged(partition))
 
     def _write_acknowledgement(
-        self,
-        commands: CommandBuffer,
-        expected: list[Expected],
-        partition: Partition,
-        events: list[Any],
-        *,
-        pending: bool,
+        self, commands: CommandBuffer, written: list[PendingReply], partition: Partition, *, pending: bool
     ) -> Flow[None]:
+        events = partition.to_acknowledge if pending else partition.to_trim
         acknowledgements = Acknowledgements(partition.member, events, pending=pending)
         before = commands.command_count
         yield from acknowledgements.write(commands)
         if commands.command_count > before or events:
-            expected.append(Acknowledged(partition, acknowledgements, pending=pending))
+            written.append(EventsAcknowledged(partition, acknowledgements, pending=pending))
 
-    def _write_leases(self, leases: Leases, commands: CommandBuffer, expected: list[Expected]) -> None:
+    def _write_leases(self, leases: Leases, commands: CommandBuffer, written: list[PendingReply]) -> None:
         now = time.monotonic()
         wanted = leases.wanted()
         for partition in self._partitions:
@@ -305,123 +328,159 @@ class Lane:
             assert lease is not None
             if leases.roster_is_due(partition.member, now):
                 leases.write_roster(commands, partition.member)
-                expected.append(Roster(partition, leases))
-            if lease.asked:
+                written.append(RosterReply(partition, leases))
+            if lease.command_sent:
                 continue
             if lease.owned and now >= lease.valid_until:
-                partition.lost(0.0)
-            if lease.owned and wanted < 0 and not lease.leaving:
-                lease.leaving = True
+                partition.lease_lost(0.0)
+            elif wanted < 0 and partition.may_read:
+                lease.leave()
                 wanted += 1
-            if lease.leaving and not (partition.in_hand or partition.unsettled or partition.reading):
-                leases.write(commands, partition.member, lease, RELEASE_LEASE)
-                expected.append(Leased(partition, leases, RELEASE_LEASE, now))
-                continue
-            if lease.owned and now >= lease.renew_at:
-                leases.write(commands, partition.member, lease, RENEW_LEASE)
-                expected.append(Leased(partition, leases, RENEW_LEASE, now))
-            elif not lease.owned and wanted > 0 and now >= lease.try_at:
-                wanted -= 1
-                leases.write(commands, partition.member, lease, TAKE_LEASE)
-                expected.append(Leased(partition, leases, TAKE_LEASE, now))
+            script = leases.next_script(partition, wanted, now)
+            if script is not None:
+                wanted -= not lease.owned
+                leases.write(commands, partition, script)
+                written.append(LeaseReply(partition, leases, script, now))
 
-    def _write_reads(self, commands: CommandBuffer, expected: list[Expected]) -> None:
-        readable = [partition for partition in self._partitions if partition.is_mine and not partition.reading]
-        hot = sum(partition.hot for partition in readable)
+    def _write_reads(self, commands: CommandBuffer, written: list[PendingReply]) -> None:
+        session = self._session
+        readable = [one for one in self._partitions if one.may_read and not one.read_sent]
+        full = sum(one.full for one in readable)
         for partition in readable:
+            after = partition.next_read
+            if after is None:
+                continue
             member = partition.member
-            if member.replaying and (partition.in_hand or partition.unsettled):
-                continue  # what is in hand would come again
-            if not member.group_made:
-                commands.xgroup_create(member.stream, GROUP, "0")
-                expected.append(GroupMade(partition))
+            self._write_group(commands, written, partition)
             if partition.lease is not None and partition.last_id is None:
                 commands.xinfo_groups(member.stream)
-                expected.append(LastDelivered(partition))
-            share = max(1, self._crew.count // (hot if partition.hot else len(readable)))
-            count = min(share, member.page)
-            after = "0" if member.replaying else ">"
+                written.append(LastDelivered(partition))
+            part = max(1, session.count // (full if partition.full else len(readable)))
+            count = min(part, member.page)
             write_read(commands, member, count, None, after)
-            partition.reading = True
-            read = Read(partition, count, after)
-            expected.append(read)
+            read = ReadReply(partition, count, after)
+            written.append(read)
             if partition.lease is not None:
                 commands.command(*member.scripting.call(OWN_PENDING), *member.keys, GROUP, member.name)
-                expected.append(Fenced(partition, read, partition.in_hand))
-        self._polled = True
+                written.append(FenceReply(partition, read))
+        self._all_asked = True
 
-    def _write_waiting(self, commands: CommandBuffer, expected: list[Expected], wait: float) -> None:
+    def _write_group(self, commands: CommandBuffer, written: list[PendingReply], partition: Partition) -> None:
+        if not partition.member.group_made:
+            commands.xgroup_create(partition.member.stream, GROUP, "0")
+            written.append(GroupMade(partition))
+
+    def _write_claims(self, commands: CommandBuffer, written: list[PendingReply], min_idle: float) -> None:
+        for partition in self._partitions:
+            if partition.claim_cursor is not None and partition.may_read and not partition.read_sent:
+                member = partition.member
+                self._write_group(commands, written, partition)
+                count = min(self._session.count, member.page)
+                write_claim(commands, member, count, min_idle, partition.claim_cursor)
+                written.append(ClaimReply(partition))
+
+    def _write_blocking_read(self, commands: CommandBuffer, written: list[PendingReply], wait: float) -> None:
         waiting = self._waiting()
         if not waiting:  # a lease has ended just now
             return
         if not self._at_once(waiting):
             self._turn += 1
             waiting = [waiting[self._turn % len(waiting)]]
-            self._polled = False  # the others have to be asked after it
-        if self._crew.leases is not None:  # only to be woken: what is read must be fenced
+            self._all_asked = False  # the others have to be asked after it
+        member = waiting[0].member
+        count = min(max(1, self._session.count // len(waiting)), member.page)
+        if self._session.leases is not None:  # only to be woken: what is read must be fenced
             after = {partition.member.stream: partition.last_id or "$" for partition in waiting}
-            commands.xread(after, count=1, block=blocking(wait))
-            self._polled = False
+            commands.xread(after, count=1, block=block_milliseconds(wait))
+            self._all_asked = False
         else:
-            member = waiting[0].member
-            count = min(max(1, self._crew.count // len(waiting)), member.page)
-            write_read(commands, member, count, wait, streams=[partition.member.stream for partition in waiting])
-        expected.append(Waited(self._crew, waiting, wait))
+            streams = [partition.member.stream for partition in waiting]
+            write_read(commands, member, count, wait, NEW, streams)
+        written.append(BlockingReadReply(self._session, waiting, count, wait))
 
     # ---- receiving ----
 
-    def _receive(self) -> Flow[list[Found]]:
-        """Take all replies that are under way. Returns what was read."""
-        found: list[Found] = []
-        kinds = {type(expected) for expected in self._under_way}
-        replaying = any(isinstance(expected, Read) and expected.after == "0" for expected in self._under_way)
+    def _receive(self) -> Flow[list[ReadEvents]]:
+        """Take all replies that are in flight. Returns what was read."""
+        found: list[ReadEvents] = []
+        ahead, self._ahead = self._ahead, False
+        reads = inconclusive = leases = False
         try:
-            while self._under_way:
-                expected = self._under_way[0]
-                try:
-                    found += yield from expected.receive()
-                except ServerNotReadyError as error:
-                    expected.lost()
-                    for partition in expected.partitions:
-                        self._lose(partition, error.error)
-                except ResponseError as error:  # the server will not do it
-                    expected.refused()
-                    self._crew.fail(expected.partition.member.located(error))
-                else:
-                    for partition in expected.partitions:
-                        if partition in self._partitions:  # else another of its replies has told of an outage
-                            self._crew.recovered(partition)
-                self._under_way.popleft()
+            while self._in_flight:
+                reply = self._in_flight[0]
+                found += yield from self._receive_one(reply)
+                self._in_flight.popleft()
+                reads = reads or reply.reads
+                inconclusive = inconclusive or reply.inconclusive
+                leases = leases or reply.moves_leases
+                if reply.pages and self._session.lone:
+                    yield from self._read_on(reply, found)
         except BaseException:
             for one in found:
                 one.requeue()
             raise
-        if kinds & {Leased, Roster}:  # who owns what has changed, perhaps
-            self._empty = min(self._empty, 1)
-            self._polled = False
-        elif not found and kinds & {Read, Waited} and not replaying:
-            self._empty += 1
+        if leases:  # perhaps other partitions are this consumer's now
+            self._idle_rounds = min(self._idle_rounds, 1)
+            self._all_asked = False
+        elif reads and not (found or inconclusive or ahead):
+            self._idle_rounds += 1
         return found
 
+    def _receive_one(self, reply: PendingReply) -> Flow[Sequence[ReadEvents]]:
+        found: Sequence[ReadEvents] = ()
+        try:
+            found = yield from reply.receive()
+        except ServerNotReadyError as error:
+            reply.lost()
+            for partition in reply.partitions:
+                if partition in self._partitions:
+                    self._partitions.remove(partition)
+                    self._leaving.append((partition, error.error))
+        except ResponseError as error:  # the server will not do it
+            reply.refused()
+            self._session.fail(reply.partition.member.located(error))
+        else:
+            for partition in reply.partitions:
+                # It is not there any more if another of its replies has told of an outage.
+                if (partition.failures or partition.redirections) and partition in self._partitions:
+                    self._session.node_answered(partition)
+        return found
 
-def _pieces(found: Sequence[Found], count: int) -> Iterator[list[Found]]:
-    """Batches of at most `count` events; small ones of several partitions are put together."""
-    piece: list[Found] = []
+    def _read_on(self, reply: PendingReply, found: list[ReadEvents]) -> Flow[None]:
+        """Read the pages of a batch behind the first: a read of all of it would hold up the event loop."""
+        partition, member = reply.partition, reply.partition.member
+        while reply.pages and (missing := self._session.count - sum(len(one.events) for one in found)) > 0:
+            commands = member.commands()
+            count = min(missing, member.page)
+            write_read(commands, member, count, None, reply.next_page)
+            page = ReadReply(partition, count, reply.next_page)
+            self._in_flight.append(page)
+            yield Send(commands)
+            found += yield from self._receive_one(page)
+            self._in_flight.popleft()
+            reply = page
+
+
+def _events_of(parts: Sequence[ReadEvents]) -> list[Any]:
+    """Return a list of its own: what a handler does to it changes nothing that is acknowledged."""
+    return list(parts[0].events) if len(parts) == 1 else [event for part in parts for event in part.events]
+
+
+def _batches(found: Sequence[ReadEvents], count: int) -> list[list[ReadEvents]]:
+    """Return batches of at most `count` events; small parts of several partitions are put together."""
+    if len(found) == 1 and len(found[0].events) <= count:
+        return [list(found)]
+    batches: list[list[ReadEvents]] = []
+    batch: list[ReadEvents] = []
     room = count
     for one in found:
         at = 0
         while at < len(one.events):
             part = one._replace(events=one.events[at : at + room])
-            piece.append(part)
+            batch.append(part)
             at += len(part.events)
             room -= len(part.events)
             if not room:
-                yield piece
-                piece, room = [], count
-    if piece:
-        yield piece
-
-
-def _joined(piece: Sequence[Found]) -> list[Any]:
-    """A list of its own: what a handler does to it changes nothing that is acknowledged."""
-    return [event for part in piece for event in part.events]
+                batches.append(batch)
+                batch, room = [], count
+    return [*batches, batch] if batch else batches

@@ -1,15 +1,14 @@
-"""Consuming a stream that is several keys: its partitions, on one server or on the nodes of a cluster.
+"""A consumer, and its sessions: one engine for streams with partitions and without, on one server or on a cluster.
 
-For each node there is a lane: one connection, which asks for all partitions that the node has, in one write. A
-partition whose slot has moved changes lanes; a lane whose connection broke ends, and its partitions find new ones. In
-each round every partition of a lane is read, none of them for more than its part of a batch, so a full one does not
-starve others. When nothing comes, a lane waits at the server (BLOCK): at all of its partitions on a plain server, where
-one command can read them, and by turns in a cluster.
+A session is one call of a consumer: `run`, `consume`, `auto_claim`, or a loop over `batches`. For each node it has a
+node reader (`node_reader.py`): one connection, which asks for all partitions that the node has in one write. In each
+round a reader reads every partition, none of them for more than its part of a batch, so a full one does not starve the
+others. A partition whose slot has moved changes readers. A reader whose connection broke ends, and the session assigns
+its partitions again. A stream without partitions is one partition, without a lease.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,26 +18,31 @@ from redis.exceptions import AskError, ConnectionError, MovedError, RedisError
 from ..retry import FINAL, Outage, Recovery
 from ..steps import Flow, Pause, Refresh, Start
 from ..topology import NodeMap
-from .claim import cleanup
 from .group_member import GroupMember, StopFlag
 from .leases import Leases
-from .node_reader import Lane
-from .partition_state import Partition
+from .leaving import leave_group
+from .node_reader import NodeReader
+from .partition_state import Partition, ReadEvents
 
-__all__ = ["Crew"]
+__all__ = ["ConsumerSession", "ConsumerState", "LoopLeftError"]
 
 _REDIRECTIONS = 5  # in a row that are followed without a pause
 
 
-class Crew:
-    """The partitions of one consumer, and the lanes that read them.
+class LoopLeftError(BaseException):
+    """Ends a session whose loop over `batches` was left."""
+
+
+class ConsumerState:
+    """What a consumer keeps from one session to the next.
 
     Attributes:
-        count: events in one batch at most.
-        handled: events so far, in this call.
-        error: what ends the call.
-        turn: counts the calls.
-        interrupted: little time is left to settle what was handled: nothing is waited for any more.
+        nodes: where the partitions are.
+        partitions: all of them.
+        by_stream: the same, by the Redis key of each.
+        leases: on the partitions, if only their owner may consume them.
+        sessions: how many have begun.
+        outage: of the servers, as the sessions meet it.
     """
 
     def __init__(self, nodes: NodeMap, members: Sequence[GroupMember], leases: Leases | None) -> None:
@@ -46,79 +50,159 @@ class Crew:
         self.leases = leases
         of = leases.all if leases is not None else [None] * len(members)
         self.partitions: list[Partition] = [Partition(member, lease) for member, lease in zip(members, of, strict=True)]
-        self.by_key: dict[str, Partition] = {partition.member.stream: partition for partition in self.partitions}
+        self.by_stream: dict[str, Partition] = {partition.member.stream: partition for partition in self.partitions}
+        self.sessions: int = 0
         self.recovery: Recovery = members[0].recovery
         self.stopping: StopFlag = members[0].stopping
         self.at_most_once: bool = members[0].at_most_once
-        self.outage: Outage = Outage(f"consumer {members[0].name} of {members[0].stream} and other partitions")
-        self.lanes: dict[tuple[str, str], Lane] = {}
-        self.count: int = 1
-        self.once: bool = False
+        first = members[0]
+        self.outage: Outage = (
+            first.outage
+            if len(members) == 1
+            else Outage(f"consumer {first.name} of {first.stream} and other partitions")
+        )
+
+    def replay(self) -> None:
+        """A session has ended early: events may be pending that the handler has not had."""
+        for partition in self.partitions:
+            partition.replay()
+
+    def clear_stop(self) -> None:
+        """The session that `stop` was to end has ended."""
+        self.stopping.clear()
+
+    @property
+    def deleted(self) -> int:
+        """How many pending entries were not in the stream any more, so far."""
+        return sum(partition.member.deleted for partition in self.partitions)
+
+    def leave_flows(self, recovery: Recovery | None = None) -> list[tuple[str, Flow[int]]]:
+        """Return what is to be run when the consumer leaves.
+
+        For each the Redis key that it is about, and a flow that returns how many entries are pending.
+        """
+        leases = self.leases
+        if leases is None:
+            return [(one.member.stream, leave_group(one, recovery)) for one in self.partitions]
+        flows = [(one.member.stream, leases.release(one, recovery)) for one in self.partitions]
+        return [*flows, (self.partitions[0].member.stream, leases.leave_roster(recovery))]
+
+
+class ConsumerSession:
+    """One call of a consumer: its node readers, and what ends it.
+
+    Args:
+        state: of the consumer.
+        count: how many events one batch has at most.
+        idle: seconds without an event after which the session ends.
+        once: whether it ends as well when something was handled.
+        min_idle: seconds since the last delivery, at least, of the events that are taken over from other consumers;
+            None: the session reads.
+
+    Attributes:
+        handled: how many events were handled so far.
+        error: what ends the session.
+        interrupted: whether little time is left to settle what was handled: nothing is waited for any more.
+        read_ahead: whether the next batch may be read while the handler works.
+    """
+
+    def __init__(
+        self, state: ConsumerState, count: int, idle: float, *, once: bool = False, min_idle: float | None = None
+    ) -> None:
+        self.state = state
+        state.sessions += 1
+        self._number = state.sessions
+        self.nodes = state.nodes
+        self.leases = state.leases
+        self.by_stream: dict[str, Partition] = state.by_stream
+        self.stopping: StopFlag = state.stopping
+        self.count = count
+        self.once = once
+        self.min_idle = min_idle
         self.handled: int = 0
         self.error: BaseException | None = None
         self.interrupted: bool = False
-        self.turn: int = 0
-        self._idle = math.inf
-        self._end = math.inf
-
-    def begin(self, count: int, idle: float, *, once: bool) -> Flow[None]:
-        """Begin a call. Returns its first flow, which starts the others.
-
-        Args:
-            count: events in one batch at most.
-            idle: seconds without an event after which the call ends.
-            once: it ends as well when something was handled.
-        """
-        self.count = count
-        self.once = once
-        self.handled = 0
-        self.error = None
-        self.lanes = {}
-        self.turn += 1
-        self.interrupted = False
-        for partition in self.partitions:
-            partition.begin()
+        self.read_ahead: bool = not once and min_idle is None
+        self.readers: dict[tuple[str, str], NodeReader] = {}
+        for partition in state.partitions:
+            partition.begin_session(claims=min_idle is not None)
+        self._new_handled = False
         self._idle = idle
         self._end = time.monotonic() + idle
-        return self.house(self.partitions, None)
 
-    def interrupt(self, error: BaseException) -> None:
-        """End the call with that error at once: Ctrl-C, for one."""
-        self.fail(error)
-        self.interrupted = True
+    @property
+    def superseded(self) -> bool:
+        """Whether a later session has begun: then nothing of this one may be settled any more."""
+        return self.state.sessions != self._number
 
-    def farewells(self, recovery: Recovery | None = None) -> list[tuple[str, Flow[int]]]:
-        """What is to be run when the consumer leaves: for each a key, and a flow that tells how many are pending."""
-        leases = self.leases
-        if leases is None:
-            return [(one.member.stream, cleanup(one.member, recovery)) for one in self.partitions]
-        flows = [
-            (one.member.stream, leases.release(one.member, one.lease, recovery)) for one in self.partitions if one.lease
-        ]
-        return [*flows, (self.partitions[0].member.stream, leases.leave(recovery))]
+    @property
+    def lone(self) -> bool:
+        """Whether it has one partition: then its flows run one after the other."""
+        return len(self.state.partitions) == 1
+
+    def begin(self) -> Flow[None]:
+        """Return the session's first flow, which starts the others."""
+        return self.assign(self.state.partitions, None)
+
+    # ---- what was handled ----
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether it was to handle events once, and has.
+
+        Of one partition, it hands over pending entries, and new events after these. Of several, a batch in all.
+        """
+        if not self.once:
+            return False
+        return self._new_handled or self.handled >= 2 * self.count if self.lone else self.handled >= self.count
+
+    def was_handled(self, part: ReadEvents) -> None:
+        """The handler is done with these events: they are acknowledged with the next write."""
+        self.handled += len(part.events)
+        self._new_handled = self._new_handled or part.new
+        part.partition.handled(part.events, pending=part.pending)
+
+    # ---- how it ends ----
 
     def fail(self, error: BaseException) -> None:
-        """End the call with that error, unless there is one already."""
+        """End the session with that error, unless there is one already."""
         if self.error is None:
             self.error = error
 
-    def found(self) -> None:
-        """There were events: nobody is idle."""
+    def interrupt(self, error: BaseException) -> None:
+        """End the session with that error at once: Ctrl-C, for example."""
+        self.fail(error)
+        self.interrupted = True
+
+    def end(self) -> BaseException | None:
+        """The session is over: it does not wait for an outage to pass any more. Returns the error that has ended it."""
+        for partition in self.state.partitions:
+            if failures := partition.node_answered():
+                self.state.outage.resolved(failures, over=False)
+        error, self.error = self.error, None  # whose traceback has frames that know the session
+        return error
+
+    def leave_loop(self) -> None:
+        """End the session, because the loop over its batches was left."""
+        self.fail(LoopLeftError())
+
+    def events_found(self) -> None:
+        """A read has brought events: the session is not idle."""
         self._end = time.monotonic() + self._idle
 
     def may_deliver(self, events: Sequence[Any]) -> bool:
-        """Whether a batch that had to wait is in time: the call goes on, and the leases still hold."""
-        if self.error is not None or (self.stopping.is_set() and not self.at_most_once):
+        """Whether a batch that had to wait is in time: the session goes on, and the leases still hold."""
+        if self.error is not None or (self.stopping.is_set() and not self.state.at_most_once):
             return False
         return self.leases is None or all(
             lease.valid
             for stream in {event.stream for event in events}
-            if (lease := self.by_key[stream].lease) is not None
+            if (lease := self.by_stream[stream].lease) is not None
         )
 
     @property
     def ending(self) -> bool:
-        """Whether lanes are to settle what was handled, and to end."""
+        """Whether node readers are to settle what was handled, and to end."""
         return self.error is not None or self.stopping.is_set()
 
     @property
@@ -126,28 +210,30 @@ class Crew:
         """Seconds for which to wait for events."""
         return 0.0 if self.once and self.handled else self._end - time.monotonic()
 
-    # ---- who reads what ----
+    # ---- which reader reads what ----
 
-    def house(self, partitions: Sequence[Partition], error: Exception | None) -> Flow[None]:
-        """Find lanes for partitions. `error`: why they have none."""
+    def assign(self, partitions: Sequence[Partition], error: Exception | None) -> Flow[None]:
+        """Assign partitions to node readers. `error`: why they have none."""
         try:
-            yield from self._house(partitions, error)
+            yield from self._assign(partitions, error)
+        except GeneratorExit:
+            raise
         except BaseException as failure:
             self.fail(failure)
 
-    def _house(self, partitions: Sequence[Partition], error: Exception | None) -> Flow[None]:
-        homeless = list(partitions)
+    def _assign(self, partitions: Sequence[Partition], error: Exception | None) -> Flow[None]:
+        unassigned = list(partitions)
         if self.interrupted and error is not None:
             return
-        if error is None and any(self.nodes.place(one.member.stream) is None for one in homeless):
+        if error is None and any(self.nodes.place(one.member.stream) is None for one in unassigned):
             try:
-                yield Refresh(self.nodes.generation)  # nobody has asked yet
+                yield Refresh(self.nodes.generation)  # this engine has not asked yet
             except RedisError as failure:
                 error = failure
-        while homeless:
+        while unassigned := [one for one in unassigned if one.unsettled or not self.ending]:
             generation = self.nodes.generation
             if error is not None:
-                if (pause := self._pause(homeless, error)) > 0:
+                if (pause := self._pause(unassigned, error)) > 0:
                     yield Pause(pause)
                 try:
                     if not isinstance(error, AskError) or isinstance(error, MovedError):
@@ -156,51 +242,47 @@ class Crew:
                     error = failure
                     continue
             error = ConnectionError("no node of the cluster has the slot")
-            without = []
-            new: list[Lane] = []
-            for partition in homeless:
-                if self.ending and not partition.unsettled:
-                    continue
-                node = partition.asked_at or self.nodes.place(partition.member.stream)
+            without_node = []
+            new: list[NodeReader] = []
+            for partition in unassigned:
+                node = partition.ask_redirect or self.nodes.place(partition.member.stream)
                 if node is None:
-                    without.append(partition)
+                    without_node.append(partition)
                     continue
-                name = (node, partition.member.stream if partition.asked_at else "")
-                if name not in self.lanes:
-                    self.lanes[name] = Lane(self, name)
-                    new.append(self.lanes[name])
-                self.lanes[name].inbox.append(partition)
-            for lane in new:
-                yield Start(lane.name, lane.run())
-            homeless = without
+                name = (node, partition.member.stream if partition.ask_redirect else "")
+                if name not in self.readers:
+                    self.readers[name] = NodeReader(self, name)
+                    new.append(self.readers[name])
+                self.readers[name].inbox.append(partition)
+            for reader in new:
+                yield Start(reader.name, reader.run())
+            unassigned = without_node
 
     def _pause(self, partitions: Sequence[Partition], error: Exception) -> float:
-        """Seconds to wait before the next try.
+        """Return how many seconds to wait before the next attempt.
 
         Raises:
             redis.RedisError: the outage, if it has lasted for too long.
         """
         if isinstance(error, AskError):
             for partition in partitions:
-                partition.redirections += 1
+                partition.was_redirected()
             if all(partition.redirections <= _REDIRECTIONS for partition in partitions):
                 return 0.0
-        now = time.monotonic()
         if isinstance(error, FINAL) or (self.error is not None and any(one.failures for one in partitions)):
-            raise error  # waiting would not cure it; or the call has failed, and this was the second try to settle
+            raise error  # waiting would not cure it; or the session has failed, and this was the second try to settle
+        recovery = self.state.recovery
         for partition in partitions:
-            if not partition.failures:
-                partition.failing_since = now
-                self.outage.entered(error, self.recovery)
-            partition.failures += 1
-        delay = self.recovery.delay(max(partition.failures for partition in partitions) - 1)
-        if now + delay > min(partition.failing_since for partition in partitions) + self.recovery.deadline:
+            if partition.node_failed():
+                self.state.outage.entered(error, recovery)
+        delay = recovery.delay(max(partition.failures for partition in partitions) - 1)
+        if time.monotonic() + delay > min(partition.failing_since for partition in partitions) + recovery.deadline:
             raise error
         return 0.0 if self.error is not None else delay
 
-    def recovered(self, partition: Partition) -> None:
-        """A node has answered for a partition."""
-        partition.redirections = 0
-        if partition.failures:
-            self.outage.resolved(partition.failures, over=True)
-            partition.failures = 0
+    def node_answered(self, partition: Partition) -> None:
+        """The node of a partition has answered."""
+        if partition.failures or partition.redirections:
+            failures = partition.node_answered()
+            if failures:
+                self.state.outage.resolved(failures, over=True)

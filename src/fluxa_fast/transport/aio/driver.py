@@ -11,7 +11,6 @@ from ...flows.steps import (
     Arrived,
     Ask,
     Connect,
-    Deliver,
     Disconnect,
     Flow,
     Pause,
@@ -20,7 +19,7 @@ from ...flows.steps import (
     Send,
     YieldControl,
 )
-from ...shared.handlers import call_awaiting
+from ...protocol.interface import INCOMPLETE
 from ..failures import network_error
 from .link import Link
 
@@ -34,23 +33,39 @@ _MANY = 2000  # events whose memory takes about half a millisecond to free
 
 
 class Driver:
-    """Runs flows over a link.
+    """Runs flows over a link: the one loop of this face, and what it does for each step.
 
     Args:
-        handler: is called with the events that a flow delivers; what it returns is awaited if it can be.
+        link: that steps are about; None: the flows need no connection.
     """
 
-    def __init__(self, link: Link, handler: Handler | None = None) -> None:
+    def __init__(self, link: Link | None) -> None:
         self._link = link
-        self._handler = handler
         self._delivered: deque[list[Any]] = deque()
         self._deadline: float | None = None  # loop time, once the flow was cancelled
 
-    async def drive(self, flow: Flow[T], *, thrown: BaseException | None = None) -> T:
-        """Run a flow to its end. `thrown` is what a flow that waits at a step is resumed with."""
+    async def drive(self, flow: Flow[T]) -> T:
+        """Run a flow to its end, and return its result."""
+        step, result = await self.advance(flow, flow.send, None)
+        assert step is None
+        answer: T = result
+        return answer
+
+    async def advance(self, flow: Flow[Any], resume: Callable[[Any], Any], value: Any) -> tuple[Any, Any]:
+        """Resume a flow, and do what it asks for, until a step is for the caller to do.
+
+        Args:
+            flow: that is run.
+            resume: its `send` or `throw`.
+            value: what it is resumed with.
+
+        Returns:
+            That step; or None, and the result of the flow, which has ended.
+        """
         step: Any = None
+        waits = False
         try:
-            step = next(flow) if thrown is None else flow.throw(thrown)
+            step = resume(value)
             while True:
                 try:
                     outcome = await self.perform(step)
@@ -58,57 +73,61 @@ class Driver:
                     self.interrupted_by(error)
                     step = flow.throw(error)
                 else:
+                    if outcome is INCOMPLETE:
+                        waits = True
+                        return step, None
                     step = flow.send(outcome)
         except StopIteration as end:
-            result: T = end.value
+            step = None
+            result = end.value
         finally:
-            if not self._link.in_order:
+            if not waits and self._link is not None and not self._link.in_order:
                 await self._link.drop()
-        step = None
-        await self.let_go()
-        return result
+        await self._let_go()
+        return None, result
 
     def interrupted_by(self, error: BaseException) -> None:
-        """Once cancelled, a flow has little time to settle what is under way."""
+        """Take note of an error. A flow that was cancelled has little time to settle what is in flight."""
         if isinstance(error, asyncio.CancelledError) and self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + GRACE
 
     async def perform(self, step: Any) -> Any:
-        """Do what one step asks for."""
+        """Do what one step asks for. Returns the outcome; INCOMPLETE: the step is for the caller of `advance`."""
         if self._deadline is None:
             return await self._perform(step)
         try:
             async with asyncio.timeout_at(self._deadline):
                 return await self._perform(step)
         except TimeoutError as error:
+            if self._link is None:
+                raise
             await self._link.drop()
             raise network_error(error, "settling with", self._link.pool) from error
 
     async def _perform(self, step: Any) -> Any:
         kind = type(step)
         link = self._link
+        if kind is Pause:
+            return await asyncio.sleep(step.seconds)
+        if link is None:
+            raise TypeError(f"this driver does not support the step {step!r}")
         if kind is Ask:
             return await link.ask(step.commands, step.take, step.wait)
         if kind is Receive:
             return await link.receive(step.take, step.wait)
         if kind is Send:
             return await link.send(step.commands, behind=step.behind)
-        if kind is Deliver and self._handler is not None:
-            await self.delivering(step.events)
-            return await call_awaiting(self._handler, step.events)
         if kind is Arrived:
             return link.arrived()
         if kind is Pipeline:
             return await link.pipeline(step.commands, step.confirmations)
         if kind is YieldControl:
             return await asyncio.sleep(0)
-        if kind is Pause:
-            return await asyncio.sleep(step.seconds)
         if kind is Disconnect:
             return await link.disconnect(step.error)
         if kind is Connect:
             return await link.connect() and None
-        raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
+        raise TypeError(f"this driver does not support the step {step!r}")
 
     # To free a hundred thousand events takes tens of milliseconds. So the last reference to those of a large batch is
     # kept here, until nobody else should have one: the flow has acknowledged them when two more batches were delivered.
@@ -121,7 +140,7 @@ class Driver:
             if len(self._delivered) > 2:
                 await _free(self._delivered.popleft())
 
-    async def let_go(self) -> None:
+    async def _let_go(self) -> None:
         """The flow is over."""
         while self._delivered:
             await _free(self._delivered.popleft())

@@ -23,7 +23,7 @@ from ..cluster_base import ClusterPoolBase
 from ..failures import close_all
 from .driver import drive
 from .link import Link
-from .multiplex import run_concurrently_blocking
+from .multiplex import run_all
 from .pool import Pool
 
 __all__ = ["ClusterPool", "RoutedLink"]
@@ -126,7 +126,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
                     return [drive(jobs[0][1], links[0])]
                 except Exception as error:
                     return [error]
-            return run_concurrently_blocking([(flow, link) for (_, flow), link in zip(jobs, links, strict=True)])
+            return run_all([(flow, link) for (_, flow), link in zip(jobs, links, strict=True)])
         finally:
             for pool, link in zip(pools, links, strict=True):
                 pool.return_link(link)

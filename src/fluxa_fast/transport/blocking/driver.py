@@ -1,16 +1,16 @@
-"""Runs a flow over a blocking link."""
+"""Runs flows over blocking links: the one loop of this face, and what it does for each step."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from ...flows.steps import (
     Arrived,
     Ask,
     Connect,
-    Deliver,
     Disconnect,
     Flow,
     Pause,
@@ -19,56 +19,63 @@ from ...flows.steps import (
     Send,
     YieldControl,
 )
-from ...shared.handlers import refuse_unfinished
+from ...protocol.interface import INCOMPLETE
 from .link import Link
 
-__all__ = ["drive", "perform"]
+__all__ = ["drive", "perform", "run_flow"]
 
 T = TypeVar("T")
 
 
-def drive(
-    flow: Flow[T],
-    link: Link,
-    handler: Callable[[Sequence[Any]], object] | None = None,
-    *,
-    thrown: BaseException | None = None,
-) -> T:
-    """Run a flow to its end. `handler` is called with the events that it delivers.
+def run_flow(flow: Flow[Any], attempt: Callable[[Any], Any], resume: Callable[[Any], Any], value: Any) -> Any:
+    """Resume a flow, and do what it asks for, until a step can't be done now. Returns that step.
 
     Args:
-        thrown: what a flow that waits at a step is resumed with.
+        flow: that is run.
+        attempt: does what a step asks for, and returns the outcome; INCOMPLETE: it can't be done now.
+        resume: the flow's `send` or `throw`; or what returns a step that could not be done before.
+        value: what that is called with.
+
+    Raises:
+        StopIteration: if the flow has ended; its value is the result.
+        BaseException: what has ended the flow.
     """
-    of_handler: StopIteration | None = None
+    step = resume(value)
+    while True:
+        try:
+            outcome = attempt(step)
+        except BaseException as error:
+            step = flow.throw(error)
+        else:
+            if outcome is INCOMPLETE:
+                return step
+            step = flow.send(outcome)
+
+
+def drive(flow: Flow[T], link: Link) -> T:
+    """Run a flow over a link to its end, and return its result."""
     try:
-        step = next(flow) if thrown is None else flow.throw(thrown)
-        while True:
-            try:
-                outcome = perform(step, link, handler)
-            except BaseException as error:
-                if isinstance(error, StopIteration):
-                    of_handler = error
-                if type(step) is not Deliver or not isinstance(error, Exception):
-                    link.limit_after(error)
-                step = flow.throw(error)
-            else:
-                step = flow.send(outcome)
+        run_flow(flow, partial(_attempt, link), flow.send, None)
     except StopIteration as end:
         result: T = end.value
         return result
-    except RuntimeError as error:
-        if of_handler is not None and error.__cause__ is of_handler:  # a generator can't pass it on
-            raise of_handler from None
-        raise
     finally:
-        if link._limit is not None:
-            link.limit(None)
+        link.limit(None)
         if not link.in_order:
             link.drop()
+    raise AssertionError("every step of a blocking link can be done")
 
 
-def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | None) -> Any:
-    """Do what one step asks for."""
+def _attempt(link: Link, step: Any) -> Any:
+    try:
+        return perform(link, step)
+    except BaseException as error:
+        link.limit_after(error)
+        raise
+
+
+def perform(link: Link, step: Any) -> Any:
+    """Do over a link what one step asks for, and return the outcome."""
     kind = type(step)
     if kind is Ask:
         return link.ask(step.commands, step.take, step.wait)
@@ -76,21 +83,16 @@ def perform(step: Any, link: Link, handler: Callable[[Sequence[Any]], object] | 
         return link.receive(step.take, step.wait)
     if kind is Send:
         return link.send(step.commands, behind=step.behind)
-    if kind is Deliver and handler is not None:
-        answer = handler(step.events)
-        if answer is not None:
-            refuse_unfinished(handler, answer)
-        return None
     if kind is Arrived:
         return link.arrived()
     if kind is Pipeline:
         return link.pipeline(step.commands, step.confirmations)
     if kind is Pause:
         return time.sleep(step.seconds)
-    if kind is YieldControl:  # nobody shares this thread
+    if kind is YieldControl:  # this thread has nothing else to do
         return None
     if kind is Disconnect:
         return link.disconnect(step.error)
     if kind is Connect:
         return link.connect() and None
-    raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
+    raise TypeError(f"this driver does not support the step {step!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import selectors
 import time
@@ -11,10 +12,10 @@ from typing import Any
 
 from ...flows.steps import Ask, Deliver, Flow, Pause, Pipeline, Receive, Refresh, Start
 from ...protocol.interface import INCOMPLETE
-from .driver import perform
+from .driver import perform, run_flow
 from .link import Link
 
-__all__ = ["FlowTask", "run_concurrently_blocking", "run_ready"]
+__all__ = ["FlowTask", "run_all", "run_ready"]
 
 _OTHERS = frozenset({Refresh, Start})  # steps that are not about the task's own link
 
@@ -29,10 +30,15 @@ class _InterruptedError(Exception):
 class FlowTask:
     """One flow, which goes on whenever it can without waiting.
 
+    Args:
+        flow: that is run.
+        link: that its steps are about; None: it needs none.
+        other: does the steps that are not about the link.
+
     Attributes:
         deadline: of its step, in monotonic seconds: the end of a pause, or of waiting for the server.
         over: whether the flow has ended.
-        is_new: it has only begun, and not been driven yet.
+        is_new: whether it was not driven yet.
         outcome: what it returned, or the error that ended it.
     """
 
@@ -41,25 +47,25 @@ class FlowTask:
         self.over: bool = False
         self.is_new: bool = True
         self.outcome: Any = None
+        self.deadline: float = math.inf
         self._flow = flow
         self._other = other
         self._step: Any = None
         self._begun = False  # the step has sent what it sends
-        self._busy = True  # between two waits: an interruption may have come between any two lines
-        self.deadline: float = math.inf
+        self._busy = False  # between two waits: an interruption may have come between any two lines
         self._waited_for: Any = None  # the socket that a selector knows of
-        self._advance(flow.send, None)
-        self._busy = False
 
-    def _advance(self, resume: Callable[[Any], Any], value: Any) -> None:
-        self._begun = False
-        self.deadline = math.inf
+    def _run(self, resume: Callable[[Any], Any], value: Any) -> None:
+        self._busy = True
         try:
-            self._step = resume(value)
+            run_flow(self._flow, self._attempt, resume, value)
         except StopIteration as end:
             self._end(end.value)
         except BaseException as error:
+            if inspect.getgeneratorstate(self._flow) != inspect.GEN_CLOSED:
+                raise  # the thread was interrupted; the flow has not ended
             self._end(error)
+        self._busy = False
 
     def _end(self, outcome: Any) -> None:
         self.over = True
@@ -70,12 +76,10 @@ class FlowTask:
 
     def throw(self, error: BaseException) -> None:
         """Resume the flow with an error."""
-        self._busy = True
-        self._advance(self._flow.throw, error)
-        self._busy = False
+        self._run(self._flow.throw, error)
 
     def interrupted(self, until: float) -> None:
-        """The driver was interrupted: by then (monotonic seconds) the flow must have settled what was handled.
+        """Take note that the driver was interrupted: by then (monotonic seconds) the flow must have settled everything.
 
         A connection that a step was using owes replies that are not known, and one that blocks brings none in time.
         """
@@ -107,28 +111,25 @@ class FlowTask:
         return events
 
     def handled(self, outcome: object = None) -> None:
-        """Its events were handled; or, if the outcome is False, nobody was given them."""
-        self._busy = True
-        self._advance(self._flow.send, outcome)
-        self._busy = False
+        """Resume the flow with the outcome of a delivery: its events were handled, or it came too late."""
+        self._run(self._flow.send, outcome)
 
     def go_on(self) -> None:
         """Do what can be done without waiting, up to the next events that it delivers."""
-        self.is_new = False
-        self._busy = True
-        while not self.over and not self.delivers:
-            try:
-                outcome = self._attempt(self._step)
-            except BaseException as error:
-                self._advance(self._flow.throw, error)
-                continue
-            if outcome is INCOMPLETE:
-                break
-            self._advance(self._flow.send, outcome)
-        self._busy = False
+        if self.is_new:
+            self.is_new = False
+            self._run(self._flow.send, None)
+        elif not (self.over or self.delivers):
+            self._run(_same, self._step)
 
     def _attempt(self, step: Any) -> Any:
         kind = type(step)
+        if step is not self._step:
+            self._step = step
+            self._begun = False
+            self.deadline = math.inf
+        if kind is Deliver:
+            return INCOMPLETE
         now = time.monotonic()
         if kind is Pause:
             if self.deadline == math.inf:
@@ -150,7 +151,7 @@ class FlowTask:
             return None if done else self._waits(now, 0.0)
         if self._other is not None and kind in _OTHERS:
             return self._other(step)
-        return perform(step, link, None)
+        return perform(link, step)
 
     def _waits(self, now: float, wait: float) -> Any:
         assert self.link is not None
@@ -176,7 +177,7 @@ class FlowTask:
         except Exception as error:  # Ctrl-C is not of this task alone: nobody is waited for any more
             self.throw(error)
         else:
-            self._advance(self._flow.send, None)
+            self._run(self._flow.send, None)
 
     def register(self, selector: selectors.BaseSelector) -> None:
         """Say which socket is waited for, if any, unless that was said before."""
@@ -210,6 +211,10 @@ class FlowTask:
             except Exception as error:
                 self.throw(error)
         return True
+
+
+def _same(step: Any) -> Any:
+    return step
 
 
 def run_ready(tasks: list[FlowTask], failed: Callable[[BaseException], object] | None = None) -> Iterator[FlowTask]:
@@ -267,7 +272,7 @@ def _ready(tasks: Sequence[FlowTask], selector: selectors.BaseSelector, *, may_w
     return ready
 
 
-def run_concurrently_blocking(work: Sequence[tuple[Flow[Any], Link]]) -> list[Any]:
+def run_all(work: Sequence[tuple[Flow[Any], Link]]) -> list[Any]:
     """For each of the flows what it returned, or the error that ended it. Ctrl-C and its like end all of them."""
     tasks: list[FlowTask] = []
     try:

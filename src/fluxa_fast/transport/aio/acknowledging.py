@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..flows.consume.acknowledge import acknowledge, position
-from ..flows.consume.group_member import GroupMember
-from ..transport.aio.cluster import ClusterPool
-from ..transport.aio.one_loop import OneLoopLock
-from ..transport.aio.pool import Pool
-from ..transport.failures import told_again
+from ...flows.consume.acknowledge import acknowledge, position
+from ...flows.consume.group_member import GroupMember
+from ..failures import told_again
+from .cluster import ClusterPool
+from .one_loop import OneLoopLock
+from .pool import Pool
 
 __all__ = ["Acknowledging"]
 

@@ -1,0 +1,68 @@
+"""What a caller asks of a consumer: checked once, and carried as one value from the broker to the engine."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from ...shared.validation import Duration, seconds
+from ..retry import Recovery
+
+__all__ = ["ORDERED", "SINGLE", "ConsumerOptions", "Delivery", "new_name"]
+
+Delivery = Literal["at-least-once", "at-most-once"]
+
+SINGLE = "consumer-single"
+"""The name of the one consumer of `consumer_single`."""
+
+ORDERED = "consumer-ordered"
+"""The name in the groups of every consumer of `consumer_ordered`: the lease says which consumer reads."""
+
+_SHORTEST_LEASE = 0.5  # seconds
+_random = random.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerOptions:
+    """What a caller asks of a consumer.
+
+    Attributes:
+        name: what `EventConsumer.name` says.
+        group_name: the name in the group.
+        at_most_once: whether events are read without being pending.
+        recovery: how outages are waited for.
+        lease: seconds that a lease on a partition lasts; None: the consumer needs no leases.
+    """
+
+    name: str
+    group_name: str
+    at_most_once: bool
+    recovery: Recovery
+    lease: float | None = None
+
+    @staticmethod
+    def checked(
+        name: str, delivery: Delivery, recovery: Recovery | None, lease: Duration | None = None
+    ) -> ConsumerOptions:
+        """Check what the caller has given.
+
+        Raises:
+            TypeError, ValueError: for an argument that can't be right; the error names it.
+        """
+        lasting = None if lease is None else seconds("lease", lease)
+        if lasting is not None and lasting < _SHORTEST_LEASE:
+            raise ValueError(f"a lease lasts {_SHORTEST_LEASE} s at least, not {lasting:g}")
+        if delivery not in get_args(Delivery):
+            raise ValueError(f"delivery is {' or '.join(map(repr, get_args(Delivery)))}, not {delivery!r}")
+        if recovery is not None and not isinstance(recovery, Recovery):
+            raise TypeError(f"recovery is a Recovery (its deadline is in seconds), not {recovery!r}")
+        group_name = name if lease is None else ORDERED
+        return ConsumerOptions(name, group_name, delivery == "at-most-once", recovery or Recovery(), lasting)
+
+
+def new_name() -> str:
+    """Return a name for one of many consumers: ``consumer-<UTC time>-<random number>``."""
+    now = datetime.now(UTC).strftime("%Y_%m_%d_%H_%M_%S")
+    return f"consumer-{now}-{_random.getrandbits(64)}"

@@ -1,0 +1,114 @@
+"""The calls that make consumers, for both faces: of a broker for any stream, and of a typed stream for its own.
+
+To make a consumer sends nothing, so both faces have the same calls. They turn the caller's arguments into
+`ConsumerOptions`; every other layer takes these as they are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+from ..flows.consume.options import SINGLE, ConsumerOptions, Delivery, new_name
+from ..flows.retry import Recovery
+from .validation import Duration
+
+__all__ = ["MakesConsumers", "MakesItsConsumers"]
+
+C = TypeVar("C")
+
+
+class MakesConsumers(ABC, Generic[C]):
+    """The calls of a broker."""
+
+    @abstractmethod
+    def _new_consumer(self, stream: str, options: ConsumerOptions) -> C: ...
+
+    def consumer_single(
+        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> C:
+        """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
+
+        Of a stream with partitions it reads all of them, each in its order.
+
+        Args:
+            stream: a registered stream.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
+                less work for the server, and a crash loses what was being handled and what was read ahead.
+            recovery: how long outages are waited for.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            ValueError: for another delivery.
+        """
+        return self._new_consumer(stream, ConsumerOptions.checked(SINGLE, delivery, recovery))
+
+    def consumer_many(
+        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> C:
+        """One of any number of consumers that share the events of a stream, under a name of its own.
+
+        Of a stream with partitions it reads all of them. No order is kept between consumers.
+
+        Args:
+            stream: a registered stream.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
+                less work for the server, and a crash loses what was being handled and what was read ahead.
+            recovery: how long outages are waited for.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            ValueError: for another delivery.
+        """
+        return self._new_consumer(stream, ConsumerOptions.checked(new_name(), delivery, recovery))
+
+    def consumer_ordered(
+        self,
+        stream: str,
+        *,
+        lease: Duration = 10.0,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
+    ) -> C:
+        """One of any number of consumers that share the partitions of a stream: events with the same key stay in order.
+
+        Each partition is read by one consumer at a time, under the name ``consumer-ordered``. A lease in Redis says
+        which consumer that is (``GET``, ``SET``, ``PEXPIRE``, ``DEL`` in scripts); it is renewed while the consumer
+        reads. When consumers come and go, partitions are handed over, so that each has as many as the others, or one
+        more. What a former owner has not acknowledged, the next one is given first; and what a former owner
+        acknowledges afterwards, Redis refuses. A consumer that was killed keeps its partitions from the others until
+        its leases end.
+
+        Args:
+            stream: a registered stream. Without partitions, one consumer reads it, and the others stand by.
+            lease: seconds (or a timedelta), at least 0.5. The handler must be done with a batch before it ends: then
+                another consumer may have begun with the same events.
+            delivery: as for `consumer_many`.
+            recovery: how long outages are waited for.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            ValueError: for another delivery, or a shorter lease.
+        """
+        return self._new_consumer(stream, ConsumerOptions.checked(new_name(), delivery, recovery, lease))
+
+
+class MakesItsConsumers(Generic[C]):
+    """The calls of a typed stream: those of the broker, without the name of the stream."""
+
+    _broker: MakesConsumers[C]
+    _name: str
+
+    def consumer_single(self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None) -> C:
+        """As `EventBroker.consumer_single`: ``event.body`` is a `BodyT`."""
+        return self._broker.consumer_single(self._name, delivery=delivery, recovery=recovery)
+
+    def consumer_many(self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None) -> C:
+        """As `EventBroker.consumer_many`: ``event.body`` is a `BodyT`."""
+        return self._broker.consumer_many(self._name, delivery=delivery, recovery=recovery)
+
+    def consumer_ordered(
+        self, *, lease: Duration = 10.0, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> C:
+        """As `EventBroker.consumer_ordered`: ``event.body`` is a `BodyT`."""
+        return self._broker.consumer_ordered(self._name, lease=lease, delivery=delivery, recovery=recovery)

@@ -1,0 +1,298 @@
+"""Runs the flows of one consumer session: one after the other if there is one partition, else each in a task."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...flows.consume.session import ConsumerSession, LoopLeftError
+from ...flows.steps import Deliver, Flow, Refresh, Start
+from ...protocol.interface import INCOMPLETE
+from ...shared.handlers import call_awaiting
+from .cluster import ClusterPool
+from .concurrency import ConcurrentBatches
+from .driver import Driver, ended
+from .link import Link
+from .pool import Pool
+
+__all__ = ["NodeLinks", "SessionDriver"]
+
+Handler = Callable[[Sequence[Any]], object]
+Deliverer = Callable[[Deliver], Any]
+"""Hands over what a flow delivers; awaited, it gives the outcome."""
+
+
+class NodeLinks:
+    """The links of one consumer to the nodes of its partitions, kept from session to session.
+
+    Attributes:
+        pool: that the stream is on.
+    """
+
+    def __init__(self, pool: Pool | ClusterPool) -> None:
+        self.pool = pool
+        self._links: dict[tuple[str, str], Link] = {}
+
+    def to(self, node: tuple[str, str]) -> Link:
+        """Return the link to a node. It is kept, unless it is for one Redis key that the node has without its slot."""
+        link = self._links.get(node)
+        if link is None:
+            link = self.pool.lane_link(*node)
+            if not node[1]:
+                self._links[node] = link
+        return link
+
+    async def run(self, flow: Flow[int], stream: str) -> int:
+        """Return the result of a flow about one partition."""
+        if (kept := self._links.get(("", ""))) is not None:
+            return await Driver(kept).drive(flow)
+        link = self.pool.new_link(stream)
+        try:
+            return await Driver(link).drive(flow)
+        finally:
+            await link.release()
+
+    async def release(self) -> None:
+        """Return the connections to redis-py's pool."""
+        while self._links:
+            await self._links.popitem()[1].release()
+
+
+class SessionDriver:
+    """Runs the flows of one session.
+
+    Args:
+        session: of the consumer.
+        links: of the consumer.
+    """
+
+    def __init__(self, session: ConsumerSession, links: NodeLinks) -> None:
+        self._session = session
+        self._links = links
+        self._deliver: Deliverer = self._to_loop
+        # One partition: flows run one after the other.
+        self._waiting: deque[tuple[tuple[str, str] | None, Flow[None]]] = deque()
+        self._flow: Flow[None] | None = None
+        self._driver: Driver | None = None
+        # Several partitions: each flow runs in a task.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._work: asyncio.Task[None] | None = None  # runs all of these, for a loop over batches
+        self._one_at_a_time = asyncio.Lock()  # of all batches that tasks offer to the loop
+        self._offered: asyncio.Queue[Deliver] = asyncio.Queue()
+        self._answered: asyncio.Future[object] | None = None  # of the batch that the loop has
+
+        self.start(None, session.begin())
+
+    def start(self, node: tuple[str, str] | None, flow: Flow[None]) -> None:
+        """Run a flow; `node` is the one that it talks to, if any."""
+        if self._session.lone:
+            self._waiting.append((node, flow))
+        else:
+            self._tasks.add(asyncio.ensure_future(self._run_flow(node, flow)))
+
+    def _driver_for(self, node: tuple[str, str] | None) -> Driver:
+        return _FlowDriver(None if node is None else self._links.to(node), self)
+
+    async def refresh(self, seen: int) -> None:
+        """Ask the cluster which node has which slots."""
+        await self._links.pool.refresh(seen)
+
+    def interrupt(self, error: BaseException) -> None:
+        """The task was cancelled: end the session."""
+        self._session.interrupt(error)
+
+    async def deliver(self, step: Deliver) -> object:
+        """Hand over what a flow delivers."""
+        return await self._deliver(step)
+
+    # ---- a handler ----
+
+    async def run(self, handler: Handler, concurrency: int = 1) -> None:
+        """Run the session, and call the handler with every batch.
+
+        Raises:
+            BaseException: what has ended the session, unless it ended by itself.
+        """
+        try:
+            if self._session.lone and concurrency > 1:
+                batches = ConcurrentBatches(self._session, self._links.pool, handler, concurrency)
+                self._deliver = batches.deliver
+                await batches.run(self._one_after_the_other())
+            elif self._session.lone:
+                self._deliver = _calling(handler)
+                await self._one_after_the_other()
+            else:
+                self._deliver = _limited(self._session, handler, concurrency)
+                await self._all_tasks()
+        finally:
+            error = self._session.end()
+        _raise(error)
+
+    async def _one_after_the_other(self, error: BaseException | None = None) -> Deliver | None:
+        """Run the flows up to the next batch for a loop, which is returned. `error`: what the current flow is told."""
+        while True:
+            if self._driver is None or self._flow is None:
+                if not self._waiting:
+                    return None
+                node, self._flow = self._waiting.popleft()
+                self._driver = self._driver_for(node)
+            resume: Callable[[Any], Any] = self._flow.send if error is None else self._flow.throw
+            step, _ = await self._driver.advance(self._flow, resume, error)
+            if step is not None:
+                delivered: Deliver = step
+                return delivered
+            self._driver = self._flow = error = None
+
+    async def _all_tasks(self) -> None:
+        """Wait until all tasks have ended. One that fails ends the others, which settle what was handled."""
+        cancelled: BaseException | None = None
+        while self._tasks:
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self._session.fail(error)
+                for task in self._tasks:
+                    task.cancel()
+                await ended(self._tasks)
+            self._tasks = {task for task in self._tasks if not task.done()}
+        if cancelled is not None:
+            raise cancelled
+
+    async def _run_flow(self, node: tuple[str, str] | None, flow: Flow[None]) -> None:
+        try:
+            await self._driver_for(node).drive(flow)
+        except BaseException as error:
+            self._session.fail(error)
+
+    # ---- a loop over batches ----
+
+    async def next_batch(self) -> Sequence[Any] | None:
+        """Return the next batch; the one before it was handled. None: the session has ended by itself.
+
+        Raises:
+            BaseException: what else has ended the session.
+        """
+        try:
+            step = await (self._one_after_the_other() if self._session.lone else self._next_offered())
+        except BaseException:
+            self._session.end()
+            raise
+        if step is None:
+            _raise(self._session.end())
+            return None
+        return step.events
+
+    async def leave(self) -> None:
+        """The loop was left: acknowledge the batches before the one in hand, which stays pending."""
+        if self._session.superseded:
+            return
+        self._session.leave_loop()
+        try:
+            if self._session.lone:
+                if self._driver is not None:
+                    await self._one_after_the_other(LoopLeftError())
+            elif self._work is not None:
+                self._answer(LoopLeftError())
+                await self._work
+        finally:
+            error = self._session.end()
+        if not isinstance(error, LoopLeftError):
+            _raise(error)
+
+    async def _to_loop(self, step: Deliver) -> object:
+        """Hand a batch to the loop, and wait until it asks for the next one."""
+        if self._session.lone:
+            return INCOMPLETE
+        async with self._one_at_a_time:
+            if not self._session.may_deliver(step.events):
+                return Deliver.TOO_LATE
+            self._answered = asyncio.get_running_loop().create_future()
+            self._offered.put_nowait(step)
+            return await self._answered
+
+    async def _next_offered(self) -> Deliver | None:
+        if self._work is None:
+            self._work = asyncio.ensure_future(self._all_tasks())
+        self._answer(None)
+        while not self._work.done():
+            offer = asyncio.ensure_future(self._offered.get())
+            try:
+                await asyncio.wait((offer, self._work), return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                offer.cancel()
+                self._work.cancel()
+                await ended([self._work])
+                raise
+            if not offer.done():
+                offer.cancel()
+            elif self._session.may_deliver(offer.result().events):
+                return offer.result()
+            else:
+                self._answer(Deliver.TOO_LATE)
+        await self._work
+        return None
+
+    def _answer(self, outcome: object) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None and not answered.done():
+            if isinstance(outcome, BaseException):
+                answered.set_exception(outcome)
+            else:
+                answered.set_result(outcome)
+
+
+class _FlowDriver(Driver):
+    """Does what only the flows of a session ask for."""
+
+    def __init__(self, link: Link | None, session: SessionDriver) -> None:
+        super().__init__(link)
+        self._session: SessionDriver = weakref.proxy(session)  # a cycle would keep the consumer's connections
+
+    def interrupted_by(self, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            self._session.interrupt(error)
+        super().interrupted_by(error)
+
+    async def _perform(self, step: Any) -> Any:
+        kind = type(step)
+        if kind is Deliver:
+            await self.delivering(step.events)
+            return await self._session.deliver(step)
+        if kind is Start:
+            return self._session.start(step.node, step.flow)
+        if kind is Refresh:
+            return await self._session.refresh(step.seen)
+        return await super()._perform(step)
+
+
+def _calling(handler: Handler) -> Deliverer:
+    async def deliver(step: Deliver) -> None:
+        await call_awaiting(handler, step.events)
+
+    return deliver
+
+
+def _limited(session: ConsumerSession, handler: Handler, limit: int) -> Deliverer:
+    """Hand over so many batches at a time, whatever nodes they come from."""
+    slots = asyncio.Semaphore(limit)
+
+    async def deliver(step: Deliver) -> object:
+        async with slots:
+            if not session.may_deliver(step.events):
+                return Deliver.TOO_LATE
+            await call_awaiting(handler, step.events)
+            return None
+
+    return deliver
+
+
+def _raise(error: BaseException | None) -> None:
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error

@@ -1,0 +1,267 @@
+"""Runs the flows of one consumer session: one after the other if there is one partition, else multiplexed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from ...errors import FluxaError
+from ...flows.consume.session import ConsumerSession, LoopLeftError
+from ...flows.steps import Deliver, Flow, Refresh, Start
+from ...protocol.interface import INCOMPLETE
+from ...shared.handlers import HandlerFailedError, refuse_unfinished
+from .cluster import ClusterPool
+from .driver import drive, perform, run_flow
+from .link import GRACE, Link
+from .multiplex import FlowTask, run_ready
+from .pool import Pool
+
+__all__ = ["NodeLinks", "SessionDriver"]
+
+_ORDINARY = (RedisError, FluxaError)  # what a step may meet without having been interrupted
+
+Batches = Generator[Sequence[Any], None, None]
+Handler = Callable[[Sequence[Any]], object]
+
+
+class NodeLinks:
+    """The links of one consumer to the nodes of its partitions, kept from session to session.
+
+    Attributes:
+        pool: that the stream is on.
+    """
+
+    def __init__(self, pool: Pool | ClusterPool) -> None:
+        self.pool = pool
+        self._links: dict[tuple[str, str], Link] = {}
+        self._until: float | None = None
+
+    def to(self, node: tuple[str, str]) -> Link:
+        """Return the link to a node. It is kept, unless it is for one Redis key that the node has without its slot."""
+        link = self._links.get(node)
+        if link is None:
+            link = self.pool.lane_link(*node)
+            link.limit(self._until)
+            if not node[1]:
+                self._links[node] = link
+        return link
+
+    def run(self, flow: Flow[int], stream: str) -> int:
+        """Return the result of a flow about one partition."""
+        if (kept := self._links.get(("", ""))) is not None:
+            return drive(flow, kept)
+        link = self.pool.new_link(stream)
+        link.limit(self._until)
+        try:
+            return drive(flow, link)
+        finally:
+            link.release()
+
+    def limit(self, until: float | None) -> None:
+        """Fail in whatever is not done by then (monotonic seconds). None: it takes the time it takes."""
+        self._until = until
+        for link in self._links.values():
+            link.limit(until)
+
+    def release(self) -> None:
+        """Return the connections to redis-py's pool."""
+        while self._links:
+            self._links.popitem()[1].release()
+
+
+class SessionDriver:
+    """Runs the flows of one session.
+
+    Args:
+        session: of the consumer.
+        links: of the consumer.
+    """
+
+    def __init__(self, session: ConsumerSession, links: NodeLinks) -> None:
+        self._session = session
+        self._links = links
+        self._handler: Handler | None = None
+        self._link: Link | None = None  # of the flow that runs, if flows run one after the other
+        self._waiting: deque[tuple[tuple[str, str] | None, Flow[None]]] = deque([(None, session.begin())])
+        self._tasks: list[FlowTask] = []
+
+    def run(self, handler: Handler) -> None:
+        """Run the session, and call the handler with every batch.
+
+        Raises:
+            BaseException: what has ended the session, unless it ended by itself.
+        """
+        try:
+            if self._session.lone:
+                self._handler = handler
+                for _ in self._one_after_the_other():
+                    raise AssertionError("the handler was given every batch")
+            else:
+                _call_with_each(handler, self._multiplexed())
+        finally:
+            error = self._end()
+        _raise(error)
+
+    def batches(self) -> Batches:
+        """Every batch. It counts as handled when the next one is asked for.
+
+        Raises:
+            BaseException: what has ended the session, unless it ended by itself or was closed.
+        """
+        try:
+            yield from self._one_after_the_other() if self._session.lone else self._multiplexed()
+        finally:
+            error = self._end()
+        _raise(error)
+
+    def _end(self) -> BaseException | None:
+        self._links.limit(None)
+        return self._session.end()
+
+    # ---- one partition ----
+
+    def _one_after_the_other(self) -> Batches:
+        while self._waiting:
+            node, flow = self._waiting.popleft()
+            self._link = None if node is None else self._links.to(node)
+            resume: Callable[[Any], Any] = flow.send
+            value: Any = None
+            try:
+                while True:
+                    step = run_flow(flow, self._attempt, resume, value)
+                    try:
+                        yield step.events
+                    except GeneratorExit:  # the loop was left
+                        if self._session.superseded:
+                            return
+                        self._session.leave_loop()
+                        run_flow(flow, self._attempt, flow.throw, LoopLeftError())
+                    except BaseException as error:
+                        resume, value = flow.throw, error
+                    else:
+                        resume, value = flow.send, None
+            except StopIteration:
+                continue
+            finally:
+                if self._link is not None and not self._link.in_order:
+                    self._link.drop()
+
+    def _attempt(self, step: Any) -> Any:
+        """Do what a step asks for. A batch is given to the handler, or is for the loop over the batches."""
+        kind = type(step)
+        try:
+            if kind is Deliver:
+                return INCOMPLETE if self._handler is None else _call(self._handler, step.events)
+            if kind is Start:
+                return self._waiting.append((step.node, step.flow))
+            if kind is Refresh:
+                return self._links.pool.refresh(step.seen)
+            if self._link is None:
+                return time.sleep(step.seconds)
+            return perform(self._link, step)
+        except BaseException as error:
+            if not isinstance(error, _ORDINARY if kind is not Deliver else Exception) and not self._session.interrupted:
+                self._session.interrupt(error)
+                self._links.limit(time.monotonic() + GRACE)
+            raise
+
+    # ---- several partitions ----
+
+    def _multiplexed(self) -> Batches:
+        session, tasks = self._session, self._tasks
+        try:
+            tasks.append(FlowTask(self._waiting.popleft()[1], None, self._other_step))
+            ready = run_ready(tasks, session.fail)
+            while True:
+                try:
+                    task = next(ready)
+                except StopIteration:
+                    return
+                except BaseException as error:  # Ctrl-C, or what another signal handler raises
+                    if session.interrupted:
+                        raise
+                    until = self._interrupt(error)
+                    for one in tasks:
+                        one.interrupted(until)
+                    ready = run_ready(tasks, session.fail)
+                    continue
+                if not session.may_deliver(task.events):
+                    task.handled(Deliver.TOO_LATE)
+                    continue
+                try:
+                    yield task.events
+                except GeneratorExit:  # the loop was left
+                    if session.superseded:
+                        return
+                    session.leave_loop()
+                    task.throw(LoopLeftError())
+                    for one in run_ready(tasks, session.fail):
+                        one.handled(Deliver.TOO_LATE)
+                    return
+                except HandlerFailedError as failure:
+                    if not isinstance(failure.error, Exception):
+                        self._interrupt(failure.error)
+                    task.throw(failure.error)
+                except BaseException as error:  # into a loop over batches
+                    task.throw(error)
+                else:
+                    task.handled()
+        finally:
+            for one in tasks:
+                one.abandon()
+                if one.link is not None:
+                    one.link.limit(None)
+            tasks.clear()  # each of them knows this driver
+
+    def _other_step(self, step: Any) -> Any:
+        """Do what a step asks for that is not about the link of its flow."""
+        if isinstance(step, Start):
+            link = None if step.node is None else self._links.to(step.node)
+            self._tasks.append(FlowTask(step.flow, link, self._other_step))
+        elif isinstance(step, Refresh):
+            self._links.pool.refresh(step.seen)
+
+    def _interrupt(self, error: BaseException) -> float:
+        """End the session. Returns until when (monotonic seconds) it may settle what was handled."""
+        self._session.interrupt(error)
+        until = time.monotonic() + GRACE
+        self._links.limit(until)
+        for one in self._tasks:
+            if one.link is not None:
+                one.link.limit(until)
+        return until
+
+
+def _call(handler: Handler, events: Sequence[Any]) -> None:
+    answer = handler(events)
+    if answer is not None:
+        refuse_unfinished(handler, answer)
+
+
+def _call_with_each(handler: Handler, batches: Batches) -> None:
+    """Call the handler with every batch. What it raises is thrown into `batches`, in a `HandlerFailedError`."""
+    try:
+        events = next(batches)
+        while True:
+            try:
+                _call(handler, events)
+            except BaseException as error:
+                events = batches.throw(HandlerFailedError(error))
+            else:
+                events = next(batches)
+    except StopIteration:
+        return
+    finally:
+        batches.close()
+
+
+def _raise(error: BaseException | None) -> None:
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback has this frame
