@@ -174,13 +174,20 @@ class ConsumerSession:
         self.fail(error)
         self.interrupted = True
 
-    def end(self) -> BaseException | None:
-        """The session is over: it does not wait for an outage to pass any more. Returns the error that has ended it."""
+    def end(self) -> None:
+        """The session is over: it does not wait for an outage to pass any more."""
         for partition in self.state.partitions:
             if failures := partition.node_answered():
                 self.state.outage.resolved(failures, over=False)
+
+    def raise_error(self) -> None:
+        """Raise what has ended the session, unless it ended by itself, or because the loop over it was left."""
         error, self.error = self.error, None  # whose traceback has frames that know the session
-        return error
+        if error is not None and not isinstance(error, LoopLeftError):
+            try:
+                raise error
+            finally:
+                del error
 
     def leave_loop(self) -> None:
         """End the session, because the loop over its batches was left."""

@@ -72,7 +72,7 @@ class SessionDriver:
     def __init__(self, session: ConsumerSession, links: NodeLinks) -> None:
         self._session = session
         self._links = links
-        self._deliver: Deliverer = self._to_loop
+        self._deliver: Deliverer | None = None  # to a handler; None: to a loop over batches
         # One partition: flows run one after the other.
         self._waiting: deque[tuple[tuple[str, str] | None, Flow[None]]] = deque()
         self._flow: Flow[None] | None = None
@@ -106,7 +106,7 @@ class SessionDriver:
 
     async def deliver(self, step: Deliver) -> object:
         """Hand over what a flow delivers."""
-        return await self._deliver(step)
+        return await (self._to_loop(step) if self._deliver is None else self._deliver(step))
 
     # ---- a handler ----
 
@@ -128,8 +128,8 @@ class SessionDriver:
                 self._deliver = _limited(self._session, handler, concurrency)
                 await self._all_tasks()
         finally:
-            error = self._session.end()
-        _raise(error)
+            self._session.end()
+        self._session.raise_error()
 
     async def _one_after_the_other(self, error: BaseException | None = None) -> Deliver | None:
         """Run the flows up to the next batch for a loop, which is returned. `error`: what the current flow is told."""
@@ -182,7 +182,8 @@ class SessionDriver:
             self._session.end()
             raise
         if step is None:
-            _raise(self._session.end())
+            self._session.end()
+            self._session.raise_error()
             return None
         return step.events
 
@@ -199,9 +200,8 @@ class SessionDriver:
                 self._answer(LoopLeftError())
                 await self._work
         finally:
-            error = self._session.end()
-        if not isinstance(error, LoopLeftError):
-            _raise(error)
+            self._session.end()
+        self._session.raise_error()
 
     async def _to_loop(self, step: Deliver) -> object:
         """Hand a batch to the loop, and wait until it asks for the next one."""
@@ -288,11 +288,3 @@ def _limited(session: ConsumerSession, handler: Handler, limit: int) -> Delivere
             return None
 
     return deliver
-
-
-def _raise(error: BaseException | None) -> None:
-    if error is not None:
-        try:
-            raise error
-        finally:
-            del error

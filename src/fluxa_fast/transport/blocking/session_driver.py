@@ -103,8 +103,8 @@ class SessionDriver:
             else:
                 _call_with_each(handler, self._multiplexed())
         finally:
-            error = self._end()
-        _raise(error)
+            self._end()
+        self._session.raise_error()
 
     def batches(self) -> Batches:
         """Every batch. It counts as handled when the next one is asked for.
@@ -115,12 +115,12 @@ class SessionDriver:
         try:
             yield from self._one_after_the_other() if self._session.lone else self._multiplexed()
         finally:
-            error = self._end()
-        _raise(error)
+            self._end()
+        self._session.raise_error()
 
-    def _end(self) -> BaseException | None:
+    def _end(self) -> None:
         self._links.limit(None)
-        return self._session.end()
+        self._session.end()
 
     # ---- one partition ----
 
@@ -257,11 +257,3 @@ def _call_with_each(handler: Handler, batches: Batches) -> None:
         return
     finally:
         batches.close()
-
-
-def _raise(error: BaseException | None) -> None:
-    if error is not None:
-        try:
-            raise error
-        finally:
-            del error  # its traceback has this frame
