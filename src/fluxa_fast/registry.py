@@ -1,4 +1,4 @@
-"""What exists: Redis pools, and the streams on them. PublishBuffer here, checked once, then an `Engine`."""
+"""What exists: Redis pools, and the streams on them. Collected here, checked once, then an `Engine`."""
 
 from __future__ import annotations
 
