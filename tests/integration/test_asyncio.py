@@ -1,4 +1,7 @@
-"""What asyncio has beyond the behaviour that it shares: tasks that share a broker, handlers at once, event loops."""
+"""What asyncio has beyond the behaviour that it shares: tasks that share a broker, handlers at once, event loops.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A task may be cancelled wherever it waits: no event is lost, none is acknowledged unhandled, connections stay in order."""
+"""A task may be cancelled wherever it waits: no event is lost, none is acknowledged unhandled, connections stay in order.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promise 4: an event is acknowledged only after it was handled; promise 5: cleanup loses nothing."""
+"""Promise 4: an event is acknowledged only after it was handled; promise 5: cleanup loses nothing.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises 3, 4 and 6 under one fault after the other: what was confirmed is handled, and both sides go on."""
+"""Promises 3, 4 and 6 under one fault after the other: what was confirmed is handled, and both sides go on.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

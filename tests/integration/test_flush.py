@@ -1,4 +1,7 @@
-"""Promises 2 and 3: a refused value leaves the buffer as it was; a flush knows every event's fate."""
+"""Promises 2 and 3: a refused value leaves the buffer as it was; a flush knows every event's fate.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

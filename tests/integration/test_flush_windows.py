@@ -1,4 +1,7 @@
-"""Flushes that are larger than every buffer on the way, over every kind of socket, eager or not."""
+"""Flushes that are larger than every buffer on the way, over every kind of socket, eager or not.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promise 9: a handler that can't have handled its events is an error, never an acknowledgement."""
+"""Promise 9: a handler that can't have handled its events is an error, never an acknowledgement.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Ctrl-C and kill -9 on a process that consumes."""
+"""Ctrl-C and kill -9 on a process that consumes.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

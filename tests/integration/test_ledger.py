@@ -1,4 +1,7 @@
-"""The ledger for half a minute or less: see `tests.ledger`. By hand it runs for longer, with more events."""
+"""The ledger for half a minute or less: see `tests.ledger`. By hand it runs for longer, with more events.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

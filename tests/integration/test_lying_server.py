@@ -1,4 +1,7 @@
-"""Promise 7: replies that are RESP, and not what the command answers. A clear error, and a new connection after it."""
+"""Promise 7: replies that are RESP, and not what the command answers. A clear error, and a new connection after it.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

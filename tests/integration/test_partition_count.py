@@ -1,4 +1,7 @@
-"""Services that register one stream with different numbers of partitions are told, before anything is sent or read."""
+"""Services that register one stream with different numbers of partitions are told, before anything is sent or read.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promise 8 in processes of their own: forks, patched sockets, and an end of the interpreter that nobody hears."""
+"""Promise 8 in processes of their own: forks, patched sockets, and an end of the interpreter that nobody hears.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

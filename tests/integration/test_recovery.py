@@ -1,4 +1,7 @@
-"""Promise 6: after a lost connection, a lost group, a restarted or demoted server, the consumer goes on."""
+"""Promise 6: after a lost connection, a lost group, a restarted or demoted server, the consumer goes on.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

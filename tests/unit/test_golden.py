@@ -1,4 +1,7 @@
-"""Promise 1: what the original wrote, byte for byte."""
+"""Promise 1: what the original wrote, byte for byte.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promise 7: the corpus, made-up inputs, and hypothesis. `tools/fuzz` does the same under sanitizers, and for longer."""
+"""Promise 7: the corpus, made-up inputs, and hypothesis. `tools/fuzz` does the same under sanitizers, and for longer.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What msgpack can hold, and what is refused, with the path to it."""
+"""What msgpack can hold, and what is refused, with the path to it.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

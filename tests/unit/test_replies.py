@@ -1,4 +1,7 @@
-"""What is received: every type of RESP2 and RESP3, cut wherever it may be."""
+"""What is received: every type of RESP2 and RESP3, cut wherever it may be.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The switch between the implementations, seen from outside: each test starts an interpreter."""
+"""The switch between the implementations, seen from outside: each test starts an interpreter.
+
+Promises are numbered in docs/guarantees.md.
+"""
 
 from __future__ import annotations
 
