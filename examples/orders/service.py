@@ -1,4 +1,4 @@
-"""A web service that publishes an event for every order, and answers when Redis has it.
+"""A web service that publishes an event for every order, and responds when Redis has the event.
 
 uvicorn examples.orders.service:app
 """
@@ -35,16 +35,16 @@ Broker = Annotated[EventBroker, Depends(broker_of)]
 
 @app.post("/orders", status_code=201)
 async def create(order: Order, broker: Broker) -> dict[str, str]:
-    """Requests that come at the same time share a round trip to Redis."""
+    """Publish one order. Requests that arrive at the same time share a round trip to Redis."""
     try:
         return {"event": await broker.publish(STREAM, order, {"action": "created"})}
-    except RedisError as error:  # it may be there all the same: a client that tries again may create it twice
+    except RedisError as error:  # Redis may have the event: if the client tries again, it may be published twice
         raise HTTPException(503, f"no event was confirmed: {error}") from error
 
 
 @app.post("/orders/import", status_code=201)
 async def create_many(orders: list[Order], broker: Broker) -> dict[str, int]:
-    """However many there are, other requests are served in between."""
+    """Publish many orders. The event loop serves other requests in between, however many orders there are."""
     flusher = broker.new_flusher()
     await flusher.publish_many(STREAM, orders, {"action": "imported"})
     try:
@@ -55,7 +55,7 @@ async def create_many(orders: list[Order], broker: Broker) -> dict[str, int]:
 
 @app.get("/orders/statistics")
 async def statistics(broker: Broker) -> dict[str, Any]:
-    """How far the workers are behind."""
+    """Tell how far the workers are behind."""
     found = await broker.get_stream_statistics(STREAM)
     assert found is not None  # the stream is registered
     group = found.group

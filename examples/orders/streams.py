@@ -1,4 +1,4 @@
-"""What both programs of the example agree on."""
+"""The stream that the service and the workers share, and the type of its bodies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Order(BaseModel):
 
 
 def registry() -> Registry:
-    """The streams, on the server that REDIS_URL names."""
+    """Return a registry of the stream, on the server that REDIS_URL names."""
     registry = Registry()
     registry.register_redis(os.environ.get("REDIS_URL", "redis://localhost:6379"))
     registry.register_redis_stream(STREAM)

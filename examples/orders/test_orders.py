@@ -1,4 +1,4 @@
-"""The service and a worker, together, on a real server."""
+"""The service and a worker work together on a real server."""
 
 from __future__ import annotations
 

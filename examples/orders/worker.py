@@ -1,4 +1,4 @@
-"""A worker that handles orders, until it is told to stop. Start as many as you like.
+"""A worker that handles orders until SIGINT or SIGTERM stops it. Start as many workers as you like.
 
 python -m examples.orders.worker
 """
@@ -17,19 +17,19 @@ from .streams import STREAM, Order, registry
 
 log = logging.getLogger("orders")
 
-_CALLS = 8  # of the handler at the same time
-_ABANDONED = 60.0  # seconds after which other workers' events are taken over
+_CALLS = 8  # how many calls of the handler run at the same time
+_ABANDONED = 60.0  # seconds for which an event is pending before this worker takes it over
 
 
 async def handle(events: Sequence[Event]) -> None:
-    """Your work: write to a database, call a service... An exception leaves these events to be delivered again."""
+    """Do your work: write to a database, call a service... After an exception these events are delivered again."""
     orders = [event.unserialize(Order) for event in events]
     await asyncio.sleep(0)
     log.info("handled %d orders of %d users", len(orders), len({order.user_id for order in orders}))
 
 
 async def take_over(broker: EventBroker) -> None:
-    """Now and then, handle what workers left behind that are gone."""
+    """Periodically take over and handle the events that crashed workers left pending."""
     async with broker.consumer_many(STREAM) as consumer:
         while True:
             await consumer.auto_claim(count=100, min_idle=_ABANDONED, handler=handle)
@@ -39,7 +39,7 @@ async def take_over(broker: EventBroker) -> None:
 def stop_on_signals(consumer: EventConsumer) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # Windows: Ctrl-C cancels instead, which loses nothing either
+        with suppress(NotImplementedError):  # on Windows Ctrl-C cancels the task instead, which loses no event either
             loop.add_signal_handler(number, consumer.stop)
 
 
