@@ -7,9 +7,12 @@ handler raises. The driver opens a connection when a step needs one, and drops o
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ReplyReader
+
+if TYPE_CHECKING:
+    from .consume.reporting import BatchReporter
 
 __all__ = [
     "Arrived",
@@ -105,16 +108,18 @@ class Deliver:
     Attributes:
         events: of one batch; the list is the handler's own.
         pending: false for events that were read at most once.
+        reporter: reports what comes of the batch, where the driver takes it; None: nothing is reported.
     """
 
     TOO_LATE: object = object()
     TAKEN: object = object()
 
-    __slots__ = ("events", "pending")
+    __slots__ = ("events", "pending", "reporter")
 
-    def __init__(self, events: Sequence[Any], pending: bool = True) -> None:
+    def __init__(self, events: Sequence[Any], pending: bool, reporter: BatchReporter | None) -> None:
         self.events: Sequence[Any] = events
         self.pending: bool = pending
+        self.reporter: BatchReporter | None = reporter
 
 
 class Pause:

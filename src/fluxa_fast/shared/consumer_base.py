@@ -54,7 +54,7 @@ class ConsumerBase:
         self._stream = parts.stream
         self._name = options.name
         self._check = parts.check
-        self._state = ConsumerState(nodes, members, leases)
+        self._state = ConsumerState(options.name, nodes, members, leases)
         self._guard = SessionGuard(self._state)
         # No method of the consumer: an event would keep a consumer that is not used any more, and its connections. The
         # same function for all partitions, because one reply may have events of several.

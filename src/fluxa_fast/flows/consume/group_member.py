@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis.exceptions import ResponseError
 
+from ...hooks import Hooks
 from ...protocol.entries import TypedOrigin
 from ...protocol.interface import CommandBuffer, ErrorReply, Implementation
 from ..replies import named, retold
@@ -90,6 +91,7 @@ class GroupMember:
         at_most_once: whether events are read without being pending.
         stopping: set by `stop()`; the partitions of one consumer share it.
         reader: makes the bodies of events, if the stream has a type of them.
+        hooks: that are told what it does; None: there are none.
         page: how many events one command reads or acknowledges at most, so that no step takes long.
         acknowledge: what `Event.ack` calls.
         group_made: whether the group is known to exist.
@@ -113,6 +115,7 @@ class GroupMember:
         options: ConsumerOptions,
         stopping: StopFlag,
         reader: Reader | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self.implementation = implementation
         self.pool = pool
@@ -122,6 +125,7 @@ class GroupMember:
         self.at_most_once: bool = options.at_most_once
         self.stopping = stopping
         self.reader = reader
+        self.hooks = hooks
         self.page: int = _NO_PAGES
         self.acknowledge: Callable[[Any], Any] | None = None
         self.group_made: bool = False

@@ -33,6 +33,7 @@ from .in_flight import (
 from .leases import Leases
 from .partition_state import NEW, Partition, ReadEvents
 from .reading import SLICE, block_milliseconds, write_claim, write_read
+from .reporting import BatchReporter
 
 if TYPE_CHECKING:
     from .session import ConsumerSession
@@ -206,10 +207,13 @@ class NodeReader:
     def _deliver_batch(self, batch: Sequence[ReadEvents]) -> Flow[None]:
         mine: list[ReadEvents] = []
         taken = False  # by a call of the handler that goes on while this reader reads
+        reporter: BatchReporter | None = None
         try:
             mine = [part for part in batch if self._may_deliver(part)]
             if mine:
-                outcome = yield Deliver(_events_of(mine), mine[0].pending)
+                if (hooks := self._session.state.hooks) is not None:
+                    reporter = BatchReporter(hooks, self._session.state.name, mine)
+                outcome = yield Deliver(_events_of(mine), mine[0].pending, reporter)
                 taken = outcome is Deliver.TAKEN
                 if taken or outcome is Deliver.TOO_LATE:
                     for part in () if taken else mine:
@@ -220,6 +224,8 @@ class NodeReader:
                 part.partition.replay()
             if isinstance(error, GeneratorExit):
                 raise
+            if reporter is not None:
+                reporter.failed(error)
             raise HandlerFailedError(error) from None
         finally:
             if not taken:
@@ -227,6 +233,8 @@ class NodeReader:
                     part.partition.delivered(len(part.events))
         for part in mine:
             self._session.was_handled(part)
+        if mine and reporter is not None:
+            reporter.handled()
 
     def _may_deliver(self, part: ReadEvents) -> bool:
         lease = part.partition.lease

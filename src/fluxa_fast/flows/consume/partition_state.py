@@ -10,8 +10,9 @@ import math
 import time
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from ...hooks import LeaseReport
 from ...partitions import beside
 from .acknowledge import joined
 from .group_member import Fence, GroupMember
@@ -347,12 +348,15 @@ class Partition:
 
     def lease_taken(self) -> None:
         """The lease was granted: what was pending for the owner before goes first."""
+        self._report_lease("taken")
         self.replay_due = True
         self.last_id = None
 
     def lease_lost(self, again_in: float) -> None:
-        """Another consumer owns it now: what was read and not settled is for that one."""
+        """Another consumer owns it now, or may: what was read and not settled is for that one."""
         assert self.lease is not None
+        if self.lease.owned:
+            self._report_lease("lost")
         self.lease.gone(again_in)
         self.to_acknowledge = []
         self.to_trim = []
@@ -363,9 +367,14 @@ class Partition:
     def lease_released(self, again_in: float) -> None:
         """The lease was given back: what is left in the stream is for the next owner."""
         assert self.lease is not None
+        self._report_lease("released")
         self.lease.gone(again_in)
         self.replay_due = True
         self.member.nothing_to_trim()
+
+    def _report_lease(self, change: Literal["taken", "released", "lost"]) -> None:
+        if self.member.hooks is not None and self.lease is not None:
+            self.member.hooks.on_lease(LeaseReport(self.member.stream, self.lease.fence.owner, change))
 
 
 class ReadEvents(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any
 
 from redis.exceptions import AskError, ConnectionError, MovedError, RedisError
 
+from ...hooks import Hooks
 from ..retry import FINAL, Outage, Recovery
 from ..steps import Flow, Pause, Refresh, Start
 from ..topology import NodeMap
@@ -37,6 +38,8 @@ class ConsumerState:
     """What a consumer keeps from one session to the next.
 
     Attributes:
+        name: of the consumer.
+        hooks: that are told what it does; None: there are none.
         nodes: where the partitions are.
         partitions: all of them.
         by_stream: the same, by the Redis key of each.
@@ -45,7 +48,9 @@ class ConsumerState:
         outage: of the servers, as the sessions meet it.
     """
 
-    def __init__(self, nodes: NodeMap, members: Sequence[GroupMember], leases: Leases | None) -> None:
+    def __init__(self, name: str, nodes: NodeMap, members: Sequence[GroupMember], leases: Leases | None) -> None:
+        self.name = name
+        self.hooks: Hooks | None = members[0].hooks
         self.nodes = nodes
         self.leases = leases
         of = leases.all if leases is not None else [None] * len(members)

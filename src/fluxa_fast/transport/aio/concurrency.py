@@ -32,6 +32,7 @@ class _Batch:
         self.given: Sequence[Any] = step.events
         self.events: list[Any] = list(step.events)
         self.pending: bool = step.pending
+        self.reporter = step.reporter
         self.begun = False
         self.done = False
 
@@ -115,7 +116,11 @@ class ConcurrentBatches:
             await call_awaiting(self._handler, batch.given)
             await self._acknowledging[batch.pending].all(batch.events)
             batch.done = True
+            if batch.reporter is not None:
+                batch.reporter.handled()
         except BaseException as error:
+            if batch.reporter is not None:
+                batch.reporter.failed(error)
             task = asyncio.current_task()
             if not (isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()):
                 self._session.fail(error)
