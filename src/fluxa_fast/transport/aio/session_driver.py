@@ -33,6 +33,7 @@ class NodeLinks:
     """
 
     def __init__(self, pool: Pool | ClusterPool) -> None:
+        pool.check_open()
         self.pool = pool
         self._links: dict[tuple[str, str], Link] = {}
 

@@ -36,6 +36,7 @@ class NodeLinks:
     """
 
     def __init__(self, pool: Pool | ClusterPool) -> None:
+        pool.check_open()
         self.pool = pool
         self._links: dict[tuple[str, str], Link] = {}
         self._until: float | None = None
