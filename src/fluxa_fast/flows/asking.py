@@ -1,4 +1,4 @@
-"""ASKING: what a node must be told before each command for a slot that is on its way to it."""
+"""Puts ASKING before commands: a node accepts them then for a slot that it does not have yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["with_asking"]
 
 
 def with_asking(commands: CommandBuffer) -> CommandBuffer:
-    """A copy of the commands, with ASKING before each of them."""
+    """Return a copy of the commands with ASKING before each of them."""
     asking = type(commands)()
     with commands.view() as view:
         text = bytes(view)
@@ -21,10 +21,11 @@ def with_asking(commands: CommandBuffer) -> CommandBuffer:
 
 
 def _commands(text: bytes) -> Iterator[list[bytes]]:
-    """The commands of a buffer, each as its arguments."""
+    """The commands of a buffer: the arguments of each."""
     at = 0
 
     def number() -> int:
+        """Read the number of a RESP header (``*3`` or ``$5``)."""
         nonlocal at
         begin, at = at + 1, text.index(b"\r\n", at) + 2
         return int(text[begin : at - 2])

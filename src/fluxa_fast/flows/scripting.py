@@ -1,4 +1,4 @@
-"""Calling a Lua script: by its SHA-1 once the server knows it, with its text before that."""
+"""Calls Lua scripts: by SHA-1 once the server knows the script, with its text before that."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from .server_errors import forbids_scripts
 
 __all__ = ["ScriptRefusedError", "Scripting"]
 
-_TRIED_AGAIN = 5.0  # seconds until it is tried again: the right may have been given. Longer than a read blocks
+# Seconds after which a forbidden script is tried again, because the user may have got the right. A read that blocks
+# takes less.
+_TRIED_AGAIN = 5.0
 
 
 class ScriptRefusedError(Exception):
-    """The script did not do all that it is for. Ask `Scripting` how to go on: `allowed` and `call` have changed."""
+    """The server has not run the script, or not to its end: `Scripting.allowed` and `Scripting.call` have changed."""
 
 
 class Scripting:
-    """What is known of one server and scripts.
+    """What is known of the scripts on one server.
 
     Attributes:
-        required: whether nothing else would do.
+        required: whether a script can't be replaced by other commands, so that the server must allow scripts.
     """
 
     __slots__ = ("_forbidden_until", "_known", "required")
@@ -40,19 +42,19 @@ class Scripting:
         return self._forbidden_until == -math.inf or time.monotonic() >= self._forbidden_until
 
     def call(self, script: Script) -> tuple[str, str]:
-        """How the command that runs the script begins."""
+        """The first two arguments of the command that runs the script."""
         return ("EVALSHA", script.sha) if script.sha in self._known else ("EVAL", script.text)
 
     def answered(self, script: Script, reply: Any, *, needed: bool = False) -> Any:
-        """The script's reply, if it is no error.
+        """Return the script's reply if it is no error.
 
         Args:
-            script: that was called.
-            reply: to that.
-            needed: this time nothing else would do: that the server forbids the script is an error.
+            script: the script that was called.
+            reply: the server's reply to that.
+            needed: whether this call can't be replaced by other commands; as `required`.
 
         Raises:
-            ScriptRefusedError: if the server forgot the script, or forbids scripts.
+            ScriptRefusedError: if the server does not know the script, or forbids it although it is not required.
             ServerNotReadyError, redis.ResponseError: as `raise_for_error`.
         """
         if isinstance(reply, ErrorReply):
