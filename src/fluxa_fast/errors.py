@@ -1,7 +1,7 @@
-"""Every error class of our own, once, for both implementations.
+"""The error classes of fluxa_fast; both implementations of the protocol raise these.
 
-What the server or the network says keeps redis-py's exception classes, which users know; `FluxaError` is the
-root of what *we* refuse.
+Errors of the server and of the network keep redis-py's exception classes, which users know. `FluxaError` is the root of
+what fluxa_fast itself refuses.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import InvalidResponse
+
+from .flows.server_errors import rule_of_code
 
 if TYPE_CHECKING:
     from .flows.publish.outcome import FlushResult
@@ -33,10 +35,10 @@ __all__ = [
 
 
 class FluxaError(Exception):
-    """Root of the errors that fluxa_fast itself raises. All of them can be pickled and copied, with all they have."""
+    """Root of the errors that fluxa_fast itself raises. They can be pickled and copied, with all their attributes."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An error is not made anew from `args`, which are its text, but filled with what it had.
+        # `args` is the text, and not what `__init__` takes: a copy is made without it, and given the attributes.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
@@ -48,7 +50,7 @@ class RegistryError(FluxaError):
     """The registry can't become an engine.
 
     Attributes:
-        problems: every problem that was found, in the order of registration.
+        problems: all problems, in the order of registration.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -71,10 +73,10 @@ class UnregisteredStreamError(FluxaError):
 
 
 class LeaseLostError(FluxaError):
-    """Another consumer has taken over the partition that an event is of: it is delivered there again.
+    """Another consumer has taken over the partition of an event, and the event is delivered to it again.
 
     Attributes:
-        stream: the partition.
+        stream: the name of the partition.
     """
 
     def __init__(self, stream: str) -> None:
@@ -83,12 +85,12 @@ class LeaseLostError(FluxaError):
 
 
 class PartitionsDifferError(FluxaError):
-    """A stream is registered with another number of partitions than by the services that use it already.
+    """A stream is registered with another number of partitions here than in the services that use it already.
 
     Attributes:
-        stream: its name.
-        registered: the number here.
-        stored: the number of those services, which stands in Redis.
+        stream: the name of the stream.
+        registered: the number of partitions here.
+        stored: the number of partitions in those services, which is stored in Redis.
     """
 
     def __init__(self, stream: str, registered: int, stored: int) -> None:
@@ -116,7 +118,7 @@ class SerializationError(FluxaError):
     Attributes:
         reason: what is wrong, without the place.
         path: where it is wrong, such as ``body['items'][3].price``; empty when bytes were read.
-        stream: the stream that the event was meant for or came from, if one is known.
+        stream: the stream that the event was published to or read from; None if it is not known.
     """
 
     def __init__(self, reason: str, path: str = "", stream: str | None = None) -> None:
@@ -124,7 +126,7 @@ class SerializationError(FluxaError):
         self.reason: str = reason
         self.path: str = path
         self.stream = stream
-        # Filled from the innermost container outwards while the exception unwinds.
+        # The innermost container comes first: each adds itself while the exception passes through it.
         self._steps: list[str] = []
         self._containers: list[int] = []
 
@@ -132,12 +134,12 @@ class SerializationError(FluxaError):
         return ": ".join(part for part in (self.stream, self.path, self.reason) if part)
 
     def _inside(self, container: object, step: str) -> None:
-        """Note that the failure happened at `step` of `container`."""
+        """Note that the value at `step` of `container` is wrong, or has something wrong in it."""
         self._steps.append(step)
         self._containers.append(id(container))
 
     def _located(self, root: str) -> SerializationError:
-        """Turn the noted steps into `path`; a path that leads back to a container it came through is a cycle."""
+        """Make `path` of the noted steps. A path that leads through a container twice is a cycle."""
         steps = self._steps[::-1]
         containers = self._containers[::-1]
         self._steps, self._containers = [], []
@@ -161,11 +163,11 @@ class RefusedEvent:
     """An event that the server answered with an error.
 
     Attributes:
-        position: which of the events of this flush it was, counted from 0 in the order of publishing.
-        stream: the stream it was for.
+        position: the event's place among the events of this flush, counted from 0 in the order of publishing.
+        stream: the stream of the event.
         pool: the Redis pool of that stream.
-        error: what the server said, as redis-py's exception.
-        code: the first word of what the server said, which redis-py's exception may leave out: ``"OOM"``, for one.
+        error: the server's error, as redis-py's exception.
+        code: the first word of the server's error, such as ``"OOM"``; redis-py's exception may leave it out.
     """
 
     position: int
@@ -179,11 +181,11 @@ class RefusedEvent:
 class UnconfirmedEvents:
     """The events of one pool whose replies never came: the server may or may not have them.
 
-    Or else that too few replicas have, where a flush asked for some: then the master has them.
+    If the flush asked for replicas, also the events that the master has and that too few replicas have.
 
     Attributes:
         pool: the Redis pool.
-        positions: which of the events of this flush, counted from 0 in the order of publishing.
+        positions: the places of the events among those of this flush, counted from 0 in the order of publishing.
         error: why the replies didn't come, as redis-py's exception; or a `NotReplicatedError`.
     """
 
@@ -200,9 +202,9 @@ class NotReplicatedError(FluxaError):
 
     Attributes:
         pool: the Redis pool.
-        replicas: how many have them.
-        wanted: how many were asked for.
-        timeout: seconds that were waited for that.
+        replicas: how many replicas have the events.
+        wanted: how many replicas the flush asked for.
+        timeout: how many seconds the flush waited for them.
     """
 
     def __init__(self, pool: str, replicas: int, wanted: int, timeout: float) -> None:
@@ -213,30 +215,14 @@ class NotReplicatedError(FluxaError):
         super().__init__(f"{replicas} of {wanted} replicas have the events after {timeout:g} s")
 
 
-# What a server refuses for now, and when it will take it.
-PASSING = {
-    "ASK": "the slot has moved",
-    "BUSY": "the slow script on the server has ended",
-    "CLUSTERDOWN": "the cluster serves all its slots again",
-    "LOADING": "the server has loaded its data",
-    "MASTERDOWN": "the replica has its master again",
-    "MISCONF": "the server can write to its disk again",
-    "MOVED": "the slot has moved",
-    "NOREPLICAS": "enough replicas are connected again",
-    "OOM": "the server has memory again",
-    "READONLY": "there is a master again (this server is a replica)",
-    "TRYAGAIN": "the slot has moved",
-}
-
-
 class FlushError(FluxaError):
-    """Not every event of a flush was confirmed. Those that were not stay in the flusher, in order.
+    """Not every event of a flush was confirmed. The events that were not stay in the flusher, in order.
 
     Attributes:
-        confirmed: the events that the server has, as a `FlushResult`.
+        confirmed: the IDs of the events that the server has, as a `FlushResult`.
         refused: events that the server answered with an error (OOM, WRONGTYPE, NOPERM, READONLY...).
-        unconfirmed: events whose replies were lost with the connection, or that too few replicas have, by pool.
-            Flushing them again may publish some of them twice.
+        unconfirmed: by pool, the events whose replies were lost with the connection, or that too few replicas have.
+            If they are flushed again, some may be published twice.
     """
 
     def __init__(
@@ -262,8 +248,8 @@ class FlushError(FluxaError):
     def _advice(self) -> str:
         """What to do next."""
         codes = dict.fromkeys(one.code for one in self.refused)
-        passing = [PASSING[code] for code in codes if code in PASSING]
-        lasting = [code for code in codes if code not in PASSING]
+        passing = [rule.passes_when for code in codes if (rule := rule_of_code(code)).passes]
+        lasting = [code for code in codes if not rule_of_code(code).passes]
         steps = []
         if lasting:
             named = ", ".join(code for code in lasting if code.isupper())

@@ -21,7 +21,7 @@ import redis.asyncio
 from fluxa_fast import FlushError, FluxaError, Recovery, RegistryError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
-from fluxa_fast.flows import topology as nodes
+from fluxa_fast.flows import retry
 from fluxa_fast.partitions import key_slot, partition_of, partition_streams
 from fluxa_fast.protocol import Implementation
 from tests.awaited import Faces
@@ -203,7 +203,7 @@ def test_a_cluster_that_is_registered_as_one_is_not_told_to_be(
     faces: Any, cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All addresses lead to a node that does not have the slot, for longer than calls have patience."""
-    monkeypatch.setattr(nodes, "_PATIENCE", 0.3)
+    monkeypatch.setattr(retry, "_PATIENCE", 0.3)
     port = _other(cluster, key_slot("users")).port
     hosts = f"127.0.0.1:{port}"
     broker = _broker(make_cluster_engine(hosts, cluster=True, address_remap=lambda address: (address[0], port)))

@@ -1,13 +1,35 @@
-"""Errors that pass, and errors that last, as servers word them; within scripts too."""
+"""What follows from an error of the server, as servers word it, within scripts too; and that one table says so."""
 
 from __future__ import annotations
 
-import pytest
-from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
+import ast
+from pathlib import Path
 
+import pytest
+from redis.exceptions import (
+    AuthorizationError,
+    ConnectionError,
+    NoPermissionError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
+
+import fluxa_fast
+from fluxa_fast.flows.replies import error_of, retold
 from fluxa_fast.flows.retry import ServerNotReadyError, raise_for_error
 from fluxa_fast.flows.scripting import Scripting, ScriptRefusedError
-from fluxa_fast.flows.server_errors import forbids_scripts, unwrapped
+from fluxa_fast.flows.server_errors import (
+    RULES,
+    Rule,
+    Verdict,
+    codes_with,
+    forbids_scripts,
+    rule_of,
+    rule_of_code,
+    unwrapped,
+    verdict_of,
+)
 from fluxa_fast.protocol.interface import ErrorReply
 from fluxa_fast.scripts import ACKNOWLEDGE
 
@@ -90,3 +112,88 @@ def test_a_failure_of_a_script_is_raised(message: str) -> None:
 def test_what_is_no_script_s_error_stays_as_it_is() -> None:
     for message in ("ERR syntax error", "NOGROUP No such key", "", "ERR", "@user", "BUSYGROUP exists"):
         assert unwrapped(ErrorReply(message)).message == message
+
+
+# ---- the table ------------------------------------------------------------------------------------------
+
+_OF_SLOTS = {"ASK", "CLUSTERDOWN", "MOVED", "TRYAGAIN"}
+_WHILE_NODES_CHANGE = {*_OF_SLOTS, "LOADING", "MASTERDOWN", "READONLY"}
+_PASS = {*_WHILE_NODES_CHANGE, "BUSY", "MISCONF", "NOREPLICAS", "OOM"}
+
+
+def _message(code: str) -> str:
+    return f"{code} 7 127.0.0.1:7001" if code in ("ASK", "MOVED") else f"{code} told at length"
+
+
+def test_what_follows_from_each_error() -> None:
+    assert {rule.code for rule in RULES if rule.passes} == _PASS
+    assert {rule.code for rule in RULES if rule.resent} == _WHILE_NODES_CHANGE
+    assert {rule.code for rule in RULES if rule.about_slot} == _OF_SLOTS
+    assert {rule.code for rule in RULES if rule.demoted} == {"READONLY"}
+    assert {rule.code for rule in RULES if rule.not_allowed} == {"ERR", "NOPERM"}
+    assert codes_with(Verdict.REDIRECT) == {"ASK", "MOVED"}
+    assert codes_with(Verdict.REJOIN) == {"NOGROUP", "UNBLOCKED"}
+    assert codes_with(Verdict.FINAL) == {"NOAUTH", "WRONGPASS"}
+    assert codes_with(Verdict.WAIT) == _PASS - {"ASK", "MOVED"}
+    assert len({rule.code for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule.code for rule in RULES])
+def test_a_reply_and_its_exception_follow_one_rule(rule: Rule) -> None:
+    reply = ErrorReply(_message(rule.code))
+    assert rule_of(reply) is rule
+    error = error_of(reply)
+    assert rule.error is None or isinstance(error, rule.error)
+    for one in (error, retold(error, behind=", so what")):
+        assert verdict_of(one) is rule.verdict
+        if rule.code not in ("NOAUTH", "WRONGPASS", "ERR"):  # two share a class; redis-py leaves out the third
+            assert rule_of(one) is rule
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ErrorReply("XYZ of a module"), ErrorReply(""), ConnectionError("gone"), TimeoutError("late"), ResponseError("")],
+    ids=repr,
+)
+def test_what_is_not_in_the_table_is_told_to_the_caller(failure: ErrorReply | Exception) -> None:
+    assert verdict_of(failure) is Verdict.REFUSE
+    assert not rule_of(failure).passes
+
+
+def test_a_revoked_certificate_is_not_waited_for() -> None:
+    assert verdict_of(AuthorizationError("revoked")) is Verdict.FINAL
+
+
+@pytest.mark.parametrize("message", ["MOVED", "ASK x"])
+def test_a_redirection_to_nowhere_is_not_followed(message: str) -> None:
+    assert rule_of_code(message.split()[0]).resent
+    assert not rule_of(error_of(ErrorReply(message))).resent
+
+
+# What one command answers means something for that command, apart from what it means in general.
+_ONE_COMMAND_S = {"NOGROUP", "NOPERM"}
+_CLASSES = {rule.error.__name__ for rule in RULES if rule.error is not None}
+_ELSEWHERE = {
+    "AskError",  # what it knows of the other node is read, and it is raised
+    "MovedError",
+    "ClusterDownError",  # is raised where no node has a slot
+    "TryAgainError",  # in `error_of`
+}
+
+
+def test_no_other_table_says_what_follows_from_an_error() -> None:
+    """A server error that is waited for is added in one file."""
+    package = Path(fluxa_fast.__file__).parent
+    codes = {rule.code for rule in RULES} - _ONE_COMMAND_S
+    found = set()
+    for folder in ("flows", "transport", "shared", "asyncio", "."):
+        for file in package.joinpath(folder).glob("*.py" if folder == "." else "**/*.py"):
+            if file.name == "server_errors.py":
+                continue
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    name = node.value.strip() if len(node.value.split()) == 1 else ""
+                    found |= {(file.name, name)} if name in codes else set()
+                elif isinstance(node, ast.Name) and node.id in _CLASSES - _ELSEWHERE:
+                    found.add((file.name, node.id))
+    assert not found

@@ -1,8 +1,8 @@
-"""The number of partitions of a stream. It stands in Redis once, so that services that differ are told.
+"""Compares the number of partitions of a stream with the one in Redis, so that services notice when theirs differ.
 
-Two services that register a stream with different numbers write and read different keys: nothing would arrive, and
-nothing would say so. The first service that uses the stream writes its number, all others compare theirs with it. Each
-broker does that once for each stream; see docs/cluster.md for what is in Redis.
+Two services that register a stream with different numbers write and read different keys: events would not arrive, and
+no error would say so. The first service that uses the stream writes its number to Redis. All other services compare
+theirs with it. Each broker does that once for each stream; docs/cluster.md says what is in Redis.
 """
 
 from __future__ import annotations
@@ -18,24 +18,19 @@ from ..partitions import beside
 from ..protocol.interface import CommandBuffer, ErrorReply
 from .consume.group_member import GroupMember
 from .replies import TEXT
-from .retry import ServerNotReadyError, log, raise_for_error
+from .retry import Patience, ServerNotReadyError, log, raise_for_error
+from .server_errors import rule_of
 from .steps import Disconnect, Flow, Pause, ask
-from .topology import Patience
 
 __all__ = ["PartitionCheck", "check_partitions", "check_partitions_recovered", "count_key", "not_checked"]
 
 _NUMBER = re.compile(rb"[1-9]\d{0,4}")
 
-# The user may not do that; or a proxy, or the server's own configuration, does not know the command.
-_NOT_ALLOWED = frozenset({"NOPERM", "ERR"})
-
-_ELSEWHERE = frozenset({"ASK", "CLUSTERDOWN", "MOVED", "TRYAGAIN"})
-
 
 def count_key(stream: str) -> str:
-    """The key in Redis that holds the number of partitions of a stream: ``{orders}:partitions``.
+    """Return the Redis key that holds the number of partitions of a stream: ``{orders}:partitions``.
 
-    The name of a stream with partitions has no ``{``, so this is the key of no other stream.
+    The name of a stream with partitions has no ``{``, so no other stream has this Redis key.
     """
     return beside(stream, "partitions")
 
@@ -43,14 +38,12 @@ def count_key(stream: str) -> str:
 class PartitionCheck:
     """Whether one broker has still to compare its number of partitions of one stream.
 
-    Args:
-        stream: its name.
-        number: of partitions, as it is registered here.
-
     Attributes:
-        key: in Redis, which holds the number.
+        stream: the name of the stream.
+        number: how many partitions it is registered with here.
+        key: the Redis key that holds the number.
         due: whether the number is still to be compared.
-        attempts: of the tasks of an event loop.
+        attempts: the attempts of the tasks of an event loop; `asyncio.checking` has them.
     """
 
     __slots__ = ("attempts", "due", "key", "number", "stream")
@@ -63,11 +56,11 @@ class PartitionCheck:
         self.attempts: Any = None
 
     def compare(self, stored: bytes) -> None:
-        """Compare with what stands in Redis.
+        """Compare the number with the one that is stored in Redis.
 
         Raises:
-            PartitionsDifferError: if that is another number.
-            FluxaError: if that is no number.
+            PartitionsDifferError: if the stored number is another one.
+            FluxaError: if no number is stored.
         """
         if not _NUMBER.fullmatch(stored):
             raise self._no_number(f"it holds {stored[:40]!r}")
@@ -76,15 +69,15 @@ class PartitionCheck:
         self.due = False
 
     def refused(self, reply: ErrorReply) -> None:
-        """The server has refused to tell or to take the number.
+        """Take the error that the server has answered with. If the rights are missing, a warning is logged.
 
         Raises:
-            FluxaError: if the key is of another type.
-            ServerNotReadyError, redis.ResponseError: as `raise_for_error`; not if the rights are missing.
+            FluxaError: if the Redis key is of another type.
+            ServerNotReadyError, redis.ResponseError: for any other error, as `raise_for_error`.
         """
         if reply.code == "WRONGTYPE":
             raise self._no_number("it is a key of another type")
-        if reply.code not in _NOT_ALLOWED:
+        if not rule_of(reply).not_allowed:
             raise_for_error(reply)
         self.due = False
         log.warning(
@@ -114,9 +107,10 @@ def _compared(check: PartitionCheck, commands: CommandBuffer) -> Flow[None]:
         commands.command("SET", check.key, check.number, "NX")
         written = yield from ask(commands, TEXT)
         if isinstance(written, ErrorReply):
-            if written.code in _NOT_ALLOWED or written.code in _ELSEWHERE:
+            rule = rule_of(written)
+            if rule.not_allowed or rule.about_slot:
                 check.refused(written)
-            return  # OOM, READONLY...: what comes next meets that as well, and tells it better. The check stays due.
+            return  # OOM, READONLY...: the next command meets that as well, and says it better. The check stays due.
         commands.command("GET", check.key)
         stored = yield from ask(commands, TEXT)
     if isinstance(stored, ErrorReply):
@@ -126,11 +120,11 @@ def _compared(check: PartitionCheck, commands: CommandBuffer) -> Flow[None]:
 
 
 def check_partitions(check: PartitionCheck, pool: Any) -> Flow[None]:
-    """What a publisher does before its first event of a stream. To be run by the pool, with `check.key` as the key.
+    """Compare the number before the first event of a stream is published. The pool runs this for `check.key`.
 
     Raises:
         PartitionsDifferError, FluxaError: as `PartitionCheck.compare`.
-        redis.RedisError: what the server or the network says, as for an event.
+        redis.RedisError: the error of the server or of the network, as for an event.
     """
     on_cluster = pool.buffer_of(check.key) == check.key
     patience = Patience()
@@ -147,13 +141,13 @@ def check_partitions(check: PartitionCheck, pool: Any) -> Flow[None]:
 
 
 def check_partitions_recovered(check: PartitionCheck, member: GroupMember) -> Flow[None]:
-    """What a consumer does at the beginning of a session, if the check is due: outages are waited for.
+    """Compare the number when a consumer begins a session and the check is due. Outages are waited out.
 
-    To be run by the pool, with `check.key` as the key. If the consumer is stopped meanwhile the check stays due.
+    The pool runs this for `check.key`. If the consumer is stopped meanwhile, the check stays due.
 
     Raises:
         PartitionsDifferError, FluxaError: as `PartitionCheck.compare`.
-        redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
+        redis.RedisError: the error of the server, or of an outage that lasted longer than the recovery's deadline.
     """
     attempt = partial(_attempt, check, member)
     yield from member.recovered(attempt, stopped=member.stopping.is_set)
@@ -164,9 +158,9 @@ def _attempt(check: PartitionCheck, member: GroupMember) -> Flow[None]:
 
 
 def not_checked(check: PartitionCheck, error: RedisError) -> RedisError:
-    """The error of events that were not sent, because the number could not be compared."""
+    """Return the error for events that were not sent because the number could not be compared."""
     text = f"nothing was sent, because the number of partitions of {check.stream!r} could not be checked: {error}"
-    kind = next((one for one in (TimeoutError, ConnectionError) if isinstance(error, one)), ResponseError)
+    kind = next((kind for kind in (TimeoutError, ConnectionError) if isinstance(error, kind)), ResponseError)
     told: RedisError = kind(text)
     told.__cause__ = error
     return told

@@ -1,4 +1,4 @@
-"""Replies that are checked for what they are, and the server's errors as redis-py's exceptions, which users know."""
+"""Checks the shape of replies, and turns the server's errors into redis-py's exceptions, which users know."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from redis._parsers.base import BaseParser
 from redis.exceptions import (
     AskError,
     ClusterDownError,
-    MasterDownError,
     MovedError,
     ResponseError,
     TryAgainError,
@@ -19,6 +18,7 @@ from redis.exceptions import (
 
 from ..protocol import decode_errors
 from ..protocol.interface import INCOMPLETE, ErrorReply, ReplyReader
+from .server_errors import rule_of, rule_of_code
 from .steps import Take
 
 __all__ = [
@@ -40,22 +40,21 @@ E = TypeVar("E", bound=Exception)
 
 
 class _ToldError(AskError):
-    """A redirection that says so. redis-py's says which slot and which node, and nothing else.
+    """A redirection whose text says so. The text of redis-py's error is the slot and the node only.
 
-    redis-py reads the slot and the node out of the arguments, also when the error is copied or pickled. So these stay
-    as they are, and the text is made of them.
+    redis-py parses the slot and the node out of `args`, also when the error is copied or pickled. So `args` stays as it
+    is, and the text is made when it is asked for.
 
     Attributes:
-        before: what the text begins with.
-        behind: what the text ends with.
+        before: the text before the code.
+        behind: the text behind the node.
     """
 
-    code: str = "ASK"
     before: str = ""
     behind: str = ""
 
     def __str__(self) -> str:
-        return f"{self.before}{self.code} {self.args[0]}{self.behind}"
+        return f"{self.before}{rule_of(self).code} {self.args[0]}{self.behind}"
 
 
 class ToldAskError(_ToldError):
@@ -65,27 +64,22 @@ class ToldAskError(_ToldError):
 class ToldMovedError(_ToldError, MovedError):
     """MOVED: another node has the slot of the key."""
 
-    code = "MOVED"
 
+_TOLD: dict[type[Exception], type[Exception]] = {AskError: ToldAskError, MovedError: ToldMovedError}
 
-# Older parsers of redis-py know these only within a RedisCluster.
-_OF_CLUSTERS: dict[str, Callable[[str], Exception]] = {
-    "ASK": ToldAskError,
-    "CLUSTERDOWN": ClusterDownError,
-    "MASTERDOWN": MasterDownError,
-    "MOVED": ToldMovedError,
-    "TRYAGAIN": TryAgainError,
-}
+# Older parsers of redis-py know these classes and their subclasses only within a RedisCluster.
+_OF_CLUSTERS = (AskError, ClusterDownError, TryAgainError)
 
 _ID = re.compile(rb"\d{1,20}-\d{1,20}")
 
 
 def error_of(reply: ErrorReply) -> Exception:
-    """redis-py's exception for an error reply: OutOfMemoryError, NoPermissionError, ReadOnlyError, ResponseError..."""
+    """Return redis-py's exception for an error reply: OutOfMemoryError, NoPermissionError, ResponseError..."""
     code, _, rest = reply.message.partition(" ")
-    if code in _OF_CLUSTERS:
+    kind = rule_of_code(code).error
+    if kind is not None and issubclass(kind, _OF_CLUSTERS):
         try:
-            return _OF_CLUSTERS[code](rest)
+            return _TOLD.get(kind, kind)(rest)
         except ValueError:  # a redirection that names no slot and node
             return ResponseError(reply.message.strip())
     error: object = BaseParser.parse_error(reply.message)  # type: ignore[no-untyped-call]
@@ -95,7 +89,7 @@ def error_of(reply: ErrorReply) -> Exception:
 
 
 def retold(error: E, before: str = "", behind: str = "") -> E:
-    """A copy of the error, with more text before and behind its own. Its class and what it knows stay the same."""
+    """Return a copy of the error with more text before and behind its own. The class and the attributes stay."""
     told = copy.copy(error)
     if isinstance(told, _ToldError):
         told.before, told.behind = before + told.before, told.behind + behind
@@ -105,14 +99,14 @@ def retold(error: E, before: str = "", behind: str = "") -> E:
 
 
 def in_a_cluster(error: E, pool: str) -> E:
-    """The error as it is told of a pool that was registered as a single server: a redirection says what to do."""
+    """Return the error as a pool of a single server raises it: the text of a redirection says what to do."""
     if not isinstance(error, AskError):
         return error
     return retold(error, behind=f": pool {pool!r} is one node of a cluster; register it with cluster=True")
 
 
 def id_of(reply: Any) -> str:
-    """An event's ID, out of the reply to its XADD (see `ENTRY_ID`).
+    """Return the ID of an event, out of the reply to its XADD (see `ENTRY_ID`).
 
     Raises:
         redis.ResponseError: if the server refused the event.
@@ -123,19 +117,19 @@ def id_of(reply: Any) -> str:
 
 
 def named(reply: Any) -> dict[str, Any]:
-    """What a reply calls by name: RESP2 answers a flat list of names and values, RESP3 a map."""
+    """Return the fields of a reply by name. RESP2 has a flat list of names and values, RESP3 a map."""
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
     return {name.decode(): value for name, value in pairs}
 
 
-# ---- how to read them -----------------------------------------------------------------------------------
+# ---- how to read replies --------------------------------------------------------------------------------
 
 
 def _reply_that(fits: Callable[[Any], bool], what: str) -> Take:
-    """`Take`: one reply that fits, or the server's error.
+    """Make a `Take` that reads one reply that fits, or an error of the server.
 
-    Anything else is refused where it is read: the connection is dropped then, as for bytes that are not RESP. What
-    comes next on it may be the reply to another command.
+    Another reply raises `ProtocolError` where it is read. The connection is dropped then, as it is after bytes that are
+    not RESP: what comes next on it may be the reply to another command.
     """
 
     def take(reader: ReplyReader) -> Any:

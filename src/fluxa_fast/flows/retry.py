@@ -1,37 +1,50 @@
-"""Going on after an outage: a lost connection is made again, a server that is not ready is waited for."""
+"""Trying again: how long to wait before the next attempt, and when to give up.
+
+Two kinds of callers wait. A consumer waits out an outage, as its `Recovery` says: a lost connection is made again, a
+server that is not ready is waited for. One call over the nodes of a cluster sends a command again for a few seconds
+(`Patience`), which is what a failover or a slot that moves takes.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redis.backoff import AbstractBackoff, EqualJitterBackoff
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    AuthorizationError,
-    ConnectionError,
-    ResponseError,
-    TimeoutError,
-)
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from ..protocol.interface import ErrorReply
 from ..shared.validation import Duration, seconds
 from .replies import error_of
-from .server_errors import WAITED_FOR, unwrapped
+from .server_errors import Verdict, exceptions_with, rule_of, unwrapped, verdict_of
 from .steps import Disconnect, Flow, Pause
 
-__all__ = ["FINAL", "OUTAGES", "Outage", "Recovery", "raise_for_error", "recovered"]
+__all__ = [
+    "FINAL",
+    "OUTAGES",
+    "Backoff",
+    "Outage",
+    "Patience",
+    "Recovery",
+    "ServerNotReadyError",
+    "cause_of",
+    "raise_for_error",
+    "recovered",
+    "shared_delay",
+]
 
 log: logging.Logger = logging.getLogger("fluxa_fast")
 
 T = TypeVar("T")
 
-# redis-py counts these as errors of the connection; waiting does not cure them.
-FINAL = (AuthenticationError, AuthorizationError)
+_SHORTEST_DELAY = 0.001  # seconds
+_LARGEST_POWER = 64
+_REDIRECTIONS = 5  # in a row that are followed without a pause
+
+# ---- how long a consumer waits --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -41,8 +54,8 @@ class Recovery:
     Attributes:
         deadline: seconds (or a timedelta), from when an outage is noticed, after which it is raised to the caller;
             ``math.inf``: never.
-        base: seconds (or a timedelta), at least 0.001; the delay before the second try, about. Each following delay is
-            twice as long.
+        base: seconds (or a timedelta), at least 0.001; the approximate delay before the second attempt. Each following
+            delay is twice as long.
         cap: seconds (or a timedelta), at least 0.001; the longest delay.
         backoff: one of redis-py's back-off classes, instead of ``EqualJitterBackoff(cap, base)``. A delay that it
             computes is at least 0.001 seconds.
@@ -78,71 +91,148 @@ class Recovery:
             object.__setattr__(self, name, value)  # the class is frozen
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait before the next try, after `failures` earlier failures."""
+        """Seconds to wait before the next attempt, after `failures` earlier failures."""
         backoff = self.backoff or EqualJitterBackoff(self.cap, self.base)
         if not failures:
             backoff.reset()  # type: ignore[no-untyped-call]
-        # redis-py raises 2 to this power, and multiplies it with a float: there is a largest one.
+        # redis-py computes 2 ** failures, and multiplies that with a float: a larger power would overflow.
         return max(_SHORTEST_DELAY, backoff.compute(min(failures, _LARGEST_POWER)))
 
 
-class ServerNotReadyError(Exception):
-    """Carries the server's error to `recovered`."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-_SHORTEST_DELAY = 0.001  # seconds
-_LARGEST_POWER = 64
-_REDIRECTIONS = 5  # in a row that are followed without a pause
-
-OUTAGES = (ConnectionError, TimeoutError, ServerNotReadyError)
-"""What `recovered` waits for to pass."""
-
-
-def raise_for_error(reply: Any) -> Any:
-    """The reply, if it is no error.
-
-    Raises:
-        ServerNotReadyError: for an error that passes; `recovered` waits for that.
-        redis.ResponseError: for any other error.
-    """
-    if isinstance(reply, ErrorReply):
-        told = unwrapped(reply)
-        error = error_of(told)
-        raise ServerNotReadyError(error) if told.code in WAITED_FOR else error
-    return reply
-
-
 class Outage:
-    """What befalls one consumer: its conversations may meet the same outage, and the log is told once.
+    """Tracks an outage of one consumer, so that it is logged once.
+
+    A consumer may have several connections. Each of them may meet the same outage.
 
     Args:
-        who: is cut off.
+        who: the consumer, in the words of the log.
     """
 
     __slots__ = ("_began", "_waiting", "_who")
 
     def __init__(self, who: str) -> None:
         self._who = who
-        self._waiting = 0  # conversations that wait for it to pass
+        self._waiting = 0  # how many wait for the end of the outage
         self._began = 0.0
 
     def entered(self, error: Exception, recovery: Recovery) -> None:
-        """A conversation waits from now on."""
+        """One more waits for the end of the outage. The first of them is logged."""
         if not self._waiting:
             self._began = time.monotonic()
             log.warning("%s is cut off, trying again for %g s: %s", self._who, recovery.deadline, error)
         self._waiting += 1
 
     def resolved(self, tries: int, *, over: bool) -> None:
-        """It waits no longer, perhaps because the outage is over."""
+        """One of them waits no longer. The last of them is logged if the outage is over.
+
+        Args:
+            tries: how many attempts it has made.
+            over: whether the last attempt was a success.
+        """
         self._waiting -= 1
         if over and not self._waiting:
             seconds = time.monotonic() - self._began
             log.warning("%s is back after %.1f s and %d tries", self._who, seconds, tries)
+
+
+class Backoff:
+    """Counts the failures in a row of what is tried again, and says how long to wait before each next attempt.
+
+    Call `next_delay` after each failure, and `end` after a success or when no attempt follows. One object may be used
+    again after `end`.
+
+    Attributes:
+        failures: in a row. Redirections that were followed without a pause do not count.
+        redirections: in a row.
+        began: when the first of the failures was noticed, in monotonic seconds.
+    """
+
+    __slots__ = ("_outage", "_recovery", "began", "failures", "redirections")
+
+    def __init__(self, recovery: Recovery, outage: Outage) -> None:
+        self._recovery = recovery
+        self._outage = outage
+        self.failures: int = 0
+        self.redirections: int = 0
+        self.began: float = 0.0
+
+    def next_delay(self, error: Exception) -> float:
+        """Seconds to wait before the next attempt; 0.0 for a redirection, which is no outage.
+
+        Raises:
+            redis.RedisError: the error, if waiting does not help, or if the outage would last beyond the deadline.
+        """
+        return shared_delay((self,), error)
+
+    def end(self, *, over: bool) -> None:
+        """Stop to count. `over`: the last attempt was a success."""
+        if self.failures:
+            self._outage.resolved(self.failures, over=over)
+        self.failures = 0
+        self.redirections = 0
+        self.began = 0.0
+
+
+def shared_delay(backoffs: Sequence[Backoff], error: Exception) -> float:
+    """As `Backoff.next_delay`, for several things that have met the same error and are tried again together."""
+    if verdict_of(error) is Verdict.FINAL:
+        raise error
+    if verdict_of(error) is Verdict.REDIRECT:
+        for one in backoffs:
+            one.redirections += 1
+        if all(one.redirections <= _REDIRECTIONS for one in backoffs):
+            return 0.0
+    now = time.monotonic()
+    recovery = backoffs[0]._recovery
+    delay = recovery.delay(max(one.failures for one in backoffs))
+    if now + delay > min(one.began or now for one in backoffs) + recovery.deadline:
+        raise error from None
+    for one in backoffs:
+        if not one.failures:
+            one.began = now
+            one._outage.entered(error, recovery)
+        one.failures += 1
+    return delay
+
+
+# ---- what a consumer waits for --------------------------------------------------------------------------
+
+
+class ServerNotReadyError(Exception):
+    """Carries an error of the server that passes to `recovered`.
+
+    Attributes:
+        error: redis-py's exception for it.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+OUTAGES = (ConnectionError, TimeoutError, ServerNotReadyError)
+"""What `recovered` waits out."""
+
+FINAL = exceptions_with(Verdict.FINAL)
+"""What redis-py counts as errors of the connection, although waiting does not help."""
+
+
+def cause_of(outage: Exception) -> Exception:
+    """redis-py's exception for one of the `OUTAGES`."""
+    return outage.error if isinstance(outage, ServerNotReadyError) else outage
+
+
+def raise_for_error(reply: Any) -> Any:
+    """Return the reply if it is no error.
+
+    Raises:
+        ServerNotReadyError: for an error that passes; `recovered` waits for that.
+        redis.ResponseError: for any other error.
+    """
+    if isinstance(reply, ErrorReply):
+        error = error_of(unwrapped(reply))
+        raise ServerNotReadyError(error) if rule_of(reply).passes else error
+    return reply
 
 
 def recovered(
@@ -152,42 +242,60 @@ def recovered(
     stopped: Callable[[], bool] = lambda: False,
     located: Callable[[ResponseError], ResponseError] = lambda error: error,
 ) -> Flow[T | None]:
-    """The result of `attempt`, tried again until no outage meets it. None if `stopped` during an outage.
+    """Return the result of `attempt`, which is made again after each outage that it meets.
 
-    What is attempted must be safe to repeat. `located` adds to an error that lasts which stream it is about.
+    Args:
+        recovery: how long to wait.
+        outage: of the consumer.
+        attempt: must be safe to repeat.
+        stopped: whether to give up during an outage. The result is None then.
+        located: adds to an error that lasts which stream it is about.
     """
-    failures = 0
-    redirections = 0
-    began = 0.0
+    backoff = Backoff(recovery, outage)
     over = False
     try:
         while True:
             try:
                 result = yield from attempt()
-            except FINAL:
-                raise
             except ResponseError as lasting:
                 raise located(lasting) from None
             except OUTAGES as failure:
-                error = failure.error if isinstance(failure, ServerNotReadyError) else failure
-                if isinstance(error, AskError) and redirections < _REDIRECTIONS:  # that is no outage
-                    redirections += 1
-                    yield Disconnect(error)
-                    continue
-                began = began or time.monotonic()
-                delay = recovery.delay(failures)
-                if time.monotonic() + delay > began + recovery.deadline:
-                    raise error from None
-                if not failures:
-                    outage.entered(error, recovery)
-                failures += 1
+                error = cause_of(failure)
+                delay = backoff.next_delay(error)
                 yield Disconnect(error)
-                if stopped():
+                if delay and stopped():
                     return None
-                yield Pause(delay)
+                if delay:
+                    yield Pause(delay)
             else:
                 over = True
                 return result
     finally:
-        if failures:
-            outage.resolved(failures, over=over)
+        backoff.end(over=over)
+
+
+# ---- how long one call over a cluster waits -------------------------------------------------------------
+
+_PATIENCE = 3.0  # seconds to wait for a node that has the slots
+_FIRST_PAUSE = 0.02  # seconds; each following pause is twice as long
+_LONGEST_PAUSE = 0.3
+
+
+class Patience:
+    """How long one call over the nodes of a cluster tries again: for three seconds from its first failure."""
+
+    def __init__(self) -> None:
+        self._end = 0.0
+        self._pause = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over, so that the next failure is raised."""
+        return bool(self._end) and time.monotonic() >= self._end
+
+    def next_pause(self) -> float:
+        """Seconds to wait before the next attempt; 0.0 before the first one."""
+        if not self._end:
+            self._end = time.monotonic() + _PATIENCE
+        pause, self._pause = self._pause, min(_LONGEST_PAUSE, 2 * self._pause or _FIRST_PAUSE)
+        return pause

@@ -1,4 +1,7 @@
-"""Asking for the state of streams: one round trip for all streams of a pool."""
+"""Asks for the state of streams: one round trip for all streams of a server.
+
+An error of the network is raised. What the server answers about one stream is kept with that stream.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,23 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from redis.exceptions import (
-    AskError,
-    BusyLoadingError,
-    ClusterDownError,
-    ConnectionError,
-    TimeoutError,
-    TryAgainError,
-)
+from redis.exceptions import ClusterDownError, ConnectionError, TimeoutError
 
 from ..protocol import decode_errors
-from ..protocol.interface import CommandBuffer
+from ..protocol.interface import CommandBuffer, ErrorReply
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 from .consume.group_member import GROUP, group_in, is_missing
-from .replies import in_a_cluster, retold
-from .retry import ServerNotReadyError, raise_for_error
+from .replies import error_of, in_a_cluster, retold
+from .retry import Patience
+from .server_errors import rule_of, unwrapped
 from .steps import Concurrently, Disconnect, Flow, Pause, Refresh, ask_all
-from .topology import ClusterMap, Patience
+from .topology import ClusterMap, next_node
 
 __all__ = ["cluster_statistics", "statistics"]
 
-# An error of the network is raised. What the server answers about one stream is kept with that stream.
-
-_PASSING = (AskError, BusyLoadingError, ClusterDownError, TryAgainError)
-_OUTAGES = (ConnectionError, TimeoutError)
-
 
 def statistics(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
-    """The state of the streams of a single server.
+    """Return the state of the streams of a single server.
 
     Raises:
         redis.ConnectionError, redis.TimeoutError: if the server does not answer.
@@ -44,7 +36,7 @@ def statistics(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Fl
 
 
 def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
-    """The state of the streams of a cluster, asked of all its nodes at the same time.
+    """Return the state of the streams of a cluster. All nodes are asked at the same time.
 
     Raises:
         redis.ConnectionError, redis.TimeoutError: if a node does not answer.
@@ -55,32 +47,32 @@ def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list
     while True:
         generation = cluster.generation
         by_node: dict[str, list[str]] = {}
-        again: list[str] = []
+        unknown: list[str] = []
         failure: Exception | None = None
         for stream in missing:
             node = cluster.place(stream)
             if node is None:
                 error = ClusterDownError("no node of the cluster has its slot")
-                found[stream] = _untold(stream, cluster.name, error)
-                again.append(stream)
+                found[stream] = _unknown(stream, cluster.name, error)
+                unknown.append(stream)
             else:
                 by_node.setdefault(node, []).append(stream)
         new = cluster.implementation.CommandBuffer
         jobs = [(node, _asked(new(), cluster.name, there)) for node, there in by_node.items()]
         for (node, _), outcome in zip(jobs, (yield Concurrently(jobs)) if jobs else (), strict=True):
-            if isinstance(outcome, _OUTAGES):
+            if isinstance(outcome, (ConnectionError, TimeoutError)):
                 failure = outcome
-                again += by_node[node]
+                unknown += by_node[node]
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
                 for one in outcome:
                     found[one.stream] = one
-                    if isinstance(one.error, AskError):
-                        cluster.redirected(one.error, node)
-                again += [one.stream for one in outcome if isinstance(one.error, _PASSING)]
-        if again and not patience.over:
-            missing = again
+                    if one.error is not None and rule_of(one.error).resent:
+                        next_node(cluster, one.error, node)  # if the slot has moved, the cluster notes where it is
+                        unknown.append(one.stream)
+        if unknown and not patience.over:
+            missing = unknown
             if pause := patience.next_pause():
                 yield Pause(pause)
             yield Refresh(generation)
@@ -105,7 +97,9 @@ def _asked(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[l
             seconds, microseconds = replies[0]
             now = int(seconds) * 1000 + int(microseconds) // 1000
         return [
-            _untold(stream, pool, refused) if refused is not None else _stream(stream, pool, now, *replies[at : at + 3])
+            _unknown(stream, pool, refused)
+            if refused is not None
+            else _stream(stream, pool, now, *replies[at : at + 3])
             for stream, at in zip(streams, range(1, len(replies), 3), strict=True)
         ]
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
@@ -114,25 +108,19 @@ def _asked(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[l
 
 
 def _named(one: RedisStreamStatistics) -> RedisStreamStatistics:
-    """The same, where an error names the stream and the pool."""
+    """Return the same statistics, whose error names the stream and the pool."""
     if one.error is None:
         return one
     return replace(one, error=retold(one.error, f"stream {one.stream!r} on pool {one.redis_pool!r}: "))
 
 
 def _error_in(replies: Sequence[Any]) -> Exception | None:
-    """The first error that the server has answered with, as redis-py's exception."""
-    for reply in replies:
-        try:
-            raise_for_error(reply)
-        except ServerNotReadyError as error:
-            return error.error
-        except Exception as error:
-            return error
-    return None
+    """The first error among the replies, as redis-py's exception."""
+    return next((error_of(unwrapped(reply)) for reply in replies if isinstance(reply, ErrorReply)), None)
 
 
-def _untold(stream: str, pool: str, error: Exception) -> RedisStreamStatistics:
+def _unknown(stream: str, pool: str, error: Exception) -> RedisStreamStatistics:
+    """The statistics of a stream whose state is not known, because of that error."""
     return RedisStreamStatistics(stream, pool, 0, 0, None, error=error)
 
 
@@ -140,7 +128,7 @@ def _stream(stream: str, pool: str, now: int, length: Any, groups: Any, pending:
     missing = is_missing(pending)
     error = _error_in([length] if missing else [length, pending] if is_missing(groups) else [length, groups, pending])
     if error is not None:
-        return _untold(stream, pool, error)
+        return _unknown(stream, pool, error)
     group = None if missing else group_in(groups)
     if group is None:
         return RedisStreamStatistics(stream, pool, length, 0, None)
@@ -170,6 +158,7 @@ def _group(
 
 
 def _age(id: str, now: int) -> timedelta:
+    """How long ago the entry with that ID was added, if its ID is a time. `now`: milliseconds since 1970."""
     if id in ("", "0-0"):
         return timedelta()
     milliseconds = max(0, now - int(id.partition("-")[0]))

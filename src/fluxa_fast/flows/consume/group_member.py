@@ -14,6 +14,7 @@ from ...protocol.interface import CommandBuffer, ErrorReply, Implementation
 from ..replies import named, retold
 from ..retry import Outage, Recovery, raise_for_error, recovered
 from ..scripting import Scripting
+from ..server_errors import Verdict, codes_with
 from ..steps import Flow
 from .deferred_deletes import DeferredDeletes
 from .options import ConsumerOptions
@@ -26,7 +27,7 @@ __all__ = ["GROUP", "GROUP_LOST", "Fence", "GroupMember", "StopFlag", "group_in"
 GROUP = "consumer_group"
 """The group that all consumers of a stream share; the original uses the same."""
 
-GROUP_LOST = frozenset({"NOGROUP", "UNBLOCKED"})
+GROUP_LOST = codes_with(Verdict.REJOIN)
 """Codes of errors that say: the group is not there (any more)."""
 
 _NO_PAGES = 1_000_000_000  # events in one command: no limit that a consumer reaches

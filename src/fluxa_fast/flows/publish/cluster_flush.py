@@ -1,8 +1,9 @@
-"""A flush to a cluster: one pipeline for each node, all at the same time; what is redirected is sent again, in order.
+"""Publishing to a cluster: a flush, which is one pipeline for each node at the same time, and a single event.
 
-Each key has a buffer of its own, because a slot moves with all of its keys. Of what a node refuses for now (MOVED, ASK,
-TRYAGAIN, CLUSTERDOWN...) it has nothing, so that is sent again, to whoever has the slot then. Where a connection broke
-nobody knows what the node has: that stays in the flusher, as with a single server.
+Each Redis key has a buffer of its own, because a slot moves with all of its keys. A node has nothing of the events that
+it refuses for now (MOVED, ASK, TRYAGAIN, CLUSTERDOWN...). They are sent again in their order, to the node that has the
+slot then. Where a connection broke, it is not known what the node has: those events stay in the flusher, as with a
+single server.
 """
 
 from __future__ import annotations
@@ -12,74 +13,63 @@ from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
-from redis.exceptions import (
-    AskError,
-    BusyLoadingError,
-    ClusterDownError,
-    ConnectionError,
-    MasterDownError,
-    MovedError,
-    ReadOnlyError,
-    RedisError,
-    TimeoutError,
-    TryAgainError,
-)
+from redis.exceptions import ClusterDownError, ConnectionError, RedisError, TimeoutError
 
 from ...errors import FluxaError
 from ...protocol.interface import (
     INCOMPLETE,
-    CommandBuffer,
     Confirmations,
     EntryHead,
     ErrorReply,
     Implementation,
+    ReplyReader,
 )
 from ..asking import with_asking
 from ..replies import ENTRY_ID, OK, error_of, id_of
+from ..retry import Patience
+from ..server_errors import rule_of
 from ..steps import Concurrently, Connect, Flow, Pause, Pipeline, Publish, Receive, Refresh, Send
-from ..topology import ClusterMap, Patience
+from ..topology import ClusterMap, next_node
 from .pipeline import BufferFlush, Outcome, Replication, replicated, write_event
 
 __all__ = ["Attempts", "flush_cluster", "publish_one"]
 
-_AGAIN = frozenset({"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "READONLY", "TRYAGAIN"})
-
 
 class Attempts:
-    """What became of the events of one buffer that was sent more than once; in the place of `Confirmations`.
+    """The outcomes of the events of one buffer that was sent more than once; in the place of `Confirmations`.
 
     Attributes:
-        received: replies in all, other than redirections.
-        errors: (place, message) of every event that was refused for good.
+        received: how many events were confirmed, or refused for good.
+        errors: for each event that was refused for good its place and the message.
     """
 
     def __init__(self, events: int) -> None:
         self._ids: list[str | None] = [None] * events
-        self._fates: list[Outcome] = ["unconfirmed"] * events
+        self._outcomes: list[Outcome] = ["unconfirmed"] * events
         self._messages: dict[int, str] = {}
 
     def add(self, places: Sequence[int], replies: Confirmations, redirected: set[int]) -> None:
-        """The replies to those of the events that stand at `places`; `redirected` are places in that."""
+        """Add the replies to the events at `places`. `redirected` are indexes of `places`."""
         messages = dict(replies.errors)
         ids = iter(replies.ids())
-        for at in range(replies.received):
-            place = places[at]
-            if at in redirected:
+        for index in range(replies.received):
+            place = places[index]
+            if index in redirected:
                 continue
-            if at in messages:
-                self.refuse(place, messages[at])
+            if index in messages:
+                self.refuse(place, messages[index])
             else:
-                self._fates[place] = "confirmed"
+                self._outcomes[place] = "confirmed"
                 self._ids[place] = next(ids)
 
     def refuse(self, place: int, message: str) -> None:
-        """The event at that place was refused for good."""
-        self._fates[place] = "refused"
+        """Note that the event at that place was refused for good."""
+        self._outcomes[place] = "refused"
         self._messages[place] = message
 
     @property
     def received(self) -> int:
-        return len(self._fates) - self._fates.count("unconfirmed")
+        return len(self._outcomes) - self._outcomes.count("unconfirmed")
 
     @property
     def errors(self) -> list[tuple[int, str]]:
@@ -87,23 +77,24 @@ class Attempts:
 
     def ids(self) -> list[str | None]:
         """The IDs of the confirmed events."""
-        return [id for id, fate in zip(self._ids, self._fates, strict=True) if fate == "confirmed"]
+        return [id for id, outcome in zip(self._ids, self._outcomes, strict=True) if outcome == "confirmed"]
 
     def outcomes(self) -> Iterator[tuple[Outcome, int]]:
         """As `FlushReplies.outcomes`."""
-        for fate, run in groupby(self._fates):
-            yield fate, len(list(run))
+        for outcome, run in groupby(self._outcomes):
+            yield outcome, len(list(run))
 
 
 class BufferSend:
-    """The events of one buffer that are to be sent, or sent again.
+    """The events of one buffer that are to be sent, or to be sent again.
 
     Attributes:
-        flush: what they belong to.
-        buffer: their XADDs.
-        places: where they stand in the buffer of the flush; None: they are all of it.
-        replies: to them.
-        asked: the node that is to be asked for them although it does not have the slot yet.
+        flush: the flush of the buffer.
+        key: the Redis key of all of its events.
+        buffer: the XADDs that are to be sent.
+        places: for each of them its place in the buffer of the flush; None: they are all of it.
+        replies: the replies to them.
+        ask_redirect: the node that has the key and not yet the slot, so that it must be told ASKING; or None.
     """
 
     def __init__(self, flush: BufferFlush, key: str) -> None:
@@ -113,11 +104,12 @@ class BufferSend:
         self.places: Sequence[int] | None = None
         self.replies: Confirmations = flush.replies
         self.replies.expected = self.buffer.command_count
-        self.asked: str | None = None
+        self.ask_redirect: str | None = None
 
-    def redirections(self) -> dict[int, ErrorReply]:
-        """The events that can be sent again, by their places in the shipment."""
-        return {place: reply for place, message in self.replies.errors if (reply := ErrorReply(message)).code in _AGAIN}
+    def redirected(self) -> dict[int, ErrorReply]:
+        """The events that can be sent again: for the index of each its reply."""
+        errors = ((index, ErrorReply(message)) for index, message in self.replies.errors)
+        return {index: reply for index, reply in errors if rule_of(reply).resent}
 
     def note(self, redirected: set[int]) -> None:
         """Add the replies to those of earlier attempts."""
@@ -129,41 +121,41 @@ class BufferSend:
             flush.replies = Attempts(flush.buffer.command_count)
         flush.replies.add(self.places, self.replies, redirected)
 
-    def again(self, redirected: Sequence[int], implementation: Implementation) -> None:
-        """Go on with these only."""
+    def keep_only(self, redirected: Sequence[int], implementation: Implementation) -> None:
+        """Drop all events but these, which are to be sent again."""
         assert self.places is not None
         rest = implementation.CommandBuffer()
         rest.extend(self.buffer)
         rest.keep(redirected)
-        self.places = [self.places[at] for at in redirected]
+        self.places = [self.places[index] for index in redirected]
         self.buffer = rest
         self.replies = implementation.Confirmations(len(redirected))
 
-    def give_up(self, redirected: dict[int, ErrorReply]) -> None:
-        """Nobody has taken these in time."""
+    def refuse(self, redirected: dict[int, ErrorReply]) -> None:
+        """Note that no node has taken these events in time."""
         assert self.places is not None
-        for at, reply in redirected.items():
-            self.flush.replies.refuse(self.places[at], reply.message)
+        for index, reply in redirected.items():
+            self.flush.replies.refuse(self.places[index], reply.message)
 
 
-class _InTurn:
-    """The replies to several shipments, one behind the other; `Confirmations` to the link that takes them."""
+class _RepliesInOrder:
+    """The replies to the buffers that share a connection; the link takes them as `Confirmations`."""
 
-    def __init__(self, shipments: Sequence[BufferSend]) -> None:
-        self._waiting = [_Asked(one.replies) if one.asked else one.replies for one in shipments]
-        self._at = 0
-        self.expected = sum(one.expected for one in self._waiting)
+    def __init__(self, sends: Sequence[BufferSend]) -> None:
+        self._parts = [_RepliesWithAsking(one.replies) if one.ask_redirect else one.replies for one in sends]
+        self._next = 0
+        self.expected = sum(part.expected for part in self._parts)
 
-    def take(self, reader: Any) -> bool:
+    def take(self, reader: ReplyReader) -> bool:
         """As `Confirmations.take`."""
-        while self._at < len(self._waiting):
-            if not self._waiting[self._at].take(reader):
+        while self._next < len(self._parts):
+            if not self._parts[self._next].take(reader):
                 return False
-            self._at += 1
+            self._next += 1
         return True
 
 
-class _Asked:
+class _RepliesWithAsking:
     """The replies to pairs of ASKING and XADD."""
 
     def __init__(self, replies: Confirmations) -> None:
@@ -172,7 +164,8 @@ class _Asked:
         self._replies.expected = 0
         self.expected = 2 * self._wanted
 
-    def take(self, reader: Any) -> bool:
+    def take(self, reader: ReplyReader) -> bool:
+        """As `Confirmations.take`."""
         while self._replies.received < self._wanted or self._replies.expected < self._wanted:
             if self._replies.received == self._replies.expected:
                 if OK(reader) is INCOMPLETE:
@@ -187,51 +180,36 @@ class _NotReachedError(Exception):
     """There was no connection, so nothing was sent."""
 
 
-def _send(
-    cluster: ClusterMap, commands: CommandBuffer, shipments: Sequence[BufferSend], replication: Replication | None
-) -> Flow[None]:
-    """The flow of one node."""
-    try:
-        yield Connect()
-    except (ConnectionError, TimeoutError) as error:
-        raise _NotReachedError from error
-    yield Pipeline(commands, _InTurn(shipments))  # type: ignore[arg-type]
-    # A node that has taken nothing may be a replica by now, which refuses WAIT: its redirections say where to go.
-    if replication is not None and any(one.replies.received > len(one.replies.errors) for one in shipments):
-        yield from replicated(cluster.implementation.CommandBuffer(), cluster.name, replication)
+# ---- a flush --------------------------------------------------------------------------------------------
 
 
 def flush_cluster(
     cluster: ClusterMap, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None
 ) -> Flow[None]:
-    """Send the buffers of these keys. An error of the network ends what goes to that node, and is kept."""
+    """Send the buffers of these Redis keys. An error of the network ends the buffers of that node, and is kept."""
     waiting = [BufferSend(flush, key) for key, flush in flushes]
-    under_way: list[BufferSend] = []
+    in_flight: list[BufferSend] = []
     patience = Patience()
-    for shipment in waiting:
-        shipment.flush.not_replicated = replication is not None
+    for one in waiting:
+        one.flush.not_replicated = replication is not None
     try:
         while waiting:
             generation = cluster.generation
-            by_node, waiting, wanting = _by_node(cluster, waiting, patience)
-            jobs = []
-            for node, shipments in by_node.items():
-                wire = cluster.implementation.CommandBuffer()
-                for one in shipments:
-                    wire.extend(with_asking(one.buffer) if one.asked else one.buffer)
-                jobs.append((node, _send(cluster, wire, shipments, replication)))
-            under_way = [one for shipments in by_node.values() for one in shipments]
+            by_node, waiting = _assign(cluster, waiting, patience)
+            stale = bool(waiting)
+            jobs = [(node, _send(cluster, sends, replication)) for node, sends in by_node.items()]
+            in_flight = [one for sends in by_node.values() for one in sends]
             outcomes = (yield Concurrently(jobs)) if jobs else []
-            under_way = []
-            for (node, shipments), outcome in zip(by_node.items(), outcomes, strict=True):
-                again, stale = _settle(cluster, node, shipments, outcome, patience)
-                waiting += again
-                wanting = wanting or stale
-            if waiting and wanting:
-                yield from _refreshed(generation, waiting, patience)
-    except BaseException as interruption:  # Ctrl-C, for one: the account is kept all the same
-        for one in under_way:
-            one.note(set(one.redirections()))
+            in_flight = []
+            for (node, sends), outcome in zip(by_node.items(), outcomes, strict=True):
+                to_resend, outdated = _settle(cluster, node, sends, outcome, patience)
+                waiting += to_resend
+                stale = stale or outdated
+            if waiting and stale:
+                waiting = yield from _refresh(generation, waiting, patience)
+    except BaseException as interruption:  # Ctrl-C, for example: the flushes still say what became of the events
+        for one in in_flight:
+            one.note(set(one.redirected()))
         closed = isinstance(interruption, FluxaError)
         for _, flush in flushes:
             if flush.error is None:
@@ -241,8 +219,78 @@ def flush_cluster(
             raise
 
 
-def _refreshed(generation: int, waiting: Sequence[BufferSend], patience: Patience) -> Flow[None]:
-    """Ask once for where the slots are, however many events wait for that."""
+def _assign(
+    cluster: ClusterMap, waiting: Sequence[BufferSend], patience: Patience
+) -> tuple[dict[str, list[BufferSend]], list[BufferSend]]:
+    """Find the node of each buffer. Returns the buffers of each node, and those for which no node is known."""
+    by_node: dict[str, list[BufferSend]] = {}
+    unassigned = []
+    for one in waiting:
+        node = one.ask_redirect or cluster.place(one.key)
+        if node is None and patience.over:
+            one.flush.error = ConnectionError(f"no node of the cluster has the slot of {one.key!r}")
+        elif node is None:
+            unassigned.append(one)
+        else:
+            by_node.setdefault(node, []).append(one)
+    return by_node, unassigned
+
+
+def _send(cluster: ClusterMap, sends: Sequence[BufferSend], replication: Replication | None) -> Flow[None]:
+    """Send the buffers of one node, in one pipeline."""
+    wire = cluster.implementation.CommandBuffer()
+    for one in sends:
+        wire.extend(with_asking(one.buffer) if one.ask_redirect else one.buffer)
+    try:
+        yield Connect()
+    except (ConnectionError, TimeoutError) as error:
+        raise _NotReachedError from error
+    yield Pipeline(wire, _RepliesInOrder(sends))  # type: ignore[arg-type]
+    # A node that has taken no event may be a replica now, which refuses WAIT. Its redirections say where to go.
+    if replication is not None and any(one.replies.received > len(one.replies.errors) for one in sends):
+        yield from replicated(cluster.implementation.CommandBuffer(), cluster.name, replication)
+
+
+def _settle(
+    cluster: ClusterMap, node: str, sends: Sequence[BufferSend], outcome: Any, patience: Patience
+) -> tuple[list[BufferSend], bool]:
+    """Take what a node has answered. Returns what is to be sent again, and whether the topology is outdated."""
+    to_resend: list[BufferSend] = []
+    stale = False
+    if isinstance(outcome, _NotReachedError):
+        for one in sends:
+            one.ask_redirect = None
+            if patience.over:
+                one.flush.error = outcome.__cause__  # type: ignore[assignment]
+                one.note(set())
+            else:
+                to_resend.append(one)
+        return to_resend, True
+    for one in sends:
+        redirected = one.redirected()
+        one.note(set(redirected))
+        if isinstance(outcome, Exception):
+            # What was redirected stays in the flusher too: sent now, it would come behind what the node may have.
+            one.flush.error = outcome
+        elif not redirected:
+            if one.places is None or one.flush.error is None:
+                one.flush.not_replicated = False
+        elif patience.over:
+            one.refuse(redirected)
+            one.flush.not_replicated = False
+        else:
+            target = next_node(cluster, error_of(redirected[max(redirected)]), node)  # the last reply is the newest
+            one.ask_redirect = target.ask_redirect
+            stale = stale or target.stale
+            one.keep_only(sorted(redirected), cluster.implementation)
+            to_resend.append(one)
+    if isinstance(outcome, BaseException) and not isinstance(outcome, (RedisError, FluxaError)):
+        raise outcome
+    return to_resend, stale
+
+
+def _refresh(generation: int, waiting: list[BufferSend], patience: Patience) -> Flow[list[BufferSend]]:
+    """Ask once for the topology, however many buffers wait for it. Returns the buffers that still wait."""
     if pause := patience.next_pause():
         yield Pause(pause)
     try:
@@ -251,106 +299,41 @@ def _refreshed(generation: int, waiting: Sequence[BufferSend], patience: Patienc
         if patience.over:
             for one in waiting:
                 one.flush.error = error
-            waiting.clear()  # type: ignore[attr-defined]
-
-
-def _by_node(
-    cluster: ClusterMap, waiting: Sequence[BufferSend], patience: Patience
-) -> tuple[dict[str, list[BufferSend]], list[BufferSend], bool]:
-    """The shipments of each node; those for which there is none; and whether the topology is wanting."""
-    by_node: dict[str, list[BufferSend]] = {}
-    homeless = []
-    for one in waiting:
-        node = one.asked or cluster.place(one.key)
-        if node is None and patience.over:
-            one.flush.error = ConnectionError(f"no node of the cluster has the slot of {one.key!r}")
-        elif node is None:
-            homeless.append(one)
-        else:
-            by_node.setdefault(node, []).append(one)
-    return by_node, homeless, bool(homeless)
-
-
-def _settle(
-    cluster: ClusterMap, node: str, shipments: Sequence[BufferSend], outcome: Any, patience: Patience
-) -> tuple[list[BufferSend], bool]:
-    """What is to be sent again, and whether the topology is wanting."""
-    again: list[BufferSend] = []
-    stale = False
-    if isinstance(outcome, _NotReachedError):
-        for one in shipments:
-            one.asked = None
-            if patience.over:
-                one.flush.error = outcome.__cause__  # type: ignore[assignment]
-                one.note(set())
-            else:
-                again.append(one)
-        return again, True
-    for one in shipments:
-        redirected = one.redirections()
-        one.note(set(redirected))
-        if isinstance(outcome, Exception):
-            # What was redirected stays as well: it would come behind what the node may have.
-            one.flush.error = outcome
-        elif not redirected:
-            if one.places is None or one.flush.error is None:
-                one.flush.not_replicated = False
-        elif patience.over:
-            one.give_up(redirected)
-            one.flush.not_replicated = False
-        else:
-            stale = _follow(cluster, node, one, redirected) or stale
-            one.again(sorted(redirected), cluster.implementation)
-            again.append(one)
-    if isinstance(outcome, BaseException) and not isinstance(outcome, (RedisError, FluxaError)):
-        raise outcome
-    return again, stale
-
-
-def _follow(cluster: ClusterMap, node: str, shipment: BufferSend, redirected: dict[int, ErrorReply]) -> bool:
-    """Note where a shipment is to go. True if the topology is wanting."""
-    error = error_of(redirected[max(redirected)])  # the last one knows best
-    shipment.asked = None
-    if isinstance(error, AskError):
-        target = cluster.redirected(error, node)
-        if isinstance(error, MovedError):
-            return True
-        shipment.asked = target
-        return False
-    return True
+            return []
+    return waiting
 
 
 # ---- one event ------------------------------------------------------------------------------------------
 
-_PASSING = (AskError, BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
-
 
 def publish_one(cluster: ClusterMap, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> Flow[str]:
-    """The ID of one event. Where a connection broke the event may be there: that is told, and not tried again."""
+    """Publish one event, and return its ID.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError: if the connection broke: the node may have the event.
+        redis.ResponseError: if the node refuses the event.
+    """
     patience = Patience()
-    asked: str | None = None
+    ask_redirect: str | None = None
     while True:
         generation = cluster.generation
-        node = asked or cluster.place(head.stream)
+        node = ask_redirect or cluster.place(head.stream)
         try:
             if node is None:
                 raise ClusterDownError(f"no node of the cluster has the slot of {head.stream!r}")
-            if asked is not None:
+            if ask_redirect is not None:
                 return (yield from _publish_asking(cluster, node, head, body, tags))
             return str((yield Publish(node, head, body, tags)))
-        except _PASSING as error:
+        except RedisError as error:
+            if not rule_of(error).resent:
+                if isinstance(error, (ConnectionError, TimeoutError)):
+                    with suppress(RedisError):
+                        yield Refresh(generation)  # another node may have the slots by now
+                raise
             if patience.over:
                 raise
-            asked = None
-            if isinstance(error, AskError):
-                assert node is not None
-                target = cluster.redirected(error, node)
-                asked = None if isinstance(error, MovedError) else target
-        except (ConnectionError, TimeoutError):
-            with suppress(RedisError):
-                yield Refresh(generation)  # somebody else may have its slots by now
-            raise
-        if asked is None:
+            ask_redirect = None if node is None else next_node(cluster, error, node).ask_redirect
+        if ask_redirect is None:
             if pause := patience.next_pause():
                 yield Pause(pause)
             yield Refresh(generation)
@@ -359,6 +342,7 @@ def publish_one(cluster: ClusterMap, head: EntryHead, body: object, tags: Mappin
 def _publish_asking(
     cluster: ClusterMap, node: str, head: EntryHead, body: object, tags: Mapping[str, str] | None
 ) -> Flow[str]:
+    """As `publish_one`, at a node that does not have the slot yet."""
     commands = cluster.implementation.CommandBuffer(cluster.default)
     commands.command("ASKING")
     write_event(commands, head, body, tags)

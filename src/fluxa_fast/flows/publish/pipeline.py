@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError, RedisError
 from ...errors import FluxaError, NotReplicatedError, SerializationError
 from ...protocol.interface import CommandBuffer, Confirmations, EntryHead, ErrorReply
 from ..replies import NUMBER, error_of
+from ..server_errors import rule_of
 from ..steps import Disconnect, Flow, Pipeline, Receive, Send
 
 __all__ = ["BufferFlush", "FlushReplies", "Outcome", "Replication", "not_begun", "replicated", "write_event"]
@@ -137,7 +138,7 @@ class BufferFlush:
             if replication is not None and self.replies.received > len(self.replies.errors):
                 yield from replicated(type(self.buffer)(), self.pool, replication)
             self.not_replicated = False
-        if any(message.startswith("READONLY ") for _, message in self.replies.errors):
+        if any(rule_of(ErrorReply(message)).demoted for _, message in self.replies.errors):
             yield Disconnect()  # this server is a replica now: the next flush asks anew who is the master
 
     @contextmanager

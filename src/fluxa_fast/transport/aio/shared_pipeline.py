@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from redis.exceptions import ReadOnlyError
-
 from ...flows.publish.pipeline import write_event
 from ...flows.replies import ENTRY_ID, id_of
+from ...flows.server_errors import rule_of
 from ...protocol.interface import INCOMPLETE, EntryHead, Incomplete
 from ..failures import network_error, told_again
 
@@ -108,7 +107,7 @@ class SharedPipeline:
     def _take(self) -> bool | Incomplete:
         """Tell those whose replies have come. True when everybody knows."""
         reader = self._link.reader
-        demoted: ReadOnlyError | None = None
+        demoted: Exception | None = None
         while self._sent:
             reply: object = ENTRY_ID(reader)
             if reply is INCOMPLETE:
@@ -119,7 +118,7 @@ class SharedPipeline:
                     published.set_result(id_of(reply))
                 except Exception as error:
                     published.set_exception(self._link.pool.told(error))
-                    demoted = error if isinstance(error, ReadOnlyError) else demoted
+                    demoted = error if rule_of(error).demoted else demoted
         if demoted is not None:  # this server is a replica now: the next event asks anew who is the master
             self._fail(demoted)
         elif (conversation := self._link.conversation) is not None:

@@ -10,11 +10,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from redis.exceptions import AskError, ReadOnlyError
+from redis.exceptions import AskError, ResponseError
 
 from ...errors import FluxaError
 from ...flows.publish.pipeline import BufferFlush, Replication, not_begun, write_event
 from ...flows.replies import ENTRY_ID, id_of
+from ...flows.server_errors import rule_of
 from ...flows.statistics import statistics
 from ...flows.steps import (
     Flow,
@@ -115,11 +116,12 @@ class Pool(PoolBase[Link]):
         try:
             write_event(link.commands, head, body, tags)
             return id_of(link.ask(link.commands, ENTRY_ID))
-        except ReadOnlyError:
-            link.drop()  # this server is a replica now: the next event asks anew who is the master
-            raise
         except AskError as error:
             raise self.told(error) from None
+        except ResponseError as error:
+            if rule_of(error).demoted:
+                link.drop()  # this server is a replica now: the next event asks anew who is the master
+            raise
         finally:
             link.commands.clear()
             self.return_link(link)
