@@ -105,6 +105,36 @@ def test_promise_6_a_restarted_server(
     assert sum("is back" in record.message for record in caplog.records) == 1
 
 
+def test_promise_6_a_slow_script_is_waited_for(
+    make_engine: MakeEngine, own_server: EmbeddedServer, later: Later
+) -> None:
+    """The server answers every command with BUSY, until the script ends or is killed."""
+    broker = make_engine(own_server.url).new_context().get_event_broker()
+    broker.publish("orders", 1)
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    consumer.consume(1, None, print)
+    broker.publish("orders", 2)
+    with own_server.client() as admin:
+        admin.ping()
+        admin.config_set("lua-time-limit", 100)
+        admin.client_kill_filter(_type="normal", skipme=True)
+        script = threading.Thread(target=_run_for_ever, args=(own_server,))
+        script.start()
+        time.sleep(0.5)
+        with pytest.raises(redis.ResponseError, match="BUSY"):
+            admin.get("orders")
+        later(0.5, admin.script_kill)
+        seen: list[Event] = []
+        consumer.consume(1, None, seen.extend)
+        script.join()
+    assert [event.body for event in seen] == [2]
+
+
+def _run_for_ever(server: EmbeddedServer) -> None:
+    with server.client() as client, suppress(redis.ResponseError):
+        client.eval("while true do end", 0)
+
+
 def test_an_outage_longer_than_the_deadline_is_raised(make_engine: MakeEngine, own_server: EmbeddedServer) -> None:
     from fluxa_fast import Recovery
 

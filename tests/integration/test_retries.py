@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio.retry import Retry as AwaitedRetry
 from redis.backoff import AbstractBackoff, ConstantBackoff
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 from redis.retry import Retry
 
 from fluxa_fast import Engine, EventBroker, FlushError, Recovery
@@ -159,6 +159,30 @@ def test_a_back_off_of_redis_py_can_be_chosen() -> None:
     assert _outage(recovery, 1) == [0.25]
     assert backoff.computed == [0, 1, 2, 0]
     assert backoff.resets == 2
+
+
+def test_an_error_that_passes_is_waited_for_when_redis_py_s_handshake_meets_it() -> None:
+    """A connection to another database than 0 begins with SELECT, which a server with a slow script refuses."""
+
+    def attempt() -> Any:
+        attempts.append("attempt")
+        if len(attempts) == 1:
+            raise ResponseError(
+                "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            )
+        if len(attempts) == 2:
+            return "connected"
+        raise ResponseError("ERR DB index is out of range")
+        yield
+
+    attempts: list[str] = []
+    flow = recovered(Recovery(), Outage("a consumer"), attempt)
+    assert isinstance(next(flow), Disconnect)
+    assert isinstance(flow.send(None), Pause)
+    with pytest.raises(StopIteration, match="connected"):
+        flow.send(None)
+    with pytest.raises(ResponseError, match="out of range"):
+        next(recovered(Recovery(), Outage("a consumer"), attempt))
 
 
 def test_an_outage_without_end_is_waited_for() -> None:

@@ -30,7 +30,7 @@ __all__ = [
     "Patience",
     "Recovery",
     "ServerNotReadyError",
-    "cause_of",
+    "outage_of",
     "raise_for_error",
     "recovered",
     "shared_delay",
@@ -217,9 +217,19 @@ FINAL = exceptions_with(Verdict.FINAL)
 """What redis-py counts as errors of the connection, although waiting does not help."""
 
 
-def cause_of(outage: Exception) -> Exception:
-    """redis-py's exception for one of the `OUTAGES`."""
-    return outage.error if isinstance(outage, ServerNotReadyError) else outage
+def outage_of(failure: BaseException) -> Exception | None:
+    """Return redis-py's exception for what is waited out; None for a failure that lasts.
+
+    An error of the server that passes comes as a ServerNotReadyError if it is the reply to a command of ours. If it met
+    a command of redis-py's handshake (BUSY to SELECT, for example), it comes as redis-py raises it.
+    """
+    if isinstance(failure, ServerNotReadyError):
+        return failure.error
+    if isinstance(failure, (ConnectionError, TimeoutError)):
+        return failure
+    if isinstance(failure, ResponseError) and verdict_of(failure) is Verdict.WAIT:
+        return failure
+    return None
 
 
 def raise_for_error(reply: Any) -> Any:
@@ -257,10 +267,9 @@ def recovered(
         while True:
             try:
                 result = yield from attempt()
-            except ResponseError as lasting:
-                raise located(lasting) from None
-            except OUTAGES as failure:
-                error = cause_of(failure)
+            except (ResponseError, *OUTAGES) as failure:
+                if (error := outage_of(failure)) is None:
+                    raise (located(failure) if isinstance(failure, ResponseError) else failure) from None
                 delay = backoff.next_delay(error)
                 yield Disconnect(error)
                 if delay and stopped():
