@@ -105,6 +105,29 @@ def test_promise_6_a_restarted_server(
     assert sum("is back" in record.message for record in caplog.records) == 1
 
 
+def test_promise_6_a_read_that_is_unblocked_over_and_over_goes_on(
+    broker: EventBroker, client: redis.Redis, later: Later
+) -> None:
+    """``CLIENT UNBLOCK id ERROR``; a server that becomes a replica answers blocked reads in the same way."""
+    consumer = broker.consumer_single("orders", recovery=QUICK)
+    consumer.consume(1, None, print)
+
+    def unblock() -> None:
+        unblocked = 0
+        end = time.monotonic() + 10.0
+        while unblocked < 12 and time.monotonic() < end:
+            for one in client.client_list():
+                if one["cmd"] == "xreadgroup":
+                    unblocked += client.client_unblock(one["id"], error=True)
+            time.sleep(0.01)
+        broker.publish("orders", "after")
+
+    later(0.1, unblock)
+    seen: list[Event] = []
+    consumer.consume(1, 20.0, seen.extend)
+    assert [event.body for event in seen] == ["after"]
+
+
 def test_promise_6_a_slow_script_is_waited_for(
     make_engine: MakeEngine, own_server: EmbeddedServer, later: Later
 ) -> None:

@@ -118,7 +118,7 @@ def test_what_is_no_script_s_error_stays_as_it_is() -> None:
 
 _OF_SLOTS = {"ASK", "CLUSTERDOWN", "MOVED", "TRYAGAIN"}
 _WHILE_NODES_CHANGE = {*_OF_SLOTS, "LOADING", "MASTERDOWN", "READONLY"}
-_PASS = {*_WHILE_NODES_CHANGE, "BUSY", "MISCONF", "NOREPLICAS", "OOM"}
+_PASS = {*_WHILE_NODES_CHANGE, "BUSY", "MISCONF", "NOREPLICAS", "OOM", "UNBLOCKED"}
 
 
 def _message(code: str) -> str:
@@ -134,7 +134,7 @@ def test_what_follows_from_each_error() -> None:
     assert codes_with(Verdict.REDIRECT) == {"ASK", "MOVED"}
     assert codes_with(Verdict.REJOIN) == {"NOGROUP", "UNBLOCKED"}
     assert codes_with(Verdict.FINAL) == {"NOAUTH", "WRONGPASS"}
-    assert codes_with(Verdict.WAIT) == _PASS - {"ASK", "MOVED"}
+    assert codes_with(Verdict.WAIT) == _PASS - {"ASK", "MOVED", "UNBLOCKED"}
     assert len({rule.code for rule in RULES}) == len(RULES)
 
 

@@ -48,7 +48,7 @@ class Verdict(Enum):
 
     WAIT = "try again after a pause: the server will serve again, or another server takes its place"
     REDIRECT = "ask another node: this one does not have the key"
-    REJOIN = "make the group again: it is gone, or the stream is"
+    REJOIN = "make the group again: it is gone, or the stream is; if the error comes back and passes, wait"
     REFUSE = "tell the caller: the server does not do what the command says"
     FINAL = "tell the caller: no command of this user, over any connection, would fare better"
 
@@ -118,7 +118,9 @@ RULES: tuple[Rule, ...] = (
         demoted=True,
     ),
     Rule("TRYAGAIN", Verdict.WAIT, TryAgainError, "the slot has moved", resent=True, about_slot=True),
-    Rule("UNBLOCKED", Verdict.REJOIN),  # a blocking read has ended early: older servers say so of a deleted stream
+    # The server has ended a blocking read: the stream was deleted (older servers), the server became a replica, or an
+    # operator says so (CLIENT UNBLOCK).
+    Rule("UNBLOCKED", Verdict.REJOIN, None, "the server lets clients wait for events again"),
     Rule("WRONGPASS", Verdict.FINAL, AuthenticationError),
 )
 
