@@ -13,8 +13,10 @@ from redis.retry import Retry
 
 from fluxa_fast import Engine, EventBroker, FlushError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.flows.retry import Outage, recovered
+from fluxa_fast.flows.replies import error_of
+from fluxa_fast.flows.retry import Backoff, Outage, recovered, shared_delay
 from fluxa_fast.flows.steps import Disconnect, Pause
+from fluxa_fast.protocol.interface import ErrorReply
 from tests.awaited import Faces
 from tests.proxy import Proxy
 
@@ -192,3 +194,67 @@ def test_an_outage_without_end_is_waited_for() -> None:
     assert 0.025 <= delays[0] <= 0.05
     assert max(delays) <= 2.0
     assert min(delays[10:]) >= 1.0
+
+
+# ---- what several connections of a consumer count -------------------------------------------------------
+
+_MOVED = error_of(ErrorReply("MOVED 7 127.0.0.1:7001"))
+_QUICK = Recovery(deadline=10.0, backoff=ConstantBackoff(0.5))
+
+
+def test_five_redirections_in_a_row_are_followed_without_a_pause() -> None:
+    backoff = Backoff(_QUICK, Outage("a consumer"))
+    assert [backoff.next_delay(_MOVED) for _ in range(7)] == [0.0] * 5 + [0.5] * 2
+    assert (backoff.failures, backoff.redirections) == (2, 7)
+    backoff.end(over=True)
+    assert (backoff.failures, backoff.redirections, backoff.began) == (0, 0, 0.0)
+    assert backoff.next_delay(_MOVED) == 0.0
+
+
+def test_a_redirection_that_one_of_several_has_met_too_often_is_an_outage_of_all() -> None:
+    often, first = (Backoff(_QUICK, Outage("a consumer")) for _ in range(2))
+    for _ in range(5):
+        assert often.next_delay(_MOVED) == 0.0
+    assert shared_delay([often, first], _MOVED) == 0.5
+    assert (often.failures, first.failures) == (1, 1)
+
+
+def test_several_that_meet_one_outage_wait_once_and_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    recorded = Recorded()
+    recovery, outage = Recovery(deadline=10.0, backoff=recorded), Outage("a consumer")
+    backoffs = [Backoff(recovery, outage) for _ in range(3)]
+    backoffs[0].next_delay(ConnectionError("gone"))
+    assert shared_delay(backoffs, ConnectionError("gone")) == 0.25
+    assert recorded.computed == [0, 1]  # of the one that has failed most often
+    assert [one.failures for one in backoffs] == [2, 1, 1]
+    for one in backoffs:
+        one.end(over=True)
+    assert [record.message.partition(",")[0] for record in caplog.records][:1] == ["a consumer is cut off"]
+    assert len(caplog.records) == 2
+
+
+def test_what_is_given_up_is_not_logged_as_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    outage = Outage("a consumer")
+    wrong_password = error_of(ErrorReply("WRONGPASS invalid username-password pair"))
+    for recovery, error in ((Recovery(deadline=0), ConnectionError("gone")), (_QUICK, wrong_password)):
+        backoff = Backoff(recovery, outage)
+        with pytest.raises(type(error)) as caught:
+            backoff.next_delay(error)
+        assert caught.value is error
+        backoff.end(over=False)
+        assert backoff.failures == 0
+    assert not caplog.records
+
+
+def test_the_deadline_counts_from_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("fluxa_fast.flows.retry.time.monotonic", lambda: now)
+    backoff = Backoff(_QUICK, Outage("a consumer"))
+    assert backoff.next_delay(ConnectionError("gone")) == 0.5
+    assert backoff.began == 100.0
+    now = 109.4
+    assert backoff.next_delay(TimeoutError("late")) == 0.5
+    now = 109.6
+    with pytest.raises(TimeoutError):
+        backoff.next_delay(TimeoutError("late"))
+    assert backoff.failures == 2
