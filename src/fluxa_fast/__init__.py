@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .flows.publish.outcome import FlushResult
     from .flows.retry import Recovery
     from .flusher import EventFlusher
+    from .hooks import Hooks
     from .protocol.interface import Event, Pack, Unpack
     from .protocol.naming import wire_names
     from .statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
@@ -51,6 +52,7 @@ __all__ = [
     "FlushResult",
     "FluxaError",
     "Handler",
+    "Hooks",
     "ImplementationWarning",
     "LeaseLostError",
     "NotReplicatedError",
@@ -96,6 +98,7 @@ _LATER = {
     "EventFlusher": "flusher",
     "FlushResult": "flows.publish.outcome",
     "Handler": "consumer",
+    "Hooks": "hooks",
     "Recovery": "flows.retry",
     "RedisStreamConsumerStatistics": "statistics",
     "RedisStreamGroupStatistics": "statistics",

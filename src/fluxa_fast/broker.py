@@ -11,6 +11,7 @@ from .flows.consume.group_member import GroupMember, StopFlag
 from .flows.consume.options import ConsumerOptions, Delivery
 from .flows.partition_count import PartitionCheck, check_partitions
 from .flusher import EventFlusher
+from .hooks import Hooks
 from .partitions import RegisteredStream
 from .protocol.commands import entry_head
 from .protocol.generic import BodyT
@@ -33,7 +34,10 @@ P = TypeVar("P", bound=AnyPool)
 class BrokerBase(Generic[P]):
     """What brokers know of pools and streams."""
 
-    def __init__(self, pools: Mapping[str, P], streams: Mapping[str, RegisteredStream]) -> None:
+    def __init__(
+        self, pools: Mapping[str, P], streams: Mapping[str, RegisteredStream], hooks: Hooks | None = None
+    ) -> None:
+        self._hooks = hooks
         self._pools = pools
         self._streams = streams
         self._readers: dict[str, Reader] = {}
@@ -58,7 +62,15 @@ class BrokerBase(Generic[P]):
         route = self._route(stream)
         stopping = StopFlag()
         members = [
-            GroupMember(route.pool.implementation, route.pool.name, key, options, stopping, self._readers.get(stream))
+            GroupMember(
+                route.pool.implementation,
+                route.pool.name,
+                key,
+                options,
+                stopping,
+                self._readers.get(stream),
+                self._hooks,
+            )
             for key in self._streams[stream].keys
         ]
         return route.pool, ConsumerParts(stream, options, members, route.check)

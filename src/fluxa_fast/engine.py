@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from .broker import EventBroker
 from .errors import UnregisteredStreamError
+from .hooks import Hooks
 from .partitions import RegisteredStream
 from .shared.publish_buffer import AnyPool
 from .transport.blocking.cluster import ClusterPool
@@ -22,9 +23,12 @@ P = TypeVar("P", bound=AnyPool)
 class EngineBase(Generic[P]):
     """The pools and streams of a registry."""
 
-    def __init__(self, pools: Mapping[str, P], streams: Mapping[str, RegisteredStream]) -> None:
+    def __init__(
+        self, pools: Mapping[str, P], streams: Mapping[str, RegisteredStream], hooks: Hooks | None = None
+    ) -> None:
         self._pools = pools
         self._streams = streams
+        self._hooks = hooks
 
     @property
     def streams(self) -> Mapping[str, str]:
@@ -77,7 +81,7 @@ class Context:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._broker = EventBroker(engine._pools, engine._streams)
+        self._broker = EventBroker(engine._pools, engine._streams, engine._hooks)
 
     @property
     def engine(self) -> Engine:

@@ -195,6 +195,13 @@ class _Guarded(Hooks):
         self._call("on_lease", report)
 
 
-def combined(hooks: Sequence[Hooks]) -> Hooks | None:
-    """Return one object that calls all of these, and guards the engine against what they raise; None for none."""
-    return _Guarded(hooks) if hooks else None
+def combined(hooks: Hooks | Sequence[Hooks]) -> Hooks | None:
+    """Return one object that calls all of these, and guards the engine against what they raise; None for none.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    several = [hooks] if isinstance(hooks, Hooks) else hooks
+    if not isinstance(several, (list, tuple)) or not all(isinstance(one, Hooks) for one in several):
+        raise TypeError(f"hooks= is an object of a subclass of Hooks, or a list of these, not {type(hooks).__name__}")
+    return _Guarded(several) if several else None

@@ -9,6 +9,7 @@ import redis
 
 from . import protocol
 from .errors import RegistryError
+from .hooks import Hooks, combined
 from .partitions import RegisteredStream, beside, partition_streams
 from .protocol.commands import entry_head
 
@@ -30,15 +31,17 @@ class RegistryBase(Generic[C]):
 
     Args:
         default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+        hooks: are told what the engine does: `Hooks`, or several of them.
 
     Raises:
-        TypeError: if `default` can't be called.
+        TypeError: if `default` can't be called, or if `hooks` are not `Hooks`.
     """
 
-    def __init__(self, *, default: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, *, default: Callable[[Any], Any] | None = None, hooks: Hooks | Sequence[Hooks] = ()) -> None:
         if default is not None and not callable(default):
             raise TypeError(f"default= is a function or None, not {type(default).__name__}")
         self._default = default
+        self._hooks = combined(hooks)
         self._pools: list[tuple[str, PoolSpec]] = []
         self._streams: list[tuple[str, str, int | None]] = []
 
@@ -184,6 +187,7 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
 
     Args:
         default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+        hooks: are told what the engine does: `Hooks`, or several of them.
     """
 
     def validate(self) -> Engine:
@@ -200,7 +204,7 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
         from .transport.blocking.cluster import ClusterPool
         from .transport.blocking.pool import Pool
 
-        return Engine(*self._checked(BLOCKING, Pool, ClusterPool))
+        return Engine(*self._checked(BLOCKING, Pool, ClusterPool), self._hooks)
 
 
 def _name_problem(kind: str, name: object, taken: Container[str]) -> str | None:

@@ -23,6 +23,7 @@ from ..errors import (
 )
 from ..flows.publish.outcome import FlushResult
 from ..flows.retry import Recovery
+from ..hooks import Hooks
 from ..protocol.interface import Event
 from ..protocol.naming import wire_names
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
@@ -44,6 +45,7 @@ __all__ = [
     "FlushResult",
     "FluxaError",
     "Handler",
+    "Hooks",
     "ImplementationWarning",
     "LeaseLostError",
     "NotReplicatedError",

@@ -53,7 +53,7 @@ class Context:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._broker = EventBroker(engine._pools, engine._streams)
+        self._broker = EventBroker(engine._pools, engine._streams, engine._hooks)
 
     @property
     def engine(self) -> Engine:

@@ -18,6 +18,7 @@ class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
 
     Args:
         default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+        hooks: are told what the engine does: `Hooks`, or several of them.
     """
 
     def validate(self) -> Engine:
@@ -29,4 +30,4 @@ class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
         Warns:
             ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
         """
-        return Engine(*self._checked(ASYNCIO, Pool, ClusterPool))
+        return Engine(*self._checked(ASYNCIO, Pool, ClusterPool), self._hooks)

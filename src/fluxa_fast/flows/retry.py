@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from redis.backoff import AbstractBackoff, EqualJitterBackoff
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
+from ..hooks import Hooks, OutageReport
 from ..protocol.interface import ErrorReply
 from ..shared.validation import Duration, seconds
 from .replies import error_of
@@ -106,12 +107,14 @@ class Outage:
 
     Args:
         who: the consumer, in the words of the log.
+        hooks: that are told as well; None: there are none.
     """
 
-    __slots__ = ("_began", "_waiting", "_who")
+    __slots__ = ("_began", "_hooks", "_waiting", "_who")
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: str, hooks: Hooks | None = None) -> None:
         self._who = who
+        self._hooks = hooks
         self._waiting = 0  # how many wait for the end of the outage
         self._began = 0.0
 
@@ -120,6 +123,8 @@ class Outage:
         if not self._waiting:
             self._began = time.monotonic()
             log.warning("%s is cut off, trying again for %g s: %s", self._who, recovery.deadline, error)
+            if self._hooks is not None:
+                self._hooks.on_outage(OutageReport(self._who, error, 0.0, 1))
         self._waiting += 1
 
     def resolved(self, tries: int, *, over: bool) -> None:
@@ -133,6 +138,8 @@ class Outage:
         if over and not self._waiting:
             seconds = time.monotonic() - self._began
             log.warning("%s is back after %.1f s and %d tries", self._who, seconds, tries)
+            if self._hooks is not None:
+                self._hooks.on_outage(OutageReport(self._who, None, seconds, tries))
 
 
 class Backoff:
@@ -155,6 +162,11 @@ class Backoff:
         self.failures: int = 0
         self.redirections: int = 0
         self.began: float = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something has failed, or was redirected, since the last success."""
+        return self.failures > 0 or self.redirections > 0
 
     def next_delay(self, error: Exception) -> float:
         """Seconds to wait before the next attempt; 0.0 for a redirection, which is no outage.

@@ -138,7 +138,7 @@ class GroupMember:
         self.deferred_deletes: DeferredDeletes = DeferredDeletes()
         self.trim_at: float = math.inf
         self.fence: Fence | None = None
-        self.outage: Outage = Outage(f"consumer {self.name} of {self.stream}")
+        self.outage: Outage = Outage(f"consumer {self.name} of {self.stream}", hooks)
 
     def acknowledged_by(self, acknowledge: Callable[[Any], Any]) -> None:
         """Say what `Event.ack` calls."""

@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import AskError, MovedError, ResponseError
+from redis.exceptions import ResponseError
 
 from ...protocol.interface import CommandBuffer
 from ...scripts import OWN_PENDING
 from ...shared.handlers import HandlerFailedError
-from ..retry import OUTAGES, ServerNotReadyError
+from ..retry import OUTAGES, ServerNotReadyError, outage_of
 from ..steps import Arrived, Deliver, Disconnect, Flow, Pause, Send, Start
+from ..topology import next_node
 from .acknowledge import Acknowledgements
 from .group_member import GROUP
 from .in_flight import (
@@ -96,17 +97,16 @@ class NodeReader:
                 raise
             except HandlerFailedError as failure:
                 session.fail(failure.error)
-            except OUTAGES as failure:
-                error = failure.error if isinstance(failure, ServerNotReadyError) else failure
+            except BaseException as failure:
                 self._connection_lost()
-                self._leaving += [(partition, error) for partition in self._partitions]
-                self._partitions = []
-            except BaseException as failure:  # Ctrl-C, for example: what was handled is acknowledged all the same
-                session.fail(failure)
-                self._connection_lost()
-                if over:  # this was the attempt to settle: what is left is delivered again
-                    return
-                yield Disconnect()
+                if (error := outage_of(failure)) is not None:
+                    self._leaving += [(partition, error) for partition in self._partitions]
+                    self._partitions = []
+                else:  # Ctrl-C, for example: what was handled is acknowledged all the same
+                    session.fail(failure)
+                    if over:  # this was the attempt to settle: what is left is delivered again
+                        return
+                    yield Disconnect()
             if self._leaving:
                 yield from self._assign_again()
 
@@ -124,20 +124,13 @@ class NodeReader:
         """Give up partitions that were redirected, or that the node can't serve now; each kind of error by itself."""
         by_kind: dict[type[Exception], list[tuple[Partition, Exception]]] = {}
         for partition, error in self._leaving:
-            partition.moved(self._ask_redirect(error))
+            partition.moved(next_node(self._session.nodes, error, self.name[0]).ask_redirect)
             by_kind.setdefault(type(error), []).append((partition, error))
         self._leaving = []
         if not self._partitions:  # another server may be the master by now
             yield Disconnect()
         for leaving in by_kind.values():
             yield Start(None, self._session.assign([partition for partition, _ in leaving], leaving[0][1]))
-
-    def _ask_redirect(self, error: Exception) -> str | None:
-        """Return the node that has a partition before it has its slot, if the error says that."""
-        if not isinstance(error, AskError):
-            return None
-        target = self._session.nodes.redirected(error, self.name[0])
-        return None if isinstance(error, MovedError) else target
 
     def _connection_lost(self) -> None:
         """No more replies come over this connection."""
@@ -450,8 +443,8 @@ class NodeReader:
         else:
             for partition in reply.partitions:
                 # It is not there any more if another of its replies has told of an outage.
-                if (partition.failures or partition.redirections) and partition in self._partitions:
-                    self._session.node_answered(partition)
+                if partition.backoff.busy and partition in self._partitions:
+                    partition.backoff.end(over=True)
         return found
 
     def _read_on(self, reply: PendingReply, found: list[ReadEvents]) -> Flow[None]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...hooks import LeaseReport
 from ...partitions import beside
+from ..retry import Backoff, Outage
 from .acknowledge import joined
 from .group_member import Fence, GroupMember
 
@@ -150,15 +151,14 @@ class Partition:
         last_id: the ID of the last entry that the group was given; None: not known.
         claim_cursor: where XAUTOCLAIM goes on; None: there is nothing (more) to claim.
         ask_redirect: the node that has the Redis stream before it has its slot (ASK).
-        failures: how many attempts to reach the node have failed since the last reply.
-        redirections: how many redirections were followed since the last reply.
-        failing_since: when the first of these attempts failed (monotonic seconds).
+        backoff: counts the failures to reach its node.
         groups_lost: how many reads in a row have found no group.
     """
 
-    def __init__(self, member: GroupMember, lease: Lease | None) -> None:
+    def __init__(self, member: GroupMember, lease: Lease | None, outage: Outage) -> None:
         self.member = member
         self.lease = lease
+        self.backoff: Backoff = Backoff(member.recovery, outage)
         self.replay_due: bool = True
         self.prefetched: list[Any] = []
         self.full: bool = False
@@ -174,9 +174,6 @@ class Partition:
         self.in_handler: int = 0
         self.unconfirmed: int = 0
         self.read_sent: bool = False
-        self.failures: int = 0
-        self.redirections: int = 0
-        self.failing_since: float = 0.0
         self.groups_lost: int = 0
         if self.lease is not None:
             self.lease.answered()
@@ -250,8 +247,8 @@ class Partition:
     def group_was_lost(self) -> int:
         """A read has found no group. Returns how many in a row have."""
         self.read_sent = False
+        self.groups_lost += self.member.group_made  # else it could not be made, and the reply to that says why
         self.member.group_made = False
-        self.groups_lost += 1
         return self.groups_lost
 
     def forget(self, ids: Sequence[str]) -> None:
@@ -323,24 +320,6 @@ class Partition:
                 self.to_trim = joined(again, self.to_trim)
 
     # ---- the node, and the lease ----
-
-    def node_answered(self) -> int:
-        """Its node has answered. Returns how many attempts had failed before."""
-        self.redirections = 0
-        failures, self.failures = self.failures, 0
-        return failures
-
-    def node_failed(self) -> bool:
-        """An attempt to reach its node has failed. Returns whether it is the first one."""
-        self.failures += 1
-        if self.failures > 1:
-            return False
-        self.failing_since = time.monotonic()
-        return True
-
-    def was_redirected(self) -> None:
-        """Its node has said that another node has it."""
-        self.redirections += 1
 
     def moved(self, ask_redirect: str | None) -> None:
         """It is read over another connection from now on. `ask_redirect`: as the attribute."""

@@ -13,10 +13,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import AskError, ConnectionError, MovedError, RedisError
+from redis.exceptions import ConnectionError, MovedError, RedisError
 
 from ...hooks import Hooks
-from ..retry import FINAL, Outage, Recovery
+from ..retry import Outage, Recovery, shared_delay
+from ..server_errors import Verdict, verdict_of
 from ..steps import Flow, Pause, Refresh, Start
 from ..topology import NodeMap
 from .group_member import GroupMember, StopFlag
@@ -26,8 +27,6 @@ from .node_reader import NodeReader
 from .partition_state import Partition, ReadEvents
 
 __all__ = ["ConsumerSession", "ConsumerState", "LoopLeftError"]
-
-_REDIRECTIONS = 5  # in a row that are followed without a pause
 
 
 class LoopLeftError(BaseException):
@@ -45,7 +44,6 @@ class ConsumerState:
         by_stream: the same, by the Redis key of each.
         leases: on the partitions, if only their owner may consume them.
         sessions: how many have begun.
-        outage: of the servers, as the sessions meet it.
     """
 
     def __init__(self, name: str, nodes: NodeMap, members: Sequence[GroupMember], leases: Leases | None) -> None:
@@ -54,18 +52,18 @@ class ConsumerState:
         self.nodes = nodes
         self.leases = leases
         of = leases.all if leases is not None else [None] * len(members)
-        self.partitions: list[Partition] = [Partition(member, lease) for member, lease in zip(members, of, strict=True)]
-        self.by_stream: dict[str, Partition] = {partition.member.stream: partition for partition in self.partitions}
         self.sessions: int = 0
         self.recovery: Recovery = members[0].recovery
         self.stopping: StopFlag = members[0].stopping
         self.at_most_once: bool = members[0].at_most_once
         first = members[0]
-        self.outage: Outage = (
-            first.outage
-            if len(members) == 1
-            else Outage(f"consumer {first.name} of {first.stream} and other partitions")
-        )
+        outage = first.outage
+        if len(members) > 1:
+            outage = Outage(f"consumer {first.name} of {first.stream} and other partitions", first.hooks)
+        self.partitions: list[Partition] = [
+            Partition(member, lease, outage) for member, lease in zip(members, of, strict=True)
+        ]
+        self.by_stream: dict[str, Partition] = {partition.member.stream: partition for partition in self.partitions}
 
     def replay(self) -> None:
         """A session has ended early: events may be pending that the handler has not had."""
@@ -182,8 +180,7 @@ class ConsumerSession:
     def end(self) -> None:
         """The session is over: it does not wait for an outage to pass any more."""
         for partition in self.state.partitions:
-            if failures := partition.node_answered():
-                self.state.outage.resolved(failures, over=False)
+            partition.backoff.end(over=False)
 
     def raise_error(self) -> None:
         """Raise what has ended the session, unless it ended by itself, or because the loop over it was left."""
@@ -248,7 +245,7 @@ class ConsumerSession:
                 if (pause := self._pause(unassigned, error)) > 0:
                     yield Pause(pause)
                 try:
-                    if not isinstance(error, AskError) or isinstance(error, MovedError):
+                    if verdict_of(error) is not Verdict.REDIRECT or isinstance(error, MovedError):
                         yield Refresh(generation)
                 except RedisError as failure:
                     error = failure
@@ -276,25 +273,8 @@ class ConsumerSession:
         Raises:
             redis.RedisError: the outage, if it has lasted for too long.
         """
-        if isinstance(error, AskError):
-            for partition in partitions:
-                partition.was_redirected()
-            if all(partition.redirections <= _REDIRECTIONS for partition in partitions):
-                return 0.0
-        if isinstance(error, FINAL) or (self.error is not None and any(one.failures for one in partitions)):
-            raise error  # waiting would not cure it; or the session has failed, and this was the second try to settle
-        recovery = self.state.recovery
-        for partition in partitions:
-            if partition.node_failed():
-                self.state.outage.entered(error, recovery)
-        delay = recovery.delay(max(partition.failures for partition in partitions) - 1)
-        if time.monotonic() + delay > min(partition.failing_since for partition in partitions) + recovery.deadline:
-            raise error
+        backoffs = [partition.backoff for partition in partitions]
+        if self.error is not None and any(backoff.failures for backoff in backoffs):
+            raise error  # the session has failed, and this was the second attempt to settle
+        delay = shared_delay(backoffs, error)
         return 0.0 if self.error is not None else delay
-
-    def node_answered(self, partition: Partition) -> None:
-        """The node of a partition has answered."""
-        if partition.failures or partition.redirections:
-            failures = partition.node_answered()
-            if failures:
-                self.state.outage.resolved(failures, over=True)
