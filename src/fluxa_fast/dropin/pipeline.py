@@ -13,8 +13,9 @@ from redis.exceptions import ResponseError
 
 from .. import protocol
 from ..errors import FluxaError
+from ..redis_adapter.encoding import decodes_plainly
 from ..redis_adapter.parser import async_read, hand_back, is_known_parser, read
-from .clients import check_client, text_of
+from .clients import check_client
 from .replies import PipelineReplies
 from .staged import Staged
 
@@ -126,7 +127,7 @@ class _StagedCommands:
     def _replies_for(self, connection: Any, staged: Staged) -> PipelineReplies | None:
         """What reads the replies of this pipeline; None if redis-py has to do it all."""
         plain = protocol.default.plain_replies
-        text = text_of(connection.encoder)
+        text = decodes_plainly(connection)
         if plain is None or text is None or not is_known_parser(connection):
             return None
         if any(name in self.response_callbacks for name in _ANSWERED_PLAINLY):

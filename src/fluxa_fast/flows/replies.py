@@ -1,24 +1,14 @@
-"""Replies that are checked for what they are, and the server's errors as redis-py's exceptions, which users know."""
+"""Readers of replies, each of which refuses a reply of another kind than its command has."""
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-from redis._parsers.base import BaseParser
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    MasterDownError,
-    MovedError,
-    ResponseError,
-    TryAgainError,
-)
+from typing import Any
 
 from ..protocol import decode_errors
 from ..protocol.interface import INCOMPLETE, ErrorReply, ReplyReader
+from ..redis_adapter.errors import error_of, in_a_cluster, retold
 from .steps import Take
 
 __all__ = [
@@ -36,79 +26,7 @@ __all__ = [
     "retold",
 ]
 
-E = TypeVar("E", bound=Exception)
-
-
-class _ToldError(AskError):
-    """A redirection that says so. redis-py's says which slot and which node, and nothing else.
-
-    redis-py reads the slot and the node out of the arguments, also when the error is copied or pickled. So these stay
-    as they are, and the text is made of them.
-
-    Attributes:
-        before: what the text begins with.
-        behind: what the text ends with.
-    """
-
-    code: str = "ASK"
-    before: str = ""
-    behind: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.before}{self.code} {self.args[0]}{self.behind}"
-
-
-class ToldAskError(_ToldError):
-    """ASK: the key is at another node, because its slot is on the way there."""
-
-
-class ToldMovedError(_ToldError, MovedError):
-    """MOVED: another node has the slot of the key."""
-
-    code = "MOVED"
-
-
-# Older parsers of redis-py know these only within a RedisCluster.
-_OF_CLUSTERS: dict[str, Callable[[str], Exception]] = {
-    "ASK": ToldAskError,
-    "CLUSTERDOWN": ClusterDownError,
-    "MASTERDOWN": MasterDownError,
-    "MOVED": ToldMovedError,
-    "TRYAGAIN": TryAgainError,
-}
-
 _ID = re.compile(rb"\d{1,20}-\d{1,20}")
-
-
-def error_of(reply: ErrorReply) -> Exception:
-    """redis-py's exception for an error reply: OutOfMemoryError, NoPermissionError, ReadOnlyError, ResponseError..."""
-    code, _, rest = reply.message.partition(" ")
-    if code in _OF_CLUSTERS:
-        try:
-            return _OF_CLUSTERS[code](rest)
-        except ValueError:  # a redirection that names no slot and node
-            return ResponseError(reply.message.strip())
-    error: object = BaseParser.parse_error(reply.message)  # type: ignore[no-untyped-call]
-    if isinstance(error, Exception) and str(error):
-        return error
-    return ResponseError(reply.message.strip() or "the server sent an error without a word")
-
-
-def retold(error: E, before: str = "", behind: str = "") -> E:
-    """A copy of the error, with more text before and behind its own. Its class and what it knows stay the same."""
-    told = copy.copy(error)
-    if isinstance(told, _ToldError):
-        told.before, told.behind = before + told.before, told.behind + behind
-    else:
-        told.args = (f"{before}{error}{behind}",)
-    return told
-
-
-def in_a_cluster(error: E, pool: str) -> E:
-    """The error as it is told of a pool that was registered as a single server: a redirection says what to do."""
-    if not isinstance(error, AskError):
-        return error
-    return retold(error, behind=f": pool {pool!r} is one node of a cluster; register it with cluster=True")
 
 
 def id_of(reply: Any) -> str:
