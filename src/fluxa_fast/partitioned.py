@@ -81,7 +81,7 @@ class PartitionedBase:
         """The connection of a lane; those to nodes are kept."""
         link = self._links.get(node)
         if link is None:
-            link = self._pool.lane_link(*node)
+            link = self._pool.node_link(*node)
             if not node[1]:
                 self._links[node] = link
         return link

@@ -27,8 +27,8 @@ from redis.backoff import NoBackoff
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 from redis.retry import Retry
 
-from ..transport.failures import close_all
 from .addresses import checked_address, checked_url, host_and_port, redacted
+from .closing import close_all
 from .credentials import async_follow, follow
 from .deadline import connected_within, is_outside
 from .options import checked_database, checked_options, checked_sentinels

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ import redis.asyncio.cluster
 import redis.cluster
 from redis.exceptions import AskError, ConnectionError, RedisClusterException, RedisError
 
-from ..transport.failures import closed_error
 from . import connections as redis_py
+from .closing import closed_error
 from .credentials import async_follow, follow
 
-__all__ = ["AsyncTopology", "Topology"]
+__all__ = ["AsyncTopology", "Topology", "TopologyBase"]
 
 
 # redis-py, where no node answers, or one that is in no cluster.
@@ -43,7 +44,7 @@ class _Moved:
     kept: bool = False
 
 
-class _TopologyBase:
+class TopologyBase:
     """What is known of a cluster.
 
     Args:
@@ -86,6 +87,10 @@ class _TopologyBase:
     def _manager(self) -> Any:
         return self._client.nodes_manager
 
+    @abstractmethod
+    def connections(self, name: str) -> Any:
+        """A new pool of connections to that node, made as redis-py makes its own."""
+
     def name_of(self, error: AskError, asked: str) -> str:
         """The name of the node that a redirection names. `asked`: the name of the one that answered with it."""
         host, port = error.host or asked.rpartition(":")[0], int(error.port)
@@ -115,7 +120,7 @@ class _TopologyBase:
         self.generation += 1
 
 
-class Topology(_TopologyBase):
+class Topology(TopologyBase):
     """A cluster, as a `redis.RedisCluster` knows it. Threads may share it."""
 
     def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
@@ -193,7 +198,7 @@ class Topology(_TopologyBase):
             self._client.close()
 
 
-class AsyncTopology(_TopologyBase):
+class AsyncTopology(TopologyBase):
     """A cluster, as a `redis.asyncio.RedisCluster` knows it. The tasks of one event loop may share it.
 
     Its nodes have no pools that could be shared, so each gets one of its own, made as redis-py makes its connections.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...protocol.interface import INCOMPLETE, ReplyReader
-from ..blocking.link import poller
+from ..blocking.connection import poller
 from ..pool_base import WINDOW
 
 __all__ = ["Conversation"]

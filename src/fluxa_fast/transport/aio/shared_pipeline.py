@@ -84,7 +84,7 @@ class SharedPipeline:
         conversation = self._link.conversation
         if conversation is None or conversation.error or conversation.paused:
             return  # then `_fail` has told everybody, or `_write` is called again
-        if self._link._connection._re_auth_token is not None:  # AUTH comes first, when all replies are there
+        if self._link.outdated:  # AUTH comes first, when all replies are there
             if self._unsent and not self._sent and (self._renewing is None or self._renewing.done()):
                 self._renewing = conversation.loop.create_task(self._renew())
             return
