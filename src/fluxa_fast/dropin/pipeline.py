@@ -104,8 +104,8 @@ class _StagedCommands:
 
     # ---- one user at a time ----
 
-    # Two who use one connection take each other's replies, and what is left of them would be the replies to later
-    # commands of the client. redis-py does not see to that.
+    # Two tasks or threads that use one connection take each other's replies. What is left of these would be the replies
+    # to later commands of the client. redis-py does not prevent that.
 
     def _begin(self, user: object) -> Staged:
         """Begin a call of `execute`. Until `_end` no command can be added, and nothing else can be done.

@@ -1,4 +1,4 @@
-"""Errors of the network as users know them, and the two kinds of errors that only look like these."""
+"""Errors of the network as users know them, told from those that a signal handler raises."""
 
 from __future__ import annotations
 

@@ -118,16 +118,16 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
     # ---- as the pool of one server ----
 
     def node_link(self, node: str, key: str) -> Link:
-        """A link to a node. `key`: the only one that it is asked for, because it has it without having its slot."""
+        """A link to a node. `key`: the only Redis key of its commands, if the node has the key without its slot."""
         return self.new_link(key, node) if key else self.node(node).new_link()
 
     def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
-        """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
+        """A link for commands about that Redis key. `ask_at`: a node that has the key without its slot."""
         self.check_open()
         return RoutedLink(self, key, ask_at)
 
     async def run(self, flow: Flow[T], key: str) -> T:
-        """The result of a flow about that key, on a link of its own."""
+        """The result of a flow about that Redis key, on a link of its own."""
         link = self.new_link(key)
         try:
             return await Driver(link).drive(flow)
@@ -135,7 +135,7 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
             await link.release()
 
     async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
-        """The ID of one event."""
+        """Send one event, and return its ID."""
         self._enter_loop()
         return await self.drive(publish_one(self, head, body, tags))
 
@@ -147,7 +147,7 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
     async def flush(
         self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
-        """Send the buffers of these keys."""
+        """Send the buffers of these Redis keys."""
         self.enter_loop()
         await self.drive(flush_cluster(self, flushes, replication))
 

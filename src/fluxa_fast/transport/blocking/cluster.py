@@ -127,16 +127,16 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
     # ---- as the pool of one server ----
 
     def node_link(self, node: str, key: str) -> Link:
-        """A link to a node. `key`: the only one that it is asked for, because it has it without having its slot."""
+        """A link to a node. `key`: the only Redis key of its commands, if the node has the key without its slot."""
         return self.new_link(key, node) if key else self.node(node).new_link()
 
     def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
-        """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
+        """A link for commands about that Redis key. `ask_at`: a node that has the key without its slot."""
         self.check_open()
         return RoutedLink(self, key, ask_at)
 
     def run(self, flow: Flow[T], key: str) -> T:
-        """The result of a flow about that key, on a link of its own."""
+        """The result of a flow about that Redis key, on a link of its own."""
         link = self.new_link(key)
         try:
             return drive(flow, link)
@@ -144,7 +144,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
             link.release()
 
     def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
-        """The ID of one event."""
+        """Send one event, and return its ID."""
         self.check_open()
         return self.drive(publish_one(self, head, body, tags))
 
@@ -156,7 +156,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
     def flush(
         self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
-        """Send the buffers of these keys."""
+        """Send the buffers of these Redis keys."""
         self.drive(flush_cluster(self, flushes, replication))
 
     def close(self) -> None:
