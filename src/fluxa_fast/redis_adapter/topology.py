@@ -122,6 +122,10 @@ class TopologyBase:
         }
         self.generation += 1
 
+    def _failure(self, error: Exception) -> Exception:
+        """The error of a refresh that has met `error`."""
+        return closed_error() if self.closed else ConnectionError(f"the topology of the cluster is not known: {error}")
+
     def _forget(self) -> None:
         """Nothing is known any more."""
         self._moved.clear()
@@ -153,9 +157,7 @@ class Topology(TopologyBase):
                 else:
                     self._manager.initialize()
             except _UNKNOWN as error:
-                if self.closed:
-                    raise closed_error() from error
-                raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+                raise self._failure(error) from error
             if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
                 self._client.close()
                 raise closed_error()
@@ -232,9 +234,7 @@ class AsyncTopology(TopologyBase):
                 else:
                     await self._manager.initialize()
             except _UNKNOWN as error:
-                if self.closed:
-                    raise closed_error() from error
-                raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+                raise self._failure(error) from error
             if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
                 await self.close()
                 raise closed_error()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from redis.exceptions import AskError, MovedError
+from redis.exceptions import AskError, ConnectionError, MovedError
 
 from ..redis_adapter.topology import TopologyBase
 from .link_base import LinkBase
@@ -59,6 +59,17 @@ class ClusterPoolBase(PoolBase, Generic[T, N]):
     def place(self, key: str) -> str | None:
         """The name of the node that has the Redis key; None if that is not known."""
         return self.topology.owner(self.slot_of(key))
+
+    def _found(self, key: str) -> str:
+        """The name of the node that has the Redis key, once the cluster was asked.
+
+        Raises:
+            redis.ConnectionError: if no node is known to have it.
+        """
+        place = self.place(key)
+        if place is None:
+            raise ConnectionError(f"no node of the cluster has the slot of {key!r}")
+        return place
 
     def redirected(self, error: AskError, asked: str) -> str:
         """The name of the node that a redirection of the node `asked` names. If a slot has moved, that is noted."""

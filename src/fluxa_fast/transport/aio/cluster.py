@@ -69,13 +69,9 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
             redis.ConnectionError: if no node is known to have it.
         """
         self._enter_loop()
-        place = self.place(key)
-        if place is None:
+        if self.place(key) is None:
             await self.refresh(self.generation)
-            place = self.place(key)
-        if place is None:
-            raise ConnectionError(f"no node of the cluster has the slot of {key!r}")
-        return place
+        return self._found(key)
 
     # ---- what is done over several nodes ----
 

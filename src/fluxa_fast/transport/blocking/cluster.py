@@ -65,22 +65,14 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
         self.topology.refresh(seen)
 
     def known_place(self, key: str, *, ask: bool = True) -> str:
-        """The name of the node that has the Redis key.
-
-        Args:
-            key: the Redis key.
-            ask: ask the cluster if the node is not known.
+        """The name of the node that has the Redis key. `ask`: ask the cluster if that is not known.
 
         Raises:
             redis.ConnectionError: if no node is known to have it.
         """
-        place = self.place(key)
-        if place is None and ask:
+        if ask and self.place(key) is None:
             self.refresh(self.generation)
-            place = self.place(key)
-        if place is None:
-            raise ConnectionError(f"no node of the cluster has the slot of {key!r}")
-        return place
+        return self._found(key)
 
     # ---- what is done over several nodes ----
 
