@@ -10,10 +10,10 @@ from .broker import EventBroker
 from .errors import UnregisteredStreamError
 from .hooks import Hooks
 from .partitions import RegisteredStream
+from .redis_adapter.closing import close_all
 from .shared.publish_buffer import AnyPool
 from .transport.blocking.cluster import ClusterPool
 from .transport.blocking.pool import Pool
-from .transport.failures import close_all
 
 __all__ = ["Context", "Engine", "EngineBase"]
 

@@ -15,7 +15,7 @@ from .protocol.commands import entry_head
 
 if TYPE_CHECKING:
     from .engine import Engine
-    from .redis_adapter.connections import Flavour, PoolSpec
+    from .redis_adapter.pools import Flavour, PoolSpec
 
 __all__ = ["Registry", "RegistryBase"]
 
@@ -78,7 +78,7 @@ class RegistryBase(Generic[C]):
 
         What is wrong with it is told by `validate`.
         """
-        from .redis_adapter.connections import PoolSpec
+        from .redis_adapter.pools import PoolSpec
 
         self._pools.append((pool, PoolSpec(address, db, client, sentinels, options, cluster)))
 
@@ -113,7 +113,7 @@ class RegistryBase(Generic[C]):
     def _checked_pools(
         self, flavour: Flavour, new_pool: Callable[..., P], new_cluster: Callable[..., Q], problems: list[str]
     ) -> dict[str, P | Q]:
-        from .redis_adapter.connections import (
+        from .redis_adapter.pools import (
             beside_client,
             cluster_client,
             connection_pool,
@@ -200,7 +200,7 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
             ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
         """
         from .engine import Engine  # and with it all that an importer need not wait for
-        from .redis_adapter.connections import BLOCKING
+        from .redis_adapter.pools import BLOCKING
         from .transport.blocking.cluster import ClusterPool
         from .transport.blocking.pool import Pool
 

@@ -16,6 +16,7 @@ import redis.sentinel
 
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.redis_adapter import connections as redis_py
+from fluxa_fast.redis_adapter.pools import BLOCKING
 from tests.fix_servers import Certificates, tls_settings
 from tests.silence import silent
 
@@ -135,7 +136,7 @@ def sentinels(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[list[Embed
 
 @pytest.mark.parametrize("ours", [False, True])
 def test_a_master_that_sentinels_know(own_server: EmbeddedServer, sentinels: list[EmbeddedServer], ours: bool) -> None:
-    kind: Any = redis_py.BLOCKING.sentinel if ours else redis.sentinel.Sentinel
+    kind: Any = BLOCKING.sentinel if ours else redis.sentinel.Sentinel
     manager = kind([("127.0.0.1", one.port) for one in sentinels], sentinel_kwargs=dict(PATIENT))
     pool = manager.master_for("mymaster", **PATIENT).connection_pool
     _works(pool)

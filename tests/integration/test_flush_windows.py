@@ -17,7 +17,7 @@ from fluxa_fast.benchmark.usage import peak_memory
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.commands import entry_head
-from fluxa_fast.transport.blocking.link import Link
+from fluxa_fast.transport.blocking.connection import Connection
 from tests.fix_broker import MakeEngine
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
 from tests.proxy import Proxy
@@ -154,15 +154,15 @@ def test_promise_3_an_eager_flusher_that_is_interrupted_sends_nothing_twice(
     broker: EventBroker, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flusher = broker.new_flusher(eager=True)
-    fill = Link._fill
+    fill = Connection._fill
 
-    def interrupted(link: Link) -> None:
-        fill(link)
+    def interrupted(connection: Connection) -> None:
+        fill(connection)
         if flusher._buffer.flushes[0].replies.received > 100:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Link, "_fill", interrupted)
+        patch.setattr(Connection, "_fill", interrupted)
         while True:
             flusher.publish("orders", len(flusher))
     count = len(flusher)

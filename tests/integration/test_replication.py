@@ -17,7 +17,7 @@ from fluxa_fast import Engine, FlushError, NotReplicatedError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded_cluster import EmbeddedCluster
 from fluxa_fast.partitions import key_slot
-from fluxa_fast.redis_adapter.connections import ASYNCIO, BLOCKING, no_retries
+from fluxa_fast.redis_adapter.pools import ASYNCIO, BLOCKING, no_retries
 from fluxa_fast.redis_adapter.sentinels import AsyncSentinels, Sentinels
 from tests.fix_servers import PROGRAMS
 from tests.integration.test_faults import Consuming, Producing

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 
 from ..engine import EngineBase
+from ..redis_adapter.closing import async_close_all
 from ..transport.aio.cluster import ClusterPool
 from ..transport.aio.pool import Pool
-from ..transport.failures import async_close_all
 from .broker import EventBroker
 
 __all__ = ["Context", "Engine"]

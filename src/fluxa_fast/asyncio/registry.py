@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis.asyncio
 
-from ..redis_adapter.connections import ASYNCIO
+from ..redis_adapter.pools import ASYNCIO
 from ..registry import RegistryBase
 from ..transport.aio.cluster import ClusterPool
 from ..transport.aio.pool import Pool

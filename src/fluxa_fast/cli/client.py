@@ -9,7 +9,7 @@ from redis.exceptions import RedisClusterException
 
 from ..errors import RegistryError
 from ..redis_adapter.addresses import checked_url, redacted
-from ..redis_adapter.connections import (
+from ..redis_adapter.pools import (
     BLOCKING,
     PoolSpec,
     cluster_client,

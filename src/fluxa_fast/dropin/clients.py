@@ -1,4 +1,4 @@
-"""Which redis-py clients the drop-in takes, and what of them it has to know."""
+"""Which redis-py clients the drop-in takes, and the arguments that redis-py makes for their commands."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.cluster
-from redis._parsers import Encoder
 from redis.commands.core import StreamCommands
 
-__all__ = ["CapturedCommand", "captured", "check_client", "encodes_plainly", "text_of"]
+__all__ = ["CapturedCommand", "captured", "check_client"]
 
 _CLUSTERS = (redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster)
-_ASCII = bytes(range(128))
 
 
 def check_client(client: Any, what: str) -> None:
@@ -32,35 +30,6 @@ def check_client(client: Any, what: str) -> None:
         raise TypeError(f"{what} takes the client, not a pipeline of it")
     if getattr(client.connection_pool, "cache", None) is not None:
         raise TypeError(f"{what} takes a client without a client-side cache: make it without cache_config=")
-
-
-def encodes_plainly(pool: Any) -> tuple[bool, bool]:
-    """How the connections of a pool write text: (whether ASCII text is ASCII, whether all text is UTF-8).
-
-    (False, False) if a class of the user's does it.
-    """
-    options = pool.connection_kwargs
-    if options.get("encoder_class") not in (None, Encoder) or options.get("command_packer") is not None:
-        return False, False
-    encoding = pool.get_encoder().encoding
-    try:
-        if _ASCII.decode("ascii").encode(encoding) != _ASCII:
-            return False, False
-        return True, "\xe9\u20ac".encode(encoding) == "\xe9\u20ac".encode()
-    except (LookupError, UnicodeError):
-        return True, False
-
-
-def text_of(encoder: Any) -> bool | None:
-    """Whether strings in replies are text (True), bytes (False), or text that only redis-py can decode (None)."""
-    if type(encoder) is not Encoder:
-        return None
-    if not encoder.decode_responses:
-        return False
-    try:
-        return True if "\xe9\u20ac".encode(encoder.encoding) == "\xe9\u20ac".encode() else None
-    except (LookupError, UnicodeError):
-        return None
 
 
 class CapturedCommand(BaseException):

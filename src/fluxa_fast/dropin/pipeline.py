@@ -13,8 +13,9 @@ from redis.exceptions import ResponseError
 
 from .. import protocol
 from ..errors import FluxaError
+from ..redis_adapter.encoding import decodes_plainly
 from ..redis_adapter.parser import async_read, hand_back, is_known_parser, read
-from .clients import check_client, text_of
+from .clients import check_client
 from .replies import PipelineReplies
 from .staged import Staged
 
@@ -103,8 +104,8 @@ class _StagedCommands:
 
     # ---- one user at a time ----
 
-    # Two who use one connection take each other's replies, and what is left of them would be the replies to later
-    # commands of the client. redis-py does not see to that.
+    # Two tasks or threads that use one connection take each other's replies. What is left of these would be the replies
+    # to later commands of the client. redis-py does not prevent that.
 
     def _begin(self, user: object) -> Staged:
         """Begin a call of `execute`. Until `_end` no command can be added, and nothing else can be done.
@@ -126,7 +127,7 @@ class _StagedCommands:
     def _replies_for(self, connection: Any, staged: Staged) -> PipelineReplies | None:
         """What reads the replies of this pipeline; None if redis-py has to do it all."""
         plain = protocol.default.plain_replies
-        text = text_of(connection.encoder)
+        text = decodes_plainly(connection)
         if plain is None or text is None or not is_known_parser(connection):
             return None
         if any(name in self.response_callbacks for name in _ANSWERED_PLAINLY):

@@ -10,7 +10,8 @@ from .. import protocol
 from ..errors import FluxaError
 from ..protocol.interface import INCOMPLETE
 from ..protocol.resp import argument_bytes, bulk
-from .clients import captured, encodes_plainly
+from ..redis_adapter.encoding import encodes_plainly
+from .clients import captured
 
 __all__ = ["Staged"]
 

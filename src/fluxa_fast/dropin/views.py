@@ -11,8 +11,8 @@ import redis.asyncio
 
 from .. import protocol
 from ..protocol.interface import INCOMPLETE, NOT_PLAIN, ErrorReply, Incomplete
-from ..redis_adapter.parser import async_read, hand_back, is_known_parser, parse_error, read
-from .clients import text_of
+from ..redis_adapter.encoding import decodes_plainly
+from ..redis_adapter.parser import async_read, hand_back, is_known_parser, parse_error, parser_name, read
 from .frames import Frames
 from .shapes import is_redis_pys, stream_shape
 
@@ -39,12 +39,12 @@ class _View:
         known = is_known_parser(connection)
         if "as_events" in options:
             if not known:
-                raise TypeError(f"as_events=True can't be read with the parser {type(connection._parser).__name__}")
+                raise TypeError(f"as_events=True can't be read with the parser {parser_name(connection)}")
             return _events(connection, options.pop("as_events"))
         if not known:
             return None
         plain = protocol.default.plain_replies
-        text = text_of(connection.encoder)
+        text = decodes_plainly(connection)
         callback = self.response_callbacks.get(command_name)
         if plain is None or text is None or not set(options) <= {"keys", "claim_min_idle_time"}:
             return None

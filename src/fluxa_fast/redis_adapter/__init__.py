@@ -1,1 +1,1 @@
-"""All that knows redis-py: its connections, clusters, Sentinels, parsers and errors."""
+"""All that knows the internals of redis-py: connections, clusters, Sentinels, parsers, encoders and errors."""

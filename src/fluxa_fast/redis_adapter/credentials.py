@@ -1,8 +1,9 @@
 """Credentials that are renewed while connections are kept: redis-py's streaming credential providers (since 5.3).
 
-A provider tells one listener of each new token; most keep only the listener that came last, so redis-py's client that
-was made last takes it from all others. Here one listener for each provider serves all pools that use it. It only notes
-the token on each connection: whoever uses the connection next sends AUTH (`Link`), so no other thread touches it.
+A provider tells one listener of each new token. Most providers keep only the listener that came last, so redis-py's
+client that was made last takes the tokens from all others. Here one listener for each provider serves all pools that
+use it. It only notes the token on each connection: the link that uses the connection next sends AUTH, so no other
+thread touches the connection.
 """
 
 from __future__ import annotations
@@ -11,25 +12,26 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import redis.credentials
 from redis.exceptions import ConnectionError
 
-from ..protocol.interface import ErrorReply
+from ..protocol.interface import CommandBuffer, ErrorReply
 
-__all__ = ["Renewal", "async_follow", "follow", "new_credentials", "renewed"]
+__all__ = ["Renewal", "async_follow", "follow", "new_token"]
 
 _Streaming: Any = getattr(redis.credentials, "StreamingCredentialProvider", None)
 
 log: logging.Logger = logging.getLogger("fluxa_fast")
 
 Tell = Callable[[Any, Any], Any]
-"""Is given a pool (or what else has connections) and the token."""
+"""A function that is called with a pool (or another object that has connections) and the token."""
 
 
 class _Listener:
-    """What a provider calls. It keeps no pool that nobody uses any more."""
+    """What a provider calls. It holds no reference that would keep a pool alive."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,7 +49,7 @@ class _Listener:
         for pool, tell in self._all():
             try:
                 tell(pool, token)
-            except Exception:  # the others are told all the same
+            except Exception:  # the other pools are told all the same
                 log.exception("a new token did not reach the connections of %r", pool)
 
 
@@ -81,55 +83,55 @@ def _follow(kind: type[_Listener], pool: Any, provider: Any, tell: Tell | None) 
 
 
 def follow(pool: Any, provider: Any, tell: Tell | None = None) -> None:
-    """Have the pool's connections sent AUTH with each new token of the provider, if that is one that has them.
+    """Note each new token of the provider on the connections of the pool, if the provider renews its tokens.
 
     Args:
-        pool: redis-py's, whose connections only links use; or whatever `tell` is for.
-        provider: of its credentials.
-        tell: what is called with the pool and the token, instead of noting the token on each connection.
+        pool: redis-py's pool, whose connections only links use; or another object that `tell` takes.
+        provider: the provider of its credentials.
+        tell: is called with the pool and the token, instead of noting the token on each connection.
     """
     _follow(_Listener, pool, provider, tell)
 
 
 def async_follow(pool: Any, provider: Any, tell: Tell | None = None) -> None:
-    """As `follow`, for redis.asyncio; `tell` may give something to await."""
+    """As `follow`, for redis.asyncio. `tell` may be a coroutine function."""
     _follow(_AsyncListener, pool, provider, tell)
 
 
-def new_credentials(token: Any) -> tuple[str, ...]:
-    """The arguments of AUTH."""
-    user, password = token.try_get("oid"), token.get_value()
-    return (user, password) if user else (password,)
+new_token: Callable[[Any], Any] = attrgetter("_re_auth_token")
+"""Gives the token of a connection that its server has not been sent yet; or None. (Called before every command.)"""
 
 
 class Renewal:
-    """An AUTH that was sent while other replies were to come.
+    """AUTH with the new token of a connection.
 
     Args:
-        token: what was sent.
+        connection: redis-py's, which has a new token.
+        before: replies that come before the reply to AUTH.
 
     Attributes:
-        before: replies that come before its own.
+        before: as given, and counted down by the link.
     """
 
-    __slots__ = ("_token", "before")
+    __slots__ = ("_connection", "_token", "before")
 
-    def __init__(self, token: Any, before: int) -> None:
-        self._token = token
+    def __init__(self, connection: Any, before: int = 0) -> None:
+        self._connection = connection
+        self._token = new_token(connection)
         self.before: int = before
 
-    def settle(self, connection: Any, reply: Any) -> None:
-        """Its reply has come.
+    def write(self, commands: CommandBuffer) -> None:
+        """Add the command to the buffer."""
+        user, password = self._token.try_get("oid"), self._token.get_value()
+        commands.command("AUTH", *((user, password) if user else (password,)))
+
+    def settle(self, reply: Any) -> None:
+        """Note that the server has the token.
 
         Raises:
-            redis.ConnectionError: if the server has refused it; a new connection has what the provider has now.
+            redis.ConnectionError: if the server refuses it. A new connection has the token that the provider has then.
         """
-        renewed(connection, self._token)
+        if new_token(self._connection) is self._token:  # or the provider has a newer one
+            self._connection._re_auth_token = None
         if isinstance(reply, ErrorReply):
             raise ConnectionError(f"the server refuses the renewed credentials: {reply.message}")
-
-
-def renewed(connection: Any, token: Any) -> None:
-    """The server has had this token over the connection."""
-    if connection._re_auth_token is token:  # or there is a newer one
-        connection._re_auth_token = None

@@ -21,7 +21,7 @@ _LEAST = 0.001  # seconds: with none at all, a socket would not block
 
 
 class _ByDeadline:
-    """What a connection is as long as it is being connected: its time-outs are the time that is left.
+    """Mixed into the class of a connection while it is being connected: its time-outs are the time that is left.
 
     Attributes:
         ready_by: monotonic seconds.
@@ -41,7 +41,7 @@ class _ByDeadline:
 
 
 def _ignored(self: Any, value: float | None) -> None:
-    """A notification of the server (maintenance) asks for more time, which there is not."""
+    """A notification of the server (maintenance) asks for more time: there is none."""
 
 
 @cache
@@ -73,7 +73,7 @@ class _HurriedPool(redis.ConnectionPool):
 def connected_within(pool: Any, within: float) -> Any:
     """A new connection that the pool does not know of, connected within `within` seconds. It is closed after use.
 
-    Not one of the pool's idle connections: those that the server has closed meanwhile would be connected again with the
+    The pool's idle connections are not used. redis-py would connect one that the server has closed again, with the
     pool's own time-outs. Only the resolver may take longer, because nothing can interrupt it.
 
     Raises:

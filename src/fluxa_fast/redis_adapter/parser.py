@@ -1,4 +1,4 @@
-"""A connection of redis-py, read by us for a while: the second half of the adapter in `redis_py`.
+"""A connection of redis-py, read by us for a while.
 
 `connection.read_response` is redis-py's: it knows the timeouts, closes a connection that failed, and says why. Only the
 parser that it asks is exchanged, by one that receives into our reader. Replies that are not plain go, byte for byte, to
@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..errors import ProtocolError
 from ..protocol.interface import INCOMPLETE, Incomplete
 
-__all__ = ["async_read", "hand_back", "is_known_parser", "parse_error", "read"]
+__all__ = ["async_read", "hand_back", "is_known_parser", "parse_error", "parser_name", "read"]
 
 _CLOSED = "Connection closed by server."
 _RECEIVE = 64 * 1024  # bytes
@@ -54,6 +54,11 @@ def hand_back(connection: Any, received: bytes) -> None:
         stream.seek(0, 2)
         stream.write(received)
         stream.seek(place)
+
+
+def parser_name(connection: Any) -> str:
+    """The name of the class that parses the connection's replies."""
+    return type(connection._parser).__name__
 
 
 def parse_error(connection: Any, message: str) -> Exception:

@@ -1,8 +1,7 @@
-"""redis-py's Sentinels, none of which gets lost.
+"""redis-py's list of Sentinels, out of which none gets lost.
 
-redis-py moves the Sentinel that answered to the front of its list, in the place of the first one. Where connections are
-made at the same time, two of them move the same one: it is in the list twice then, and another one no more. That one
-would never be asked again, nor closed.
+redis-py swaps the Sentinel that answered with the first one of its list. When two threads or tasks do that at the same
+time, a Sentinel may be in the list twice, and another one not at all: it would never be asked again, nor closed.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import redis.sentinel
 __all__ = ["AsyncSentinels", "Sentinels"]
 
 
-class _Kept:
+class _AllSentinels:
     if TYPE_CHECKING:  # what redis-py's have
         sentinels: list[Any]
 
@@ -24,11 +23,11 @@ class _Kept:
         self.known: tuple[Any, ...] = tuple(self.sentinels)  # clients, in the order in which they were named
 
     def _keep(self) -> None:
-        """Each of them is in the list once, those that answered first."""
+        """Have each Sentinel in the list once, with those in front that have answered."""
         self.sentinels = list(dict.fromkeys((*self.sentinels, *self.known)))
 
 
-class Sentinels(_Kept, redis.sentinel.Sentinel):
+class Sentinels(_AllSentinels, redis.sentinel.Sentinel):
     """As redis-py's."""
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
@@ -39,7 +38,7 @@ class Sentinels(_Kept, redis.sentinel.Sentinel):
         return address
 
 
-class AsyncSentinels(_Kept, redis.asyncio.sentinel.Sentinel):
+class AsyncSentinels(_AllSentinels, redis.asyncio.sentinel.Sentinel):
     """As redis.asyncio's."""
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:

@@ -1,13 +1,14 @@
-"""The half of the adapter that touches redis-py's cluster clients: which node has a slot, and connections to it.
+"""redis-py's cluster clients: which node has a slot, and connections to that node.
 
 redis-py asks the cluster for its nodes (``CLUSTER SLOTS``), and knows TLS, ACL users and remapped addresses. No command
-goes through its own routing, so nothing is sent again by anybody but us.
+goes through its routing, so redis-py sends nothing again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,14 +20,15 @@ import redis.asyncio.cluster
 import redis.cluster
 from redis.exceptions import AskError, ConnectionError, RedisClusterException, RedisError
 
-from ..transport.failures import closed_error
-from . import connections as redis_py
+from .closing import closed_error
+from .connections import after_fork
 from .credentials import async_follow, follow
+from .pools import ASYNCIO, BLOCKING, no_retries
 
-__all__ = ["AsyncTopology", "Topology"]
+__all__ = ["AsyncTopology", "Topology", "TopologyBase"]
 
 
-# redis-py, where no node answers, or one that is in no cluster.
+# What redis-py raises if no node answers, or if the node that answers is in no cluster.
 _UNKNOWN = (RedisClusterException, OSError, LookupError)
 
 
@@ -36,22 +38,28 @@ def _node(host: str, port: int) -> Any:
 
 @dataclass(slots=True)
 class _Moved:
-    """The node `by` has told that `to` has a slot. `kept`: and a view of the cluster was older than that."""
+    """A redirection: which node has a slot now.
+
+    Attributes:
+        to: the node that has the slot.
+        by: the node that has redirected.
+        kept: the redirection has outlived one view of the cluster that was older.
+    """
 
     to: str
     by: str
     kept: bool = False
 
 
-class _TopologyBase:
+class TopologyBase:
     """What is known of a cluster.
 
     Args:
-        make: makes the client when it is first needed, because redis-py's connects at once.
-        client: or else one that exists.
+        make: makes the client when it is first needed, because redis-py's client connects at once.
+        client: the client that was handed in, instead of `make`.
 
     Attributes:
-        generation: counts the refreshes: whoever asks for one says which state it found wanting.
+        generation: counts the refreshes. A caller of `refresh` says which generation was wrong.
         closed: whether the engine was closed.
     """
 
@@ -63,7 +71,7 @@ class _TopologyBase:
         self.closed: bool = False
 
     def owner(self, slot: int) -> str | None:
-        """The name of the slot's primary, ``host:port``; None if nobody is known to have it."""
+        """The name of the slot's primary, ``host:port``; None if no node is known to have it."""
         if (moved := self._moved.get(slot)) is not None:
             return moved.to
         return self._viewed(slot)
@@ -79,28 +87,33 @@ class _TopologyBase:
 
     @property
     def _provider(self) -> Any:
-        """Of the credentials, if there is one."""
+        """The provider of the credentials, if there is one."""
         return self._manager.connection_kwargs.get("credential_provider")
 
     @property
     def _manager(self) -> Any:
         return self._client.nodes_manager
 
+    @abstractmethod
+    def connections(self, name: str) -> Any:
+        """A new pool of connections to that node, made as redis-py makes its own."""
+
     def name_of(self, error: AskError, asked: str) -> str:
-        """The name of the node that a redirection names. `asked`: the name of the one that answered with it."""
+        """The name of the node that a redirection names. `asked`: the name of the node that redirects."""
         host, port = error.host or asked.rpartition(":")[0], int(error.port)
         host, port = self._manager.remap_host_port(host, port)
         return str(_node(host, port).name)
 
     def moved(self, slot: int, to: str, by: str) -> None:
-        """The node `by` has told that `to` has the slot. It knows better than who was asked for the topology before."""
+        """Note a redirection to `to`. The node `by` knows better than the node that was asked for the topology."""
         if self.owner(slot) != to:
             self._moved[slot] = _Moved(to, by)
 
     def _viewed_anew(self) -> None:
-        """Forget what nodes have told, unless the new view still has the slot where it has just left.
+        """Forget the redirections, except from nodes that still have the slot in the new view.
 
-        Gossip takes its time, and whoever was asked may not have heard. That is believed once: the next view counts.
+        The node that gave the view may not have heard of the move yet. So a redirection outlives one such view. The
+        next view counts.
         """
         self._moved = {
             slot: _Moved(moved.to, moved.by, kept=True)
@@ -109,13 +122,17 @@ class _TopologyBase:
         }
         self.generation += 1
 
+    def _failure(self, error: Exception) -> Exception:
+        """The error of a refresh that has met `error`."""
+        return closed_error() if self.closed else ConnectionError(f"the topology of the cluster is not known: {error}")
+
     def _forget(self) -> None:
         """Nothing is known any more."""
         self._moved.clear()
         self.generation += 1
 
 
-class Topology(_TopologyBase):
+class Topology(TopologyBase):
     """A cluster, as a `redis.RedisCluster` knows it. Threads may share it."""
 
     def __init__(self, make: Callable[[], Any] | None, client: Any = None) -> None:
@@ -123,7 +140,7 @@ class Topology(_TopologyBase):
         self._lock = threading.Lock()
 
     def refresh(self, seen: int) -> None:
-        """Ask the cluster, unless somebody has done so since generation `seen`.
+        """Ask the cluster which node has which slots, unless that was done since generation `seen`.
 
         Raises:
             redis.ConnectionError: if none of the nodes can be reached.
@@ -140,9 +157,7 @@ class Topology(_TopologyBase):
                 else:
                     self._manager.initialize()
             except _UNKNOWN as error:
-                if self.closed:
-                    raise closed_error() from error
-                raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+                raise self._failure(error) from error
             if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
                 self._client.close()
                 raise closed_error()
@@ -164,7 +179,7 @@ class Topology(_TopologyBase):
         pool = redis.ConnectionPool(
             connection_class=theirs.connection_class,
             max_connections=theirs.max_connections,
-            **{**theirs.connection_kwargs, "retry": redis_py.no_retries(redis_py.BLOCKING)},
+            **{**theirs.connection_kwargs, "retry": no_retries(BLOCKING)},
         )
         follow(self, self._provider, Topology._tell)
         follow(pool, self._provider)
@@ -177,7 +192,7 @@ class Topology(_TopologyBase):
                 node.redis_connection.connection_pool.re_auth_callback(token)
 
     def after_fork(self) -> None:
-        """Leave locks behind that a thread may have held which is not in the child."""
+        """In a forked child, make new locks: a thread that is not there may have held the others."""
         self._lock = threading.Lock()
         if self._client is not None:
             for name in ("_lock", "_initialization_lock"):
@@ -185,7 +200,7 @@ class Topology(_TopologyBase):
                     setattr(self._manager, name, threading.RLock())
             for node in self._manager.nodes_cache.values():
                 if node.redis_connection is not None:
-                    redis_py.after_fork(node.redis_connection.connection_pool)
+                    after_fork(node.redis_connection.connection_pool)
 
     def close(self) -> None:
         self.closed = True
@@ -193,7 +208,7 @@ class Topology(_TopologyBase):
             self._client.close()
 
 
-class AsyncTopology(_TopologyBase):
+class AsyncTopology(TopologyBase):
     """A cluster, as a `redis.asyncio.RedisCluster` knows it. The tasks of one event loop may share it.
 
     Its nodes have no pools that could be shared, so each gets one of its own, made as redis-py makes its connections.
@@ -219,9 +234,7 @@ class AsyncTopology(_TopologyBase):
                 else:
                     await self._manager.initialize()
             except _UNKNOWN as error:
-                if self.closed:
-                    raise closed_error() from error
-                raise ConnectionError(f"the topology of the cluster is not known: {error}") from error
+                raise self._failure(error) from error
             if self.closed and self._make is not None:  # meanwhile: what is connected now, `close` has not seen
                 await self.close()
                 raise closed_error()
@@ -234,7 +247,7 @@ class AsyncTopology(_TopologyBase):
         if node is None:
             host, _, port = name.rpartition(":")
             node = redis.asyncio.cluster.ClusterNode(host, int(port), "primary", **self._client.connection_kwargs)
-        kwargs: Mapping[str, Any] = {**node.connection_kwargs, "retry": redis_py.no_retries(redis_py.ASYNCIO)}
+        kwargs: Mapping[str, Any] = {**node.connection_kwargs, "retry": no_retries(ASYNCIO)}
         pool = redis.asyncio.ConnectionPool(
             connection_class=node.connection_class, max_connections=node.max_connections, **kwargs
         )
@@ -247,7 +260,7 @@ class AsyncTopology(_TopologyBase):
             await node.re_auth_callback(token)
 
     def enter_loop(self) -> None:
-        """What belongs to another event loop can't be used in this one. A client that was handed in is its owner's."""
+        """Leave behind what belongs to another event loop. A client that was handed in stays: it is its owner's."""
         self._lock = asyncio.Lock()
         if self._make is not None:
             self._client = None

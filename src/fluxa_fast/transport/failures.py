@@ -1,28 +1,18 @@
-"""Errors of the network, and of an engine that was closed, in the words that users know."""
+"""Errors of the network as users know them, told from those that a signal handler raises."""
 
 from __future__ import annotations
 
 import builtins
 import copy
 import signal
-from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from redis.exceptions import ConnectionError, TimeoutError
 
 from ..errors import FluxaError
+from ..redis_adapter.closing import CLOSED
 
-__all__ = [
-    "CLOSED",
-    "async_close_all",
-    "close_all",
-    "closed_error",
-    "network_error",
-    "raised_by_a_signal",
-    "told_again",
-]
-
-CLOSED = "the engine is closed; validate the registry again for a new one"
+__all__ = ["network_error", "raised_by_a_signal", "told_again"]
 
 
 def network_error(error: OSError, doing: str, pool: Any) -> ConnectionError | TimeoutError | FluxaError:
@@ -61,35 +51,6 @@ def _code_of(handler: Any) -> Any:
         if code is not None:
             return code
     return None
-
-
-def closed_error() -> FluxaError:
-    """For a call of a closed engine. Nothing was sent."""
-    return FluxaError(CLOSED)
-
-
-def close_all(closing: Iterable[Callable[[], object]]) -> None:
-    """Call all of them, even if some fail. The first error is raised at the end."""
-    first: BaseException | None = None
-    for close in closing:
-        try:
-            close()
-        except BaseException as error:
-            first = first or error
-    if first is not None:
-        raise first
-
-
-async def async_close_all(closing: Iterable[Callable[[], Awaitable[object]]]) -> None:
-    """As `close_all`. A task that is cancelled meanwhile closes the rest as well."""
-    first: BaseException | None = None
-    for close in closing:
-        try:
-            await close()
-        except BaseException as error:
-            first = first or error
-    if first is not None:
-        raise first
 
 
 def told_again(error: Exception) -> Exception:

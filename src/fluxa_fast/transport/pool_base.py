@@ -1,18 +1,17 @@
-"""What the pools of both transports have in common."""
+"""What pools have in common, blocking or awaited: all of it that waits for nothing."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from redis.exceptions import AskError
 
-from ..flows.replies import in_a_cluster
-from ..protocol.interface import Implementation
-from .failures import closed_error
+from ..protocol.interface import Default, Implementation
+from ..redis_adapter.closing import closed_error
+from ..redis_adapter.errors import in_a_cluster
 
-__all__ = ["IDLE_LINKS", "WINDOW", "PoolBase"]
+__all__ = ["IDLE_LINKS", "WINDOW", "PoolBase", "ServerPoolBase"]
 
 WINDOW = 128 * 1024  # bytes of commands that go out before their replies are waited for
 IDLE_LINKS = 1  # connections that a pool keeps for itself between two uses
@@ -21,47 +20,60 @@ E = TypeVar("E", bound=Exception)
 L = TypeVar("L")
 
 
-class PoolBase(Generic[L]):
-    """The connections to one Redis, and a few links over them that are ready to be used.
+class PoolBase:
+    """What a registered Redis becomes.
 
     Attributes:
-        name: as it was registered.
-        connections: redis-py's pool.
-        abandoned: connections of links that were forgotten; to be given back when another link connects.
-        lent: the connections that links have. Whichever of the link and `close` takes one out gives it back.
+        name: the name that it was registered under.
+        implementation: the implementation of the protocol.
+        default: makes msgpack values of what msgpack has no type for.
         closed: whether the engine was closed.
-        generation: of the topology, which a single server does not have.
+    """
+
+    def __init__(self, name: str, *, owned: bool, implementation: Implementation, default: Default | None) -> None:
+        self.name: str = name
+        self.implementation: Implementation = implementation
+        self.default: Default | None = default
+        self.closed: bool = False
+        self._owned = owned
+
+    def check_open(self) -> None:
+        """Refuse what would begin now.
+
+        Raises:
+            FluxaError: if the engine is closed.
+        """
+        if self.closed:
+            raise closed_error()
+
+
+class ServerPoolBase(PoolBase, Generic[L]):
+    """The connections to one server, and a few links over them that are ready to be used.
+
+    Attributes:
+        connections: redis-py's pool.
+        abandoned: connections of links that were forgotten. The next link that connects gives them back.
+        lent: the connections that links have. Either the link or `close` takes a connection out, and gives it back.
+        generation: the generation of the topology, which one server does not have.
         in_cluster: whether it is a node of a cluster that was registered as one.
     """
 
     generation: int = 0
     in_cluster: bool = False
 
-    def __init__(
-        self,
-        name: str,
-        connections: Any,
-        *,
-        owned: bool,
-        implementation: Implementation,
-        default: Callable[[Any], Any] | None,
-    ) -> None:
-        self.name = name
-        self.connections = connections
-        self.implementation = implementation
-        self.default = default
+    def __init__(self, name: str, connections: Any, **options: Any) -> None:
+        super().__init__(name, **options)
+        self.connections: Any = connections
         self.abandoned: deque[Any] = deque()
         self.lent: dict[Any, Any] = {}
-        self._owned = owned
         self._idle: list[L] = []
-        self.closed: bool = False
 
     def buffer_of(self, key: str) -> str:
-        """What shares a buffer with this key: everything."""
+        """What shares a buffer with this Redis key: everything."""
         return ""
 
     def place(self, key: str) -> str | None:
-        """The name of the node that has the key: there is one node only."""
+        """The name of the node that has the Redis key: there is one node only."""
         return ""
 
     def redirected(self, error: AskError, asked: str) -> str:
@@ -73,14 +85,5 @@ class PoolBase(Generic[L]):
         raise self.told(error)
 
     def told(self, error: E) -> E:
-        """The server's error as the caller is told it: a redirection, which is not followed here, says what to do."""
+        """The server's error as the caller is told it. The text of a redirection says what to do about it."""
         return error if self.in_cluster else in_a_cluster(error, self.name)
-
-    def check_open(self) -> None:
-        """Refuse what would begin now.
-
-        Raises:
-            FluxaError: if the engine is closed.
-        """
-        if self.closed:
-            raise closed_error()

@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from redis.exceptions import AskError, ConnectionError, MovedError, TimeoutError
+from redis.exceptions import ConnectionError, TimeoutError
 
-from ...flows.asking import with_asking
 from ...flows.publish.cluster_flush import flush_cluster, publish_one
 from ...flows.publish.pipeline import BufferFlush, Replication
 from ...flows.statistics import cluster_statistics
-from ...flows.steps import Concurrently, Flow, Pause, Publish, Refresh, Take, any_reply
-from ...protocol.interface import CommandBuffer, EntryHead
+from ...flows.steps import Concurrently, Flow, Pause, Publish, Refresh
+from ...protocol.interface import EntryHead
+from ...redis_adapter.closing import async_close_all
 from ...redis_adapter.topology import AsyncTopology
 from ...statistics import RedisStreamStatistics
-from ..cluster_base import ClusterPoolBase
-from ..failures import async_close_all
+from ..cluster_base import ClusterPoolBase, RoutedLinkBase
 from .driver import Driver, together
 from .link import Link
 from .one_loop import OneLoop
@@ -34,7 +33,7 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
 
     def __init__(self, name: str, client: Any, *, owned: bool, **options: Any) -> None:
         topology = AsyncTopology(client) if owned else AsyncTopology(None, client)
-        super().__init__(name, topology, owned=owned, **options)
+        super().__init__(name, topology, Pool, owned=owned, **options)
         self._home = OneLoop(f"Redis pool {name!r}")
 
     # ---- nodes ----
@@ -56,17 +55,7 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
     def node(self, name: str) -> Pool:
         """The pool of one node."""
         self._enter_loop()
-        found = self._nodes.get(name)
-        if found is None:
-            found = self._nodes[name] = Pool(
-                f"{self.name} ({name})",
-                self.topology.connections(name),
-                owned=True,
-                implementation=self.implementation,
-                default=self.default,
-            )
-            found.in_cluster = True
-        return found
+        return self._pool_of(name)
 
     async def refresh(self, seen: int) -> None:
         """Ask the cluster which node has which slots, unless that was done since generation `seen`."""
@@ -74,19 +63,15 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
         await self.topology.refresh(seen)
 
     async def known_place(self, key: str) -> str:
-        """The name of the node that has the key.
+        """The name of the node that has the Redis key.
 
         Raises:
-            redis.ConnectionError: if nobody knows.
+            redis.ConnectionError: if no node is known to have it.
         """
         self._enter_loop()
-        place = self.place(key)
-        if place is None:
+        if self.place(key) is None:
             await self.refresh(self.generation)
-            place = self.place(key)
-        if place is None:
-            raise ConnectionError(f"no node of the cluster has the slot of {key!r}")
-        return place
+        return self._found(key)
 
     # ---- what is done over several nodes ----
 
@@ -128,17 +113,17 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
 
     # ---- as the pool of one server ----
 
-    def lane_link(self, node: str, key: str) -> Link:
-        """A link to a node. `key`: the only one that it is asked for, because it has it without having its slot."""
+    def node_link(self, node: str, key: str) -> Link:
+        """A link to a node. `key`: the only Redis key of its commands, if the node has the key without its slot."""
         return self.new_link(key, node) if key else self.node(node).new_link()
 
     def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
-        """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
+        """A link for commands about that Redis key. `ask_at`: a node that has the key without its slot."""
         self.check_open()
         return RoutedLink(self, key, ask_at)
 
     async def run(self, flow: Flow[T], key: str) -> T:
-        """The result of a flow about that key, on a link of its own."""
+        """The result of a flow about that Redis key, on a link of its own."""
         link = self.new_link(key)
         try:
             return await Driver(link).drive(flow)
@@ -146,7 +131,7 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
             await link.release()
 
     async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
-        """The ID of one event."""
+        """Send one event, and return its ID."""
         self._enter_loop()
         return await self.drive(publish_one(self, head, body, tags))
 
@@ -158,7 +143,7 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
     async def flush(
         self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
-        """Send the buffers of these keys."""
+        """Send the buffers of these Redis keys."""
         self.enter_loop()
         await self.drive(flush_cluster(self, flushes, replication))
 
@@ -170,17 +155,10 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
         await async_close_all((*(node.close for node in nodes), *([self.topology.close] if self._owned else [])))
 
 
-class RoutedLink(Link):
-    """A link to whichever node has a key. Where a slot is on its way to another node, that one is asked."""
+class RoutedLink(RoutedLinkBase, Link):
+    """A link to the node that has a key."""
 
-    pool: Any
-
-    def __init__(self, cluster: ClusterPool, key: str, ask_at: str | None = None) -> None:
-        super().__init__(cluster)  # type: ignore[arg-type]  # until it connects: then the node's
-        self._cluster = cluster
-        self._key = key
-        self._node = ""
-        self._ask_at = ask_at
+    _cluster: ClusterPool
 
     async def _borrow(self) -> Any:
         self._node = self._ask_at or await self._cluster.known_place(self._key)
@@ -191,31 +169,12 @@ class RoutedLink(Link):
         except (ConnectionError, TimeoutError):
             self._ask_at = None
             with suppress(ConnectionError):
-                await self._cluster.refresh(generation)  # somebody else may have its slots by now
+                await self._cluster.refresh(generation)  # another node may have its slots by now
             raise
 
     async def disconnect(self, error: Exception | None) -> None:
         generation = self._cluster.generation
         await self.drop()
-        self._ask_at = None
-        if isinstance(error, AskError) and self._node:
-            target = self._cluster.redirected(error, self._node)
-            if not isinstance(error, MovedError):
-                self._ask_at = target
-                return
+        if self._follow(error):
             with suppress(ConnectionError):
                 await self._cluster.refresh(generation)
-
-    # ---- ASKING ----
-
-    async def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
-        if self._ask_at is None:
-            await super().send(commands, behind=behind)
-        else:
-            await super().send(with_asking(commands), behind=behind)
-            commands.clear()
-
-    async def receive(self, take: Take, wait: float) -> Any:
-        if self._ask_at is not None:
-            await super().receive(any_reply, wait)  # OK
-        return await super().receive(take, wait)

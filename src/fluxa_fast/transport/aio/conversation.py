@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...protocol.interface import INCOMPLETE, ReplyReader
-from ..blocking.link import poller
+from ..blocking.connection import poller
 from ..pool_base import WINDOW
 
 __all__ = ["Conversation"]
@@ -21,8 +21,8 @@ _UNSENT = 4 * WINDOW  # bytes that a transport may keep; with fewer, sockets run
 class Conversation(asyncio.BufferedProtocol):
     """A transport that is taken over from redis-py's streams, until it is handed back.
 
-    What arrives is looked at there and then: whoever waits is woken when the reply is complete, not for every piece of
-    it. One task at a time waits.
+    What arrives is parsed at once: the task that waits is woken when the reply is complete, not for every piece of it.
+    One task at a time waits.
 
     Attributes:
         error: why nothing more will come; None as long as all is well.
@@ -40,8 +40,8 @@ class Conversation(asyncio.BufferedProtocol):
         self._transport = transport
         self._streams: Any = transport.get_protocol()
         self._reader = reader
-        # Not the reader's own memory, which could not grow as long as anything (a traceback, for one) keeps the frame
-        # of the event loop that holds a view of it. The copy costs a twentieth of what parsing costs.
+        # Not the reader's own memory: a frame of the event loop holds a view of it, and a traceback may keep it.
+        # Memory with a view can't grow. The copy costs a twentieth of what parsing costs.
         self._room = memoryview(bytearray(_RECEIVE))
         self._timeout = math.inf if timeout is None else timeout
         self._take: Callable[[], Any] | None = None
@@ -64,13 +64,13 @@ class Conversation(asyncio.BufferedProtocol):
     def write(self, commands: bytes) -> None:
         """Send the commands.
 
-        A copy of them, because the transport may keep it for later; and because an error of the socket keeps the frames
-        of all who called, and with them a view of the buffer, which then could not be written to any more.
+        They are a copy. The transport may keep it for later. And the traceback of an error keeps the frames of all
+        callers: with a view of the buffer in one of them, the buffer could not be written to any more.
         """
         self._transport.write(commands)
 
     async def writable(self) -> None:
-        """Let others run, until the transport wants more."""
+        """Let other tasks run, until the transport wants more."""
         if self.paused:
             await self._wait()
         else:

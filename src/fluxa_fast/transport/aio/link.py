@@ -6,19 +6,18 @@ import asyncio
 import os
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AskError, ConnectionError, RedisError
 
-from ...flows.steps import (
-    Take,
-    any_reply,
-)
-from ...protocol.interface import INCOMPLETE, CommandBuffer, Confirmations, ErrorReply, ReplyReader
+from ...flows.steps import Take, any_reply
+from ...protocol.interface import INCOMPLETE, CommandBuffer, Confirmations
 from ...redis_adapter import connections as redis_py
-from ...redis_adapter.credentials import Renewal, new_credentials, renewed
-from ..failures import closed_error, network_error
-from ..pool_base import WINDOW
+from ...redis_adapter.closing import closed_error
+from ...redis_adapter.credentials import Renewal, new_token
+from ..failures import network_error
+from ..link_base import LinkBase
+from ..pool_base import WINDOW, PoolBase
 from .conversation import Conversation
 
 if TYPE_CHECKING:
@@ -26,29 +25,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Link"]
 
-T = TypeVar("T")
 
+class Link(LinkBase):
+    """A connection that belongs to one task at a time, or to a `SharedPipeline`.
 
-class Link:
-    """One connection at a time, borrowed from a pool when it is first needed, with the reader of its replies.
-
-    Belongs to one task at a time, or to a `SharedPipeline`. In another event loop, or in a forked child, it makes a
-    new connection.
+    In another event loop, or in a forked child, it is replaced by a new one.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        self._connection: Any = None
+    pool: Pool
+
+    def __init__(self, pool: PoolBase) -> None:
+        super().__init__(pool)
         self.conversation: Conversation | None = None
-        self._pid = 0
-        self._owed = 0  # replies that the server still owes
-        self._pushed = 0  # bytes of a pipeline that were sent by `push`
-        self._renewal: Renewal | None = None  # an AUTH is under way
-        self.reader: ReplyReader = pool.implementation.ReplyReader()
-        self.commands: CommandBuffer = pool.implementation.CommandBuffer(pool.default)
 
     def __del__(self) -> None:
-        # Its owner forgot it. This may run in any thread, so it is left to the link that connects next.
+        # Its owner forgot it. This may run in any thread, so the connection is left to the link that connects next.
         if self._connection is not None and self.conversation is not None and self.pool.is_in(self.conversation.loop):
             self._abandon(self._connection)
 
@@ -57,7 +48,7 @@ class Link:
             self.pool.abandoned.append(connection)
 
     def abandon(self) -> None:
-        """Close the connection from where nothing can be awaited; whoever connects next returns it."""
+        """Close the connection from where nothing can be awaited. The link that connects next returns it."""
         connection, conversation = self._connection, self.conversation
         self._connection = self.conversation = None
         if conversation is not None:
@@ -71,21 +62,16 @@ class Link:
     def connected(self) -> bool:
         """Whether a new command may be sent at once."""
         conversation = self.conversation
-        return conversation is not None and self._connection._re_auth_token is None and self._usable(conversation)
+        return conversation is not None and new_token(self._connection) is None and self._usable(conversation)
 
     def _usable(self, conversation: Conversation) -> bool:
         return (
             conversation.loop is asyncio.get_running_loop()
             and self._pid == os.getpid()
             and not self._owed
-            # What can be read now, nobody asked for; or the server has closed the connection.
+            # What can be read now, no command has asked for; or the server has closed the connection.
             and not conversation.arrived
         )
-
-    @property
-    def outdated(self) -> bool:
-        """Whether its credentials were renewed, and the server has not been told."""
-        return self._connection is not None and self._connection._re_auth_token is not None
 
     def _is_here(self, conversation: Conversation) -> bool:
         return conversation.loop is asyncio.get_running_loop() and self._pid == os.getpid()
@@ -99,8 +85,7 @@ class Link:
                 return self.conversation
             await self._leave()
         self.reader.reset()
-        self._renewal = None
-        self._owed = 0
+        self._forget_state()
         try:
             self._connection = await self._borrow()
         except Exception as error:
@@ -119,7 +104,7 @@ class Link:
         return await self.pool.borrow()
 
     async def _connected(self) -> Conversation:
-        """The connection of a conversation that goes on."""
+        """The connection, if replies are to come over it."""
         if self.conversation is not None and not self._is_here(self.conversation):
             await self._leave()
         if self.conversation is None:
@@ -141,53 +126,27 @@ class Link:
 
     async def _authenticated(self, conversation: Conversation) -> bool:
         """Send AUTH with the new token. False if the server refuses it: then the connection is not to be used."""
-        connection = self._connection
-        token = connection._re_auth_token
+        renewal = Renewal(self._connection)
         commands = type(self.commands)()
-        commands.command("AUTH", *new_credentials(token))
+        renewal.write(commands)
         self._owed = 1
         try:
-            async with _Failing(self, "authenticating to"):
+            async with DropOnError(self, "authenticating to"):
                 with commands.view() as view:
                     conversation.write(bytes(view))
                 conversation.listen(partial(any_reply, self.reader))
                 reply = await conversation.outcome()
+                renewal.settle(reply)
         except RedisError:
             return False
         self._owed = 0
-        renewed(connection, token)
-        return not isinstance(reply, ErrorReply)
-
-    async def _send_behind(self, commands: CommandBuffer) -> None:
-        """Send AUTH with the new token in front of the commands, while other replies are to come."""
-        token = self._connection._re_auth_token
-        wire = type(self.commands)()
-        wire.command("AUTH", *new_credentials(token))
-        wire.extend(commands)
-        commands.clear()
-        self._renewal = Renewal(token, self._owed)
-        await Link.send(self, wire, behind=True)
-
-    async def _receive_around(self, take: Take, wait: float) -> Any:
-        """Receive while a reply to AUTH is to come."""
-        renewal, self._renewal = self._renewal, None
-        assert renewal is not None
-        if renewal.before:
-            reply = await Link.receive(self, take, wait)
-            renewal.before -= 1
-            self._renewal = renewal
-            return reply
-        reply = await Link.receive(self, any_reply, wait)
-        async with _Failing(self, "authenticating to"):
-            renewal.settle(self._connection, reply)
-        return await Link.receive(self, take, wait)
+        return True
 
     # ---- giving the connection back ----
 
     async def drop(self) -> None:
         """Close the connection, whatever state it is in."""
-        self._renewal = None
-        self._owed = self._pushed = 0
+        self._forget_state()
         connection, conversation = self._connection, self.conversation
         self._connection = self.conversation = None
         if conversation is not None:
@@ -215,11 +174,6 @@ class Link:
                 if self.pool.lent.pop(connection, None) is not None:
                     await self.pool.give_back(connection, reusable=True)
 
-    @property
-    def in_order(self) -> bool:
-        """Whether the next command may be sent on this connection."""
-        return not self._owed
-
     def arrived(self) -> bool:
         """Whether something can be read at once."""
         return self.conversation is not None and self.conversation.arrived
@@ -229,11 +183,12 @@ class Link:
     async def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
         """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
         conversation = await (self._connected() if behind else self.connect())
-        if behind and self._renewal is None and self.outdated:
-            return await self._send_behind(commands)
+        wire = commands
+        if self._ask_at is not None or (behind and self.outdated):
+            wire = self._wire(commands)
         self._owed += commands.command_count
-        async with _Failing(self, "writing to"):
-            with commands.view() as view:
+        async with DropOnError(self, "writing to"):
+            with wire.view() as view:
                 conversation.write(bytes(view))
             commands.clear()
             if conversation.paused:
@@ -245,13 +200,13 @@ class Link:
         return await self.receive(take, wait)
 
     async def receive(self, take: Take, wait: float) -> Any:
-        """The next reply. The server may take `wait` seconds longer than the connection's timeout."""
-        if self._renewal is not None:
-            return await self._receive_around(take, wait)
+        """The next reply. The server may take `wait` seconds longer than the connection's time-out."""
+        if self._renewal is not None or self._ask_at is not None:
+            take = self._taking(take)
         reply = take(self.reader)
         if reply is INCOMPLETE:
             conversation = await self._connected()
-            async with _Failing(self, "reading from"):
+            async with DropOnError(self, "reading from"):
                 conversation.listen(partial(take, self.reader))
                 reply = await conversation.outcome(wait)
         self._owed -= 1
@@ -277,7 +232,7 @@ class Link:
         conversation = await (self._connected() if self._pushed else self.connect())
         self._owed = replies.expected
         sent = self._pushed
-        async with _Failing(self, "flushing to"):
+        async with DropOnError(self, "flushing to"):
             conversation.listen(lambda: replies.take(self.reader) or INCOMPLETE)
             with commands.view() as view:
                 while sent < len(view):
@@ -289,8 +244,8 @@ class Link:
         self._owed = self._pushed = 0
 
 
-class _Failing:
-    """A context: whatever goes wrong leaves the connection in an unknown state, so it is dropped.
+class DropOnError:
+    """A context: an error leaves the connection in an unknown state, so it is dropped.
 
     Errors of the network become redis-py's.
     """

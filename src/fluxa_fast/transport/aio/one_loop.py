@@ -1,4 +1,4 @@
-"""Event loops: what is used in one of them at a time, and tells another one so."""
+"""What one event loop at a time may use. Another loop that is running at the same time is refused."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class OneLoop:
 
 
 class OneLoopLock:
-    """As asyncio.Lock, for one event loop at a time. Of two loops that share asyncio's, one may never be woken.
+    """As asyncio.Lock, for one event loop at a time. A loop that shares asyncio's with another may never be woken.
 
     Args:
         what: the name of what it guards, for errors.

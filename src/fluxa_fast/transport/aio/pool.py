@@ -12,14 +12,12 @@ from typing import Any, TypeVar
 from ...errors import FluxaError
 from ...flows.publish.pipeline import BufferFlush, Replication, not_begun
 from ...flows.statistics import statistics
-from ...flows.steps import (
-    Flow,
-)
+from ...flows.steps import Flow
 from ...protocol.interface import EntryHead
 from ...redis_adapter import connections as redis_py
+from ...redis_adapter.closing import async_close_all, closed_error
 from ...statistics import RedisStreamStatistics
-from ..failures import async_close_all, closed_error
-from ..pool_base import IDLE_LINKS, PoolBase
+from ..pool_base import IDLE_LINKS, ServerPoolBase
 from .driver import Driver
 from .link import Link
 from .one_loop import OneLoop
@@ -30,7 +28,7 @@ __all__ = ["Pool"]
 T = TypeVar("T")
 
 
-class Pool(PoolBase[Link]):
+class Pool(ServerPoolBase[Link]):
     """The connections to one Redis, for an event loop. Tasks may share it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -91,13 +89,14 @@ class Pool(PoolBase[Link]):
         reusable = reusable and not (self.closed and self._owned)
         try:
             await redis_py.async_give_back(self.connections, connection, reusable=reusable)
-        except BaseException:  # cancelled meanwhile, for one
+        except BaseException:  # cancelled meanwhile, for example
             self.abandoned.append(connection)
             raise
 
     # ---- links ----
 
     def take_link(self) -> Link:
+        """A link for one use. `return_link` takes it back."""
         self.check_open()
         self.enter_loop()
         return self._idle.pop() if self._idle else Link(self)
@@ -109,12 +108,13 @@ class Pool(PoolBase[Link]):
         return self._idle.pop() if self._idle and self._idle[-1].connected else None
 
     async def return_link(self, link: Link) -> None:
+        """Keep the link for the next use, or return its connection to redis-py's pool."""
         if not self.closed and len(self._idle) < IDLE_LINKS:
             self._idle.append(link)
         else:
             await link.release()
 
-    def lane_link(self, node: str, key: str) -> Link:
+    def node_link(self, node: str, key: str) -> Link:
         """A link to a node; there is one node only."""
         return self.new_link()
 
@@ -122,12 +122,12 @@ class Pool(PoolBase[Link]):
         """There is nothing to ask."""
 
     def new_link(self, key: str = "") -> Link:
-        """A link that one owner keeps, for commands about that key."""
+        """A link that one owner keeps, for commands about that Redis key."""
         self.check_open()
         return Link(self)
 
     async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
-        """The ID of one event, which is sent with those of other tasks."""
+        """Send one event, together with those of other tasks, and return its ID."""
         self.check_open()
         self.enter_loop()
         return await self._publishing.publish(head, body, tags)
@@ -139,7 +139,7 @@ class Pool(PoolBase[Link]):
     async def flush(
         self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
-        """Send the pool's buffer; `link` has begun with that, perhaps."""
+        """Send the pool's buffer. `link`: has begun with that, perhaps."""
         try:
             link = link or self.take_link()
         except FluxaError as error:
@@ -151,7 +151,7 @@ class Pool(PoolBase[Link]):
             await self.return_link(link)
 
     async def run(self, flow: Flow[T], key: str = "") -> T:
-        """The result of a flow about that key, on a link of its own."""
+        """The result of a flow about that Redis key, on a link of its own."""
         link = self.take_link()
         try:
             return await Driver(link).drive(flow)
@@ -175,7 +175,7 @@ class Pool(PoolBase[Link]):
         await asyncio.sleep(0)  # for transports to close their sockets
 
     async def _recall(self, connection: Any) -> None:
-        """Return a connection to redis-py's pool that a link has. What a task does over it fails at once."""
+        """Take a connection from its link, for redis-py's pool. What a task does over it fails at once."""
         conversation = self.lent.pop(connection, None)
         if conversation is not None:
             conversation.abort()

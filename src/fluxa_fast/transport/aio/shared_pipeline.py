@@ -23,8 +23,8 @@ class SharedPipeline:
     """Publishes events one by one, for any number of tasks of one event loop.
 
     An event that comes while nothing is under way is sent at once. What tasks publish within one turn of the event
-    loop goes out in one write. Replies are matched in order. A task that is cancelled takes nothing from the others;
-    its own event is sent only if it had been sent already.
+    loop goes out in one write. Replies are matched in order. If a task is cancelled, its own event is not sent,
+    unless it was sent already. The events of other tasks are sent as ever.
     """
 
     def __init__(self, link: Link) -> None:
@@ -36,7 +36,7 @@ class SharedPipeline:
         self._renewing: asyncio.Task[None] | None = None
 
     async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
-        """The ID of the event."""
+        """Send the event, and return its ID."""
         write_event(self._link.commands, head, body, tags)
         loop = asyncio.get_running_loop()
         published: asyncio.Future[str] = loop.create_future()
@@ -56,7 +56,7 @@ class SharedPipeline:
         return await published
 
     async def _connect(self, published: asyncio.Future[str]) -> None:
-        """Connect and send. If the task that connects is cancelled, the next one takes its place."""
+        """Connect and send. If the task that connects is cancelled, the next task connects."""
         async with self._connecting:
             if not published.done():
                 await self._connect_and_write()
@@ -78,12 +78,12 @@ class SharedPipeline:
         self._write()
 
     def _write(self) -> None:
-        """Send what is unsent, except for what nobody waits for any more."""
+        """Send what is unsent, except for events whose tasks were cancelled."""
         self._scheduled = False
         conversation = self._link.conversation
         if conversation is None or conversation.error or conversation.paused:
-            return  # then `_fail` has told everybody, or `_write` is called again
-        if self._link._connection._re_auth_token is not None:  # AUTH comes first, when all replies are there
+            return  # then `_fail` has told all tasks, or `_write` is called again
+        if self._link.outdated:  # AUTH comes first, when all replies are there
             if self._unsent and not self._sent and (self._renewing is None or self._renewing.done()):
                 self._renewing = conversation.loop.create_task(self._renew())
             return
@@ -105,7 +105,7 @@ class SharedPipeline:
             conversation.listen(self._take)
 
     def _take(self) -> bool | Incomplete:
-        """Tell those whose replies have come. True when everybody knows."""
+        """Tell the tasks whose replies have come. True when no task waits any more."""
         reader = self._link.reader
         demoted: Exception | None = None
         while self._sent:
@@ -128,7 +128,7 @@ class SharedPipeline:
         return True
 
     def _fail(self, error: Exception) -> None:
-        """Tell everybody. Whether the server has what was sent, nobody knows."""
+        """Tell all tasks of the error. The server may have what was sent."""
         waiting = [*self._sent, *self._unsent]
         self._sent.clear()
         self._unsent = []
@@ -144,7 +144,7 @@ class SharedPipeline:
                 published.set_exception(told_again(told))
 
     async def close(self) -> None:
-        """Tell everybody that the engine was closed."""
+        """Tell all tasks that the engine was closed."""
         if self._renewing is not None and not self._renewing.done():
             self._renewing.cancel()
             await asyncio.wait([self._renewing])

@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from redis.exceptions import AskError, ConnectionError, MovedError, TimeoutError
+from redis.exceptions import ConnectionError, TimeoutError
 
-from ...flows.asking import with_asking
 from ...flows.publish.cluster_flush import flush_cluster, publish_one
 from ...flows.publish.pipeline import BufferFlush, Replication
 from ...flows.statistics import cluster_statistics
-from ...flows.steps import Concurrently, Flow, Pause, Publish, Refresh, Take, any_reply
-from ...protocol.interface import INCOMPLETE, CommandBuffer, EntryHead
+from ...flows.steps import Concurrently, Flow, Pause, Publish, Refresh
+from ...protocol.interface import EntryHead
+from ...redis_adapter.closing import close_all
 from ...redis_adapter.topology import Topology
 from ...statistics import RedisStreamStatistics
-from ..cluster_base import ClusterPoolBase
-from ..failures import close_all
+from ..cluster_base import ClusterPoolBase, RoutedLinkBase
 from .driver import drive
 from .link import Link
 from .multiplex import run_all
@@ -36,7 +35,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
 
     def __init__(self, name: str, client: Any, *, owned: bool, **options: Any) -> None:
         topology = Topology(client) if owned else Topology(None, client)
-        super().__init__(name, topology, owned=owned, **options)
+        super().__init__(name, topology, Pool, owned=owned, **options)
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -50,17 +49,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
         if found is None:
             with self._lock:
                 self.check_open()  # or `close` would not see the new one
-                found = self._nodes.get(name)
-                if found is None:
-                    found = Pool(
-                        f"{self.name} ({name})",
-                        self.topology.connections(name),
-                        owned=True,
-                        implementation=self.implementation,
-                        default=self.default,
-                    )
-                    found.in_cluster = True
-                    self._nodes[name] = found  # other threads see it from here on
+                found = self._pool_of(name)
         return found
 
     def _enter_process(self) -> None:
@@ -76,18 +65,14 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
         self.topology.refresh(seen)
 
     def known_place(self, key: str, *, ask: bool = True) -> str:
-        """The name of the node that has the key; the cluster is asked for it if it is not known, unless `ask` is false.
+        """The name of the node that has the Redis key. `ask`: ask the cluster if that is not known.
 
         Raises:
-            redis.ConnectionError: if nobody knows.
+            redis.ConnectionError: if no node is known to have it.
         """
-        place = self.place(key)
-        if place is None and ask:
+        if ask and self.place(key) is None:
             self.refresh(self.generation)
-            place = self.place(key)
-        if place is None:
-            raise ConnectionError(f"no node of the cluster has the slot of {key!r}")
-        return place
+        return self._found(key)
 
     # ---- what is done over several nodes ----
 
@@ -108,7 +93,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
 
     def _perform(self, step: Any) -> Any:
         if isinstance(step, Concurrently):
-            return self._together(step.jobs)
+            return self._run_concurrently(step.jobs)
         if isinstance(step, Publish):
             return self.node(step.node).publish(step.head, step.body, step.tags)
         if isinstance(step, Refresh):
@@ -117,7 +102,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
             return time.sleep(step.seconds)
         raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
 
-    def _together(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> list[Any]:
+    def _run_concurrently(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> list[Any]:
         pools = [self.node(name) for name, _ in jobs]
         links = [pool.take_link() for pool in pools]
         try:
@@ -133,17 +118,17 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
 
     # ---- as the pool of one server ----
 
-    def lane_link(self, node: str, key: str) -> Link:
-        """A link to a node. `key`: the only one that it is asked for, because it has it without having its slot."""
+    def node_link(self, node: str, key: str) -> Link:
+        """A link to a node. `key`: the only Redis key of its commands, if the node has the key without its slot."""
         return self.new_link(key, node) if key else self.node(node).new_link()
 
     def new_link(self, key: str, ask_at: str | None = None) -> RoutedLink:
-        """A link that one owner keeps, for commands about that key. `ask_at`: a node that has it, but not its slot."""
+        """A link for commands about that Redis key. `ask_at`: a node that has the key without its slot."""
         self.check_open()
         return RoutedLink(self, key, ask_at)
 
     def run(self, flow: Flow[T], key: str) -> T:
-        """The result of a flow about that key, on a link of its own."""
+        """The result of a flow about that Redis key, on a link of its own."""
         link = self.new_link(key)
         try:
             return drive(flow, link)
@@ -151,7 +136,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
             link.release()
 
     def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
-        """The ID of one event."""
+        """Send one event, and return its ID."""
         self.check_open()
         return self.drive(publish_one(self, head, body, tags))
 
@@ -163,7 +148,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
     def flush(
         self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
-        """Send the buffers of these keys."""
+        """Send the buffers of these Redis keys."""
         self.drive(flush_cluster(self, flushes, replication))
 
     def close(self) -> None:
@@ -175,18 +160,10 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
         close_all((*(node.close for node in nodes), *([self.topology.close] if self._owned else [])))
 
 
-class RoutedLink(Link):
-    """A link to whichever node has a key. Where a slot is on its way to another node, that one is asked."""
+class RoutedLink(RoutedLinkBase, Link):
+    """A link to the node that has a key."""
 
-    pool: Any
-
-    def __init__(self, cluster: ClusterPool, key: str, ask_at: str | None = None) -> None:
-        super().__init__(cluster)  # type: ignore[arg-type]  # until it connects: then the node's
-        self._cluster = cluster
-        self._key = key
-        self._node = ""
-        self._ask_at = ask_at
-        self._told_to_ask = False  # the node has answered to ASKING, and not yet to the command
+    _cluster: ClusterPool
 
     def _borrow(self) -> Any:
         hurried = self._limit is not None  # then redis-py is not asked for the topology, which may take its time
@@ -205,44 +182,6 @@ class RoutedLink(Link):
     def disconnect(self, error: Exception | None) -> None:
         generation = self._cluster.generation
         self.drop()
-        self._ask_at = None
-        self._told_to_ask = False
-        if isinstance(error, AskError) and self._node:
-            target = self._cluster.redirected(error, self._node)
-            if not isinstance(error, MovedError):
-                self._ask_at = target
-                return
-            if self._limit is None:
-                with suppress(ConnectionError):
-                    self._cluster.refresh(generation)
-
-    # ---- ASKING ----
-
-    def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
-        if self._ask_at is None:
-            super().send(commands, behind=behind)
-        else:
-            super().send(with_asking(commands), behind=behind)
-            commands.clear()
-
-    def ask(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> Any:
-        if self._ask_at is None:
-            return super().ask(commands, take, wait)
-        self.send(commands)
-        return self.receive(take, wait)
-
-    def receive(self, take: Take, wait: float) -> Any:
-        if self._ask_at is not None:
-            super().receive(any_reply, wait)  # OK
-        return super().receive(take, wait)
-
-    def receive_now(self, take: Take) -> Any:
-        if self._ask_at is None:
-            return super().receive_now(take)
-        if not self._told_to_ask:
-            if super().receive_now(any_reply) is INCOMPLETE:
-                return INCOMPLETE
-            self._told_to_ask = True
-        reply = super().receive_now(take)
-        self._told_to_ask = reply is INCOMPLETE
-        return reply
+        if self._follow(error) and self._limit is None:
+            with suppress(ConnectionError):
+                self._cluster.refresh(generation)

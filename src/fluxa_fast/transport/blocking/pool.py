@@ -17,14 +17,12 @@ from ...flows.publish.pipeline import BufferFlush, Replication, not_begun, write
 from ...flows.replies import ENTRY_ID, id_of
 from ...flows.server_errors import rule_of
 from ...flows.statistics import statistics
-from ...flows.steps import (
-    Flow,
-)
+from ...flows.steps import Flow
 from ...protocol.interface import EntryHead
 from ...redis_adapter import connections as redis_py
+from ...redis_adapter.closing import close_all
 from ...statistics import RedisStreamStatistics
-from ..failures import close_all
-from ..pool_base import IDLE_LINKS, PoolBase
+from ..pool_base import IDLE_LINKS, ServerPoolBase
 from .driver import drive
 from .link import Link
 
@@ -33,7 +31,7 @@ __all__ = ["Pool"]
 T = TypeVar("T")
 
 
-class Pool(PoolBase[Link]):
+class Pool(ServerPoolBase[Link]):
     """The connections to one Redis, for blocking use. Threads may share it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -68,15 +66,16 @@ class Pool(PoolBase[Link]):
             redis_py.give_back(self.connections, connection, reusable=reusable and not (self.closed and self._owned))
 
     def _recall(self, connection: Any) -> None:
-        """Return a connection to redis-py's pool that a link has. What a thread does over it fails at once."""
+        """Take a connection from its link, for redis-py's pool. What a thread does over it fails at once."""
         link = self.lent.pop(connection, None)
         if link is not None:
             sock = redis_py.cut(connection)
-            if (owner := link()) is not None:  # who closes it, or else it is closed when nobody has the link any more
+            if (owner := link()) is not None:  # the link closes the socket; or else it is closed when the link is freed
                 weakref.finalize(owner, redis_py.close_socket, sock)
             redis_py.give_back(self.connections, connection, reusable=False)
 
     def take_link(self) -> Link:
+        """A link for one use. `return_link` takes it back."""
         self.check_open()
         try:
             return self._idle.pop()
@@ -84,13 +83,14 @@ class Pool(PoolBase[Link]):
             return Link(self)
 
     def return_link(self, link: Link) -> None:
+        """Keep the link for the next use, or return its connection to redis-py's pool."""
         with self._locked():
             if not self.closed and len(self._idle) < IDLE_LINKS:
                 self._idle.append(link)
                 return
         link.release()
 
-    def lane_link(self, node: str, key: str) -> Link:
+    def node_link(self, node: str, key: str) -> Link:
         """A link to a node; there is one node only."""
         return self.new_link()
 
@@ -98,12 +98,12 @@ class Pool(PoolBase[Link]):
         """There is nothing to ask."""
 
     def new_link(self, key: str = "") -> Link:
-        """A link that one owner keeps, for commands about that key."""
+        """A link that one owner keeps, for commands about that Redis key."""
         self.check_open()
         return Link(self)
 
     def run(self, flow: Flow[T], key: str = "") -> T:
-        """The result of a flow about that key, on a link of its own."""
+        """The result of a flow about that Redis key, on a link of its own."""
         link = self.take_link()
         try:
             return drive(flow, link)
@@ -111,7 +111,7 @@ class Pool(PoolBase[Link]):
             self.return_link(link)
 
     def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
-        """The ID of one event."""
+        """Send one event, and return its ID."""
         link = self.take_link()
         try:
             write_event(link.commands, head, body, tags)
@@ -133,7 +133,7 @@ class Pool(PoolBase[Link]):
     def flush(
         self, flushes: Sequence[tuple[str, BufferFlush]], replication: Replication | None, link: Link | None = None
     ) -> None:
-        """Send the pool's buffer; `link` has begun with that, perhaps."""
+        """Send the pool's buffer. `link`: has begun with that, perhaps."""
         try:
             link = link or self.take_link()
         except FluxaError as error:

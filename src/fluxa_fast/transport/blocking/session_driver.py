@@ -45,7 +45,7 @@ class NodeLinks:
         """Return the link to a node. It is kept, unless it is for one Redis key that the node has without its slot."""
         link = self._links.get(node)
         if link is None:
-            link = self.pool.lane_link(*node)
+            link = self.pool.node_link(*node)
             link.limit(self._until)
             if not node[1]:
                 self._links[node] = link

@@ -1,0 +1,266 @@
+"""A connection of redis-py's that is borrowed for a while, and read and written by blocking calls.
+
+Its socket blocks, with a time-out, or it does not. The classes that read and write (`RequestReply`, `PipelineSender`)
+set that at the beginning of each call, with `_block` or `_do_not_block`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import ssl
+import time
+import traceback
+import weakref
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import AskError, ConnectionError, RedisError
+
+from ...errors import FluxaError
+from ...flows.steps import any_reply
+from ...protocol.interface import INCOMPLETE
+from ...redis_adapter import connections as redis_py
+from ...redis_adapter.closing import closed_error
+from ...redis_adapter.credentials import Renewal, new_token
+from ..failures import network_error, raised_by_a_signal
+from ..link_base import LinkBase
+from ..pool_base import PoolBase
+
+if TYPE_CHECKING:
+    from .pool import Pool
+
+__all__ = ["GRACE", "INSTANT", "WOULD_WAIT", "Connection", "DropOnError", "poller"]
+
+GRACE = 1.0  # seconds in which a call that was interrupted may still settle what was handled
+INSTANT = 0.001  # seconds: with none at all, a read would fail for another reason than that the server is silent
+WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+_ORDINARY = (RedisError, FluxaError)  # what a step may meet without having been interrupted
+
+
+class Connection(LinkBase):
+    """A connection that belongs to one thread. In a forked child it is replaced by a new one."""
+
+    pool: Pool
+
+    def __init__(self, pool: PoolBase) -> None:
+        super().__init__(pool)
+        self._sock: Any = None
+        self._timeout: float | None = None  # seconds, of the connection
+        self._timeout_now: float | None = None  # seconds, of the socket
+        self._limit: float | None = None  # monotonic seconds: whatever takes longer fails
+        self._poll: Callable[[], object] = bool  # true if a read would return at once
+
+    def __del__(self) -> None:
+        # Its owner forgot it: a consumer that was never cleaned up, an eager flusher. This may run at any moment, when
+        # a lock of redis-py's pool may be held. So the connection is left to the link that connects next.
+        if self._connection is not None:
+            if self.pool.lent.pop(self._connection, None) is not None:
+                self.pool.abandoned.append(self._connection)
+            else:
+                redis_py.close_socket(self._sock)
+
+    # ---- having one ----
+
+    def connect(self) -> Any:
+        """The socket, ready for a new command."""
+        if (
+            self._connection is not None
+            and self._pid == os.getpid()
+            and not self._owed
+            # What can be read now, no command has asked for; or the server has closed the connection.
+            and not self.arrived()
+            and (new_token(self._connection) is None or self._authenticated())
+        ):
+            return self._sock
+        self.drop()
+        self._pid = os.getpid()
+        self.reader.reset()
+        try:
+            self.pool.check_open()
+            connection = self._borrow()
+        except (RedisError, OSError) as error:
+            if (interruption := raised_by_a_signal(error)) is not None:
+                raise interruption from None
+            if self.pool.closed:  # meanwhile, and with it what redis-py was connecting
+                raise closed_error() from error
+            raise
+        self._connection = connection
+        self._sock = redis_py.raw_socket(connection)
+        self.pool.lent[connection] = weakref.ref(self)
+        if self.pool.closed:  # meanwhile: it was lent too late for `close` to see it
+            self.drop()
+            raise closed_error()
+        self._timeout = connection.socket_timeout
+        self._timeout_now = self._sock.gettimeout()
+        self._poll = poller(self._sock)
+        if new_token(connection) is not None and not self._authenticated():
+            return self.connect()  # redis-py makes a new one then, with what the provider has now
+        return self._sock
+
+    def _borrow(self) -> Any:
+        self.pool.reclaim()
+        return redis_py.borrow(self.pool.connections, _time_left(self._limit))
+
+    def _connected(self) -> Any:
+        """The socket, if replies are to come over it."""
+        if self._pid != os.getpid():
+            self.drop()
+        if self._sock is None:
+            if self.pool.closed:
+                raise closed_error()
+            raise ConnectionError("the connection was closed before its reply came")
+        return self._sock
+
+    def _authenticated(self) -> bool:
+        """Send AUTH with the new token. False if the server refuses it: then the connection is not to be used."""
+        renewal = Renewal(self._connection)
+        commands = type(self.commands)()
+        renewal.write(commands)
+        self._owed = 1
+        try:
+            with DropOnError(self, "authenticating to"):
+                self._block()
+                with commands.view() as view:
+                    self._sock.sendall(view)
+                while (reply := any_reply(self.reader)) is INCOMPLETE:
+                    self._fill()
+                renewal.settle(reply)
+        except RedisError:
+            return False
+        self._owed = 0
+        return True
+
+    # ---- giving it back ----
+
+    def drop(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self._forget_state()
+        self._give_back(reusable=False)
+
+    def disconnect(self, error: Exception | None) -> None:
+        """Close the connection, because of that error."""
+        self.drop()
+        if isinstance(error, AskError):
+            self.pool.redirected(error, "")
+
+    def release(self) -> None:
+        """Return the connection to redis-py's pool, in working order."""
+        if self._connection is not None:
+            if self._owed or self.reader.unread or self.outdated or self._pid != os.getpid():
+                self.drop()
+            else:
+                self._set_timeout(self._timeout)
+                self._give_back(reusable=True)
+
+    def _give_back(self, *, reusable: bool) -> None:
+        if self._connection is not None:
+            connection, sock = self._connection, self._sock
+            self._connection = self._sock = None
+            self.pool.take_back(connection, sock, reusable=reusable)
+
+    # ---- time ----
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the server may be silent."""
+        return self._timeout if self._limit is None else _time_left(self._limit)
+
+    def limit(self, until: float | None) -> None:
+        """Fail in whatever is not done by then (monotonic seconds). None: the connection's own time-out counts."""
+        if self._limit is not None and until is None and not self._owed:
+            self.drop()  # it may have been made in a hurry, with time-outs that are too short to keep
+        self._limit = until
+
+    def limit_after(self, error: BaseException) -> None:
+        """Leave a second to settle what was handled, if the error is an interruption and not one of the network."""
+        if self._limit is None and not isinstance(error, _ORDINARY):
+            self.limit(time.monotonic() + GRACE)
+
+    def time_out(self) -> None:
+        """The server was silent for too long."""
+        with DropOnError(self, "reading from"):
+            raise TimeoutError
+
+    # ---- the socket ----
+
+    @property
+    def socket(self) -> Any:
+        """The socket, for a selector."""
+        return self._connected()
+
+    def arrived(self) -> bool:
+        """Whether something can be read at once."""
+        return bool(self.reader.unread or (self._sock is not None and self._poll()))
+
+    def _block(self, wait: float = 0.0) -> None:
+        """Let the socket block for the connection's time-out and `wait` seconds, but not beyond the limit."""
+        timeout = None if self._timeout is None else self._timeout + wait
+        if self._limit is not None:
+            left = max(INSTANT, self._limit - time.monotonic())
+            timeout = left if timeout is None else min(left, timeout)
+        self._set_timeout(timeout)
+
+    def _do_not_block(self) -> None:
+        """Let the socket raise an error of `WOULD_WAIT` instead of blocking."""
+        self._set_timeout(0.0)
+
+    def _set_timeout(self, wanted: float | None) -> None:
+        if wanted != self._timeout_now:
+            self._sock.settimeout(wanted)
+            self._timeout_now = wanted
+
+    def _fill(self) -> None:
+        """Receive into the reader."""
+        with self.reader.get_buffer() as room:
+            received = self._sock.recv_into(room)
+        if not received:
+            raise ConnectionResetError("the server closed the connection")
+        self.reader.buffer_updated(received)
+
+
+def _time_left(limit: float | None) -> float | None:
+    """Seconds until then, a moment at least: a socket without any time does not wait, and fails in another way."""
+    return None if limit is None else max(INSTANT, limit - time.monotonic())
+
+
+class DropOnError:
+    """A context: an error leaves the connection in an unknown state, so it is dropped.
+
+    Errors of the network become redis-py's. (A class, because a generator would cost more than the code it guards.)
+    """
+
+    __slots__ = ("_connection", "_doing")
+
+    def __init__(self, connection: Connection, doing: str) -> None:
+        self._connection = connection
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, frames: TracebackType | None) -> None:
+        if error is None:
+            return
+        self._connection.drop()
+        traceback.clear_frames(frames)  # they hold views of the buffer, which is used again (TLS is written in Python)
+        if isinstance(error, OSError) and raised_by_a_signal(error) is None:
+            raise network_error(error, self._doing, self._connection.pool) from error
+
+
+def poller(sock: Any) -> Callable[[], object]:
+    """Asks whether a read of the socket would return at once: there are bytes, or the other side has closed."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        ready: Callable[[], object] = partial(poll.poll, 0)
+    else:
+
+        def ready() -> object:
+            return select.select([sock], [], [], 0)[0]
+
+    decrypted = getattr(sock, "pending", None)  # TLS: bytes that were read from the socket already
+    return ready if decrypted is None else lambda: decrypted() or ready()
