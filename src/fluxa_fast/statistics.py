@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from .protocol.entry_ids import parse_id
+
 __all__ = ["RedisStreamConsumerStatistics", "RedisStreamGroupStatistics", "RedisStreamStatistics", "added_up"]
 
 
@@ -95,8 +97,8 @@ def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisS
 
 def _groups_added_up(groups: Sequence[RedisStreamGroupStatistics]) -> RedisStreamGroupStatistics:
     lags = [one.lag for one in groups]
-    newest = max(groups, key=lambda one: _numbers(one.last_delivered_id))
-    oldest = min((one for one in groups if one.pending), key=lambda one: _numbers(one.lower_id), default=None)
+    newest = max(groups, key=lambda one: parse_id(one.last_delivered_id))
+    oldest = min((one for one in groups if one.pending), key=lambda one: parse_id(one.lower_id), default=None)
     consumers: dict[str, int] = {}
     for one in groups:
         for consumer in one.consumers:
@@ -111,7 +113,3 @@ def _groups_added_up(groups: Sequence[RedisStreamGroupStatistics]) -> RedisStrea
         lower_duration=oldest.lower_duration if oldest else timedelta(),
         consumers=tuple(RedisStreamConsumerStatistics(*one) for one in sorted(consumers.items())),
     )
-
-
-def _numbers(id: str) -> tuple[int, ...]:
-    return tuple(map(int, id.split("-")))

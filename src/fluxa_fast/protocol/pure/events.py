@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SerializationError
 from .. import entries
+from ..entry_ids import parse_id
 from ..interface import Acknowledge
 from .msgpack import unpack
 
@@ -43,7 +44,7 @@ class Event:
 
     @property
     def timestamp(self) -> datetime:
-        return entries.timestamp(int(self._id.partition("-")[0]))
+        return entries.timestamp(parse_id(self._id)[0])
 
     @property
     def body(self) -> Any:
