@@ -161,8 +161,8 @@ cdef object read_binary(Source *source, Py_ssize_t size, const unsigned char *be
 
 
 cdef object read_extension(Source *source, Py_ssize_t size, const unsigned char *begin):
-    cdef int code = <int8_t>take(source, 1, begin)[0]
-    return conversions.from_extension(code, read_binary(source, size, begin))
+    cdef const unsigned char *code = take(source, 1 + size, begin)
+    return conversions.from_extension(<int8_t>code[0], PyBytes_FromStringAndSize(<const char *>code + 1, size))
 
 
 cdef object read_array(Source *source, Py_ssize_t count, Py_ssize_t owed, int depth, const unsigned char *begin):

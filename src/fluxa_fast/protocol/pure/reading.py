@@ -142,8 +142,9 @@ def _text(data: bytes, begin: int, at: int, size: int) -> tuple[str, int, int]:
 
 
 def _extension(data: bytes, begin: int, at: int, size: int) -> tuple[object, int, int]:
-    (code,) = struct.unpack(">b", _take(data, begin, at, 1))
-    return from_extension(code, _take(data, begin, at + 1, size)), -1, at + 1 + size
+    taken = _take(data, begin, at, 1 + size)
+    (code,) = struct.unpack_from(">b", taken)
+    return from_extension(code, taken[1:]), -1, at + 1 + size
 
 
 def _hashable(key: object, begin: int) -> object:
