@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from ..errors import SerializationError
 from .resp import argument_bytes, bulk
+from .wire import BODY_FIELD_RESP
 
 References = Literal["KEEPREF", "DELREF", "ACKED"]
 Argument = str | bytes | int
@@ -35,7 +36,7 @@ class EntryHead:
         self.stream: str = stream
         self.prefix: bytes = prefix
         self.arguments: int = arguments
-        self.before_body: bytes = b"*%d\r\n%b$1\r\ns\r\n$" % (arguments + 2, prefix)
+        self.before_body: bytes = b"*%d\r\n%b%b$" % (arguments + 2, prefix, BODY_FIELD_RESP)
         self.check: Callable[[Any], None] | None = None
         self.exact: type | None = None
 

@@ -18,8 +18,9 @@ from typing import Any
 from msgpack import ExtType, Timestamp
 
 from ..errors import SerializationError
-from .limits import COMPLEX_EXT, MAX_BULK, MAX_DEPTH, TIMESTAMP_EXT
+from .limits import MAX_BULK, MAX_DEPTH
 from .naming import wire_name_of
+from .wire import BODY_FIELD, COMPLEX_EXT, TIMESTAMP_EXT
 
 Default = Callable[[Any], Any]
 
@@ -302,9 +303,11 @@ def refused_tag(tag: object, value: object, error: UnicodeEncodeError | None = N
         if not isinstance(text, str):
             kind = type(text).__qualname__
             return SerializationError(f"a tag's {part} is a str, not {kind}; use str() on it", step)
-    if tag != "s":
+    if tag != BODY_FIELD:
         return SerializationError(f"a tag's value has more than the {MAX_BULK} bytes that Redis holds", step)
-    return SerializationError("the name 's' is taken by the event's body; choose another name for this tag", step)
+    return SerializationError(
+        f"the name {BODY_FIELD!r} is taken by the event's body; choose another name for this tag", step
+    )
 
 
 def in_use() -> SerializationError:

@@ -8,6 +8,3 @@ MAX_LINE = 64 * 1024  # bytes of a RESP line; Redis: PROTO_INLINE_MAX_SIZE
 
 # A receive buffer that grew beyond this for one large reply is given back once that reply is read.
 KEEP_BUFFER = 1024 * 1024
-
-COMPLEX_EXT = -128  # shamaton/msgpack, which the original uses, writes Go's complex numbers as this extension
-TIMESTAMP_EXT = -1  # msgpack specification: timestamp extension type

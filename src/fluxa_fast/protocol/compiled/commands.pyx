@@ -19,6 +19,7 @@ from .events cimport Event, next_bulk
 from .hashing cimport hash_of
 from .limits cimport MAX_BULK
 from .packing cimport Packer, body_failed, pack_value
+from .wire cimport BODY_FIELD, BODY_FIELD_SIZE, is_body_field
 
 import random
 
@@ -89,7 +90,7 @@ cdef class CommandCore(Packer):
             raise conversions.refused_tag(tag, value)
         try:
             text = PyUnicode_AsUTF8AndSize(tag, &size)
-            if size == 1 and text[0] == 115:
+            if is_body_field(text, size):
                 raise conversions.refused_tag(tag, value)
             self.write_bulk(text, size)
             text = PyUnicode_AsUTF8AndSize(value, &size)
@@ -306,7 +307,8 @@ cdef int write_content(
     out.write_header(42, arguments)
     out.write(PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
     if body is not None:
-        out.write("$1\r\ns\r\n$", 8)
+        out.write_bulk(BODY_FIELD, BODY_FIELD_SIZE)
+        out.write("$", 1)
         write_body(out, body)
     return out.write_tags(tags)
 

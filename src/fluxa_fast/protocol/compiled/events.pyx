@@ -7,6 +7,7 @@ from libc.stdint cimport uint64_t
 from .buffer cimport FLUXA_FAST_VERSION
 from .endian cimport store_decimal
 from .unpacking cimport unpack_bytes
+from .wire cimport is_body_field
 
 from ...errors import SerializationError
 from .. import entries
@@ -84,7 +85,7 @@ cdef class Event:
             while at < end:
                 name = next_bulk(at, &name_size)
                 at = next_bulk(name + name_size + 2, &size)
-                if name_size == 1 and name[0] == 115 and not body_seen:
+                if is_body_field(name, name_size) and not body_seen:
                     body_seen = True
                 else:
                     tags[name[:name_size].decode("utf-8", "surrogateescape")] = (
@@ -123,7 +124,7 @@ cdef class Event:
         return entries.describe(self)
 
     cdef bint find_body(self, const unsigned char **body, Py_ssize_t *size) noexcept:
-        # The value of the first field named s.
+        # The value of the first field that is named as bodies are.
         cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(self.fields)
         cdef const unsigned char *end = at + PyBytes_GET_SIZE(self.fields)
         cdef Py_ssize_t name_size
@@ -131,7 +132,7 @@ cdef class Event:
         while at < end:
             name = next_bulk(at, &name_size)
             body[0] = next_bulk(name + name_size + 2, size)
-            if name_size == 1 and name[0] == 115:
+            if is_body_field(name, name_size):
                 return True
             at = body[0] + size[0] + 2
         return False

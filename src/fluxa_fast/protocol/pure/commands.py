@@ -14,6 +14,7 @@ from ..hashing import Key, without_partitions
 from ..interface import Default, EntryHead
 from ..limits import MAX_BULK
 from ..resp import argument_bytes, bulk
+from ..wire import BODY_FIELD, BODY_FIELD_RESP
 from .events import Event
 from .hashing import key_hash
 from .msgpack import BodyPacker
@@ -100,7 +101,7 @@ class CommandBuffer(StreamCommands):
         parts = [head.prefix]
         if body is not None:
             arguments += 2
-            parts += b"$1\r\ns\r\n", bulk(self._packer.pack(body))
+            parts += BODY_FIELD_RESP, bulk(self._packer.pack(body))
         parts += map(_tag, tags.items())
         return b"*%d\r\n%b" % (arguments, b"".join(parts))
 
@@ -219,7 +220,7 @@ def _command(arguments: list[bytes]) -> bytes:
 
 def _tag(item: tuple[Any, Any]) -> bytes:
     name, value = item
-    if not isinstance(name, str) or not isinstance(value, str) or name == "s":
+    if not isinstance(name, str) or not isinstance(value, str) or name == BODY_FIELD:
         raise conversions.refused_tag(name, value)
     try:
         encoded = str.encode(value)

@@ -10,6 +10,7 @@ from ...errors import SerializationError
 from .. import entries
 from ..entry_ids import parse_id
 from ..interface import Acknowledge
+from ..wire import BODY_FIELD_BYTES
 from .msgpack import unpack
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ class Event:
     @property
     def raw_body(self) -> bytes | None:
         fields = self._fields
-        if fields and fields[0] == b"s":
+        if fields and fields[0] == BODY_FIELD_BYTES:
             return fields[1]
         try:
-            return fields[fields[::2].index(b"s") * 2 + 1]
+            return fields[fields[::2].index(BODY_FIELD_BYTES) * 2 + 1]
         except ValueError:
             return None
 
@@ -67,8 +68,8 @@ class Event:
     def tags(self) -> dict[str, str]:
         if self._tags is None:
             names, values = self._fields[::2], self._fields[1::2]
-            if b"s" in names:
-                body = names.index(b"s")
+            if BODY_FIELD_BYTES in names:
+                body = names.index(BODY_FIELD_BYTES)
                 del names[body], values[body]
             self._tags = {
                 name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")

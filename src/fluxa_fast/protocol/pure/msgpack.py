@@ -19,7 +19,8 @@ from ..conversions import (
     from_extension,
     replacement_for,
 )
-from ..limits import MAX_BULK, MAX_DEPTH, TIMESTAMP_EXT
+from ..limits import MAX_BULK, MAX_DEPTH
+from ..wire import TIMESTAMP_EXT
 from . import reading, writing
 
 
