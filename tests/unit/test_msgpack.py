@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from fluxa_fast import SerializationError
 from fluxa_fast.protocol import Implementation, load, missing_modules
+from fluxa_fast.protocol.commands import entry_head
 
 ALL = [load("python")] if missing_modules() else [load("c"), load("python")]
 
@@ -187,9 +188,10 @@ def hook(value: Any) -> Any:
 
 
 def test_a_hook_cant_use_the_buffer_that_asks_it(implementation: Implementation) -> None:
-    buffer: Any = implementation.CommandBuffer(lambda value: buffer.xadd("orders", 1))
+    head = entry_head("orders")
+    buffer: Any = implementation.CommandBuffer(lambda value: buffer.entry(head, 1))
     with pytest.raises(SerializationError, match="is being written to"):
-        buffer.xadd("orders", object())
+        buffer.entry(head, object())
     assert len(buffer) == 0
 
 
