@@ -15,6 +15,7 @@ import pytest
 import fluxa_fast
 from fluxa_fast import protocol
 from fluxa_fast.protocol import limits, wire
+from fluxa_fast.protocol.compiled_modules import COMPILED_MODULES
 
 SOURCE = Path(fluxa_fast.__file__).parent
 SHOW = "import fluxa_fast; print(fluxa_fast.implementation)"
@@ -112,6 +113,14 @@ def test_both_implementations_give_the_body_the_same_field() -> None:
     if not source.exists():
         pytest.skip("a wheel has no sources")
     assert re.findall(r'#define FLUXA_BODY_FIELD "(.+)"', source.read_text()) == [wire.BODY_FIELD]
+
+
+def test_the_list_of_compiled_modules_is_that_of_their_sources() -> None:
+    sources = [path.stem for path in (SOURCE / "protocol" / "compiled").glob("*.pyx")]
+    if not sources:
+        pytest.skip("a wheel has no sources")
+    assert sorted(sources) == sorted(COMPILED_MODULES)
+    assert sorted(sources) == sorted(path.stem for path in (SOURCE / "protocol" / "compiled").glob("*.pyi"))
 
 
 def test_the_name_of_the_field_of_bodies_stands_in_one_place() -> None:

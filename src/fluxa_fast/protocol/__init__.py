@@ -12,32 +12,15 @@ import os
 import sys
 import warnings
 from functools import cache
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import cast
 
 from ..errors import ImplementationWarning
+from .compiled_modules import PACKAGE, missing_modules
 from .interface import Implementation
 
-_PACKAGES = {"c": f"{__name__}.compiled", "python": f"{__name__}.pure"}
-_COMPILED_MODULES = (
-    "buffer",
-    "commands",
-    "events",
-    "hashing",
-    "packing",
-    "plain_replies",
-    "replies",
-    "staging",
-    "unpacking",
-)
+__all__ = ["Implementation", "default", "load", "missing_modules", "warn_if_slow"]
 
-
-def missing_modules() -> list[str]:
-    """The compiled modules that are not there, with their full names."""
-    names = [f"{_PACKAGES['c']}.{module}" for module in _COMPILED_MODULES]
-    folder = [str(Path(__file__).with_name("compiled"))]  # asked directly: importing the package needs its modules
-    return [name for name in names if PathFinder.find_spec(name, folder) is None]
+_PACKAGES = {"c": PACKAGE, "python": f"{__name__}.pure"}
 
 
 @cache
