@@ -16,7 +16,7 @@ from .. import implementation
 from ..benchmark.usage import server_cpu
 from ..broker import EventBroker
 from ..embedded import EmbeddedServer
-from ..embedded_cluster import EmbeddedCluster
+from ..embedded.cluster import EmbeddedCluster
 from ..engine import Engine
 from ..errors import FluxaError
 from ..flows.partition_count import count_key

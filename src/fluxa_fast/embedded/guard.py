@@ -1,6 +1,6 @@
 """Runs a program until it ends, or until standard input does: our parent is gone then, and the program goes too.
 
-Run as a script: ``python -I _guard.py program argument...``. Prints the program's process ID.
+Run as a script: ``python -I guard.py program argument...``. Prints the program's process ID.
 """
 
 import os

