@@ -1,7 +1,7 @@
-"""The stream commands, each once, for both implementations.
+"""The stream commands of both implementations.
 
-A command is a tuple of arguments for `CommandBuffer.command`; XADD, the hot one, is an `EntryHead` that
-`CommandBuffer.entry` completes with the packed body and the tags.
+A command is a list of arguments for `CommandBuffer.command`. XADD, the hot command, begins with an `EntryHead`, to
+which `CommandBuffer.entry` adds the packed body and the tags.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Command = tuple[Argument, ...]
 
 
 class EntryHead:
-    """The part of an XADD that is the same for all entries of one stream, built once by `entry_head`.
+    """The part of an XADD that is the same for all entries of a stream. `entry_head` makes it.
 
     Attributes:
         stream: the name of the stream.
-        prefix: the RESP of the command's name, key, options and ID.
+        prefix: the RESP of the command's name, its Redis key and its ID.
         arguments: how many arguments `prefix` holds.
-        before_body: what stands before the body's length in an entry without tags.
-        check: raises for a body that the stream does not take; None: it takes any.
-        exact: a class whose instances need no check.
+        before_body: the RESP that stands before the body's length in an entry without tags.
+        check: raises for a body that the stream does not accept; None: the stream accepts every body.
+        exact: a class whose instances need no check; None: every body is checked.
     """
 
     __slots__ = ("arguments", "before_body", "check", "exact", "prefix", "stream")
@@ -40,17 +40,17 @@ class EntryHead:
         self.exact: type | None = None
 
     def taking(self, check: Callable[[Any], None], exact: type | None) -> EntryHead:
-        """The same head, for bodies that pass the check."""
+        """Return the same head with a check of its bodies."""
         head = EntryHead(self.stream, self.prefix, self.arguments)
         head.check = check
         head.exact = exact
         return head
 
     def check_body(self, body: object) -> None:
-        """Refuse a body that the stream does not take.
+        """Refuse a body that the stream does not accept.
 
         Raises:
-            SerializationError: says what is wrong, and where in the body.
+            SerializationError: tells what is wrong, and where in the body.
         """
         if self.check is not None and type(body) is not self.exact:
             try:
@@ -73,12 +73,12 @@ def entry_head(stream: str) -> EntryHead:
 
 
 class StreamCommands(Protocol):
-    """Appends the stream commands to a buffer. Mixed into the `CommandBuffer` of both implementations."""
+    """The stream commands that can be appended to a buffer. A base class of both implementations' `CommandBuffer`."""
 
     __slots__ = ()
 
     def command(self, *arguments: object) -> None:
-        """Append any command: str, bytes-like, int or float arguments.
+        """Append a command of str, bytes-like, int or float arguments.
 
         Raises:
             TypeError: for an argument of another type.
@@ -86,10 +86,10 @@ class StreamCommands(Protocol):
         """
 
     def entry(self, head: EntryHead, body: object = None, tags: Mapping[str, str] | None = None) -> None:
-        """Append an XADD: `head`, then the body packed as field ``s`` (unless it is None), then the tags.
+        """Append an XADD: `head`, then the packed body in its field (unless it is None), then the tags.
 
         Raises:
-            SerializationError: if the body or a tag can't be written, or if there is neither; names the place.
+            SerializationError: if the body or a tag can't be written, or if there is neither. Tells the place.
         """
 
     def xreadgroup(

@@ -1,4 +1,4 @@
-"""The words for msgpack and RESP bytes that can't be read, once for both implementations."""
+"""The errors for msgpack and RESP bytes that can't be read. Both implementations raise these."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .limits import MAX_BULK, MAX_DEPTH, MAX_ITEMS, MAX_REPLY_DEPTH
 
 
 def truncated(offset: int, needed: int, left: int) -> SerializationError:
-    """Fewer bytes follow than what is read at `offset` needs, at least, together with what has to follow it."""
+    """The value at `offset`, and the values that have to follow it, need at least `needed` bytes after its header."""
     verb = "is" if left == 1 else "are"
     return SerializationError(f"byte {offset}: needs {_bytes(needed)}, only {left} {verb} left")
 
