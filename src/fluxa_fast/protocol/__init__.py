@@ -1,8 +1,8 @@
-"""The switch between the compiled and the pure implementation of the protocol. `interface` is the contract of both.
+"""Chooses between the compiled and the pure implementation of the protocol. `interface` is the contract of both.
 
-The environment variable FLUXA_FAST_IMPL asks for one of them: ``c`` or ``python``. Unset, the compiled one is used
-if it is there, and else the pure one, with a warning at the first `Registry.validate`. Only a compiled module that
-is not there leads to the pure one; one that is there and can't be loaded is an error.
+The environment variable FLUXA_FAST_IMPL names the implementation: ``c`` or ``python``. If it is not set, the compiled
+one is used, or, if a compiled module is missing, the pure one, with a warning at the first `Registry.validate`. A
+compiled module that is there and can't be loaded is an error.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _PACKAGES = {"c": PACKAGE, "python": f"{__name__}.pure"}
 
 @cache
 def load(name: str) -> Implementation:
-    """The implementation of that name, ``"c"`` or ``"python"``.
+    """Return the implementation of that name, ``"c"`` or ``"python"``.
 
     Raises:
-        ImportError: if it is not there.
+        ImportError: if there is no such implementation, or if it is not installed or can't be loaded.
     """
     if name not in _PACKAGES:
         raise ImportError(f"FLUXA_FAST_IMPL is 'c' or 'python', not {name!r}")
@@ -41,7 +41,7 @@ def load(name: str) -> Implementation:
     try:
         return cast(Implementation, importlib.import_module(_PACKAGES[name]))
     except ImportError as error:
-        # Python's words, or Cython's: "... does not support loading in subinterpreters", "Interpreter change ..."
+        # Python's message or Cython's: "... does not support loading in subinterpreters", "Interpreter change ..."
         if "interpreter" in str(error).lower():
             raise ImportError(
                 "the compiled protocol can't be loaded in a subinterpreter: set FLUXA_FAST_IMPL=python in the "
@@ -63,7 +63,7 @@ default: Implementation = _choose()
 
 @cache
 def warn_if_slow() -> None:
-    """Warn, once, if the pure implementation is in use though nobody asked for it."""
+    """Warn, once, if the pure implementation is in use and FLUXA_FAST_IMPL does not ask for it."""
     unasked = not os.environ.get("FLUXA_FAST_IMPL")
     if default.name == "python" and unasked and sys.implementation.name == "cpython":
         warnings.warn(

@@ -1,4 +1,4 @@
-"""The compiled implementation of `..interface`. Either all of its modules are there, or none is used."""
+"""The compiled implementation of `..interface`. It is used only if all of its modules are there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RESP commands, appended to one bytearray."""
+"""RESP commands in a bytearray, and the writer of events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Event`: an entry's ID and fields as they came, decoded when first used."""
+"""`Event`: the ID and the fields of an entry, as they were received. They are decoded when they are first used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Event:
     __slots__ = ("_acknowledged", "_body", "_fields", "_id", "_origin", "_tags", "_waited")
 
     _id: str
-    _origin: tuple[str, Acknowledge | None]  # the stream, and what `ack` calls
+    _origin: tuple[str, Acknowledge | None]  # the name of the stream, and the function that `ack` calls
     _fields: list[bytes]
     _acknowledged: bool
     _body: Any
@@ -114,7 +114,7 @@ class Event:
             try:
                 return reader.from_bytes(body)
             except Exception:
-                pass  # what is wrong is said by value
+                pass  # read_value tells what is wrong, and where
         return entries.read_value(self, self._decode(), reader)
 
     def _decode(self) -> Any:
