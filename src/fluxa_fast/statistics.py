@@ -1,4 +1,4 @@
-"""What the broker tells about streams: the original's fields, in snake_case."""
+"""Statistics of streams, with the fields of the original in snake_case."""
 
 from __future__ import annotations
 
@@ -60,11 +60,10 @@ class RedisStreamStatistics:
         len: how many entries it holds; 0 for a stream that does not exist.
         oldest_event_seconds: the age of the oldest pending entry in whole seconds; 0 if none is pending.
         group: its consumer group, or None if it has none yet.
-        partitions: of a stream with partitions the same of each; the fields above are then about all of them: numbers
-            added up, the oldest of what is pending, the newest of what was delivered.
-        error: why the server could not tell the state of this stream, as redis-py's exception; None if it could. With
-            an error, the length is 0 and there is no group. A stream with partitions has the error of its first
-            partition that has one.
+        partitions: the statistics of each partition, for a stream with partitions. The fields above are then about all
+            partitions: sums of numbers, the oldest pending entry, the newest delivered entry.
+        error: redis-py's exception, if the server could not tell the state of this stream; else None. With an error,
+            the length is 0 and there is no group. A stream with partitions has the first error of its partitions.
     """
 
     stream: str
@@ -77,9 +76,9 @@ class RedisStreamStatistics:
 
 
 def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisStreamStatistics:
-    """The statistics of a stream from those of its partitions.
+    """Return the statistics of a stream from those of its partitions.
 
-    A sum without one of them would be wrong: where a partition has an error, so has the stream.
+    If a partition has an error, so has the stream: a sum without this partition would be wrong.
     """
     error = next((one.error for one in partitions if one.error is not None), None)
     if error is not None:
