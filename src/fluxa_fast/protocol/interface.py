@@ -244,13 +244,13 @@ class CommandBuffer(StreamCommands, Protocol):
 
 
 class EventWriter(Protocol):
-    """Writes events into the buffers of their pools. The hot path of the flusher.
+    """Publishes into the buffer of the pool that a stream belongs to. The hot path of the flusher.
 
     Args:
-        routes: for every registered stream the head and the index of the buffer of each of its partitions.
-        buffers: a buffer for each pool; for a cluster a buffer for each Redis key.
-        on_full: called with the index of a buffer that has grown to its `full_at`.
-        on_first: by stream a function that is called with the stream before its first event.
+        routes: for every registered stream, and each of its partitions, a head and the index of its buffer.
+        buffers: one buffer for each pool; on a cluster one for each key.
+        on_full: is called with the index of a buffer that has grown to its `full_at`.
+        on_first: what is called with the stream before the first event of some streams.
     """
 
     def __init__(
@@ -264,14 +264,14 @@ class EventWriter(Protocol):
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
     ) -> None:
-        """Pack an event into the buffer of its stream, or of the partition that its partition key maps to.
+        """Pack one event into the buffer of its stream, or of the partition that its key belongs to.
 
-        Events without a partition key go to the same partition until `restart`, and then to the next partition.
+        Events without a key go to the same partition until `restart`, and then to the next one.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered; no buffer was touched.
-            SerializationError: if body, tags or partition key can't be written; no buffer was touched.
-            ValueError: for a partition key, if the stream has no partitions; no buffer was touched.
+            SerializationError: if body, tags or key can't be written; no buffer was touched.
+            ValueError: for a key, if the stream has no partitions; no buffer was touched.
         """
 
     def publish_many(
@@ -282,23 +282,18 @@ class EventWriter(Protocol):
         first: int = 0,
         key: Key | None = None,
     ) -> int:
-        """Pack an event for each body, all with the same tags and partition key. Returns how many.
+        """Pack an event for each body, all with the same tags and key. Returns how many.
 
-        Args:
-            stream: the stream.
-            bodies: an iterable of bodies.
-            tags: the tags of each event.
-            first: the number that an error gives to the first body; for callers that hand over bodies in parts.
-            key: the partition key of each event.
+        `first` is what errors call the first body, where the caller hands over many bodies in parts.
 
         Raises:
-            UnregisteredStreamError, SerializationError, ValueError: as `publish`. No event of this call stays in the
+            UnregisteredStreamError, SerializationError, ValueError: as `publish`; no event of the call is left in the
                 buffer then, nor if the iterable raises.
-            TypeError: if `bodies` is a single body, or can't be iterated over.
+            TypeError: for one body, and for what can't be iterated over.
         """
 
     def index(self, stream: str, key: Key | None = None) -> int:
-        """Return the index of the buffer that the next event of this stream and partition key goes to.
+        """The index of the buffer into which the next event of that stream and key goes.
 
         Raises:
             UnregisteredStreamError, SerializationError, ValueError: as `publish`.
@@ -306,10 +301,10 @@ class EventWriter(Protocol):
 
     @property
     def order(self) -> Iterable[tuple[int, int]]:
-        """The order of publishing across all buffers: runs of (index of the buffer, number of events)."""
+        """The order of publishing across pools, as runs of (index of the buffer, number of events)."""
 
     def restart(self, order: Iterable[tuple[int, int]]) -> None:
-        """Begin a new order with `order`: the runs of the events that are still in the buffers."""
+        """Begin a new order, with the runs of the events that are still in the buffers."""
 
 
 class Confirmations(Protocol):

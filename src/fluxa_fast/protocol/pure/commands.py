@@ -69,7 +69,7 @@ class CommandBuffer(StreamCommands):
         self._append(written, 1)
 
     def entries(self, head: EntryHead, bodies: Iterable[object], tags: Mapping[str, str] | None, first: int) -> int:
-        """One entry for each body; none if one can't be written. Returns how many."""
+        """Append an entry for each body, or nothing if a body can't be written. Returns how many."""
         self._check_idle()
         if tags is not None and type(tags) is not dict:
             tags = conversions.tags_as_dict(tags)
@@ -163,7 +163,7 @@ class CommandBuffer(StreamCommands):
             raise conversions.in_use()
 
     def _check_unseen(self) -> None:
-        """Raises BufferError if a view of the buffer is held."""
+        """Raise BufferError if a view of the buffer is held."""
         try:
             self._bytes.append(0)
         except BufferError:
@@ -188,7 +188,7 @@ class CommandBuffer(StreamCommands):
         self.command_count = 0
 
     def _spans(self) -> Iterator[tuple[int, int]]:
-        """Where each command begins and ends."""
+        """Yield the beginning and the end of each command."""
         at = 0
         for _ in range(self.command_count):
             begin = at
@@ -204,7 +204,7 @@ class CommandBuffer(StreamCommands):
         return self._bytes.index(b"\r\n", at)
 
     def _bulk_at(self, at: int) -> tuple[bytes, int]:
-        """The bulk string at `at`, and where the next one begins."""
+        """Return the bulk string at `at`, and the position behind it."""
         begin = self._line_end(at) + 2
         end = begin + int(self._bytes[at + 1 : begin - 2])
         return bytes(self._bytes[begin:end]), end + 2
