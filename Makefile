@@ -49,7 +49,7 @@ lint: $(VENV)/.installed-dev ## Check style, spelling and workflows
 types: $(VENV)/.installed-dev ## Check types, and the .pyi files against the compiled modules
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --ignore-unused-allowlist --allowlist tests/typing/stubtest-allowlist.txt \
-		$(addprefix fluxa_fast.protocol.compiled.,buffer commands events hashing packing plain_replies replies staging unpacking)
+		$(patsubst src/fluxa_fast/protocol/compiled/%.pyx,fluxa_fast.protocol.compiled.%,$(wildcard src/fluxa_fast/protocol/compiled/*.pyx))
 	PATH="$(abspath $(BIN)):$$PATH" pyright --project tests/typing
 	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes fluxa_fast --ignoreexternal
 

@@ -17,7 +17,7 @@ from fluxa_fast.benchmark.bodies import BODIES
 from fluxa_fast.benchmark.compare import pin
 from fluxa_fast.benchmark.usage import Took, timed
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 
 __all__ = ["PARTITIONS", "STREAM", "engine_of", "run_cluster"]
 

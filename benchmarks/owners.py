@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fluxa_fast import Engine, EventConsumer, FlushError
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 
 from .cluster import PARTITIONS, STREAM, engine_of
 

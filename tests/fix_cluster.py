@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fluxa_fast import Engine
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from tests.fix_servers import PROGRAMS
 
 PARTITIONS = 6

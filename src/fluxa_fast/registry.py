@@ -1,4 +1,4 @@
-"""What exists: Redis pools, and the streams on them. Collected here, checked once, then an `Engine`."""
+"""`Registry`: the Redis pools and the streams of a program. It checks them once, and makes an `Engine` of them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ DEFAULT_POOL = "default"
 
 
 class RegistryBase(Generic[C]):
-    """What the registries for blocking use and for asyncio have in common.
+    """The registry of both faces, without `validate`.
 
     Args:
-        default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+        default: called with every value of an event that msgpack has no type for; returns what to write in its place.
         hooks: are told what the engine does: `Hooks`, or several of them.
 
     Raises:
@@ -56,27 +56,27 @@ class RegistryBase(Generic[C]):
         cluster: bool = False,
         **options: Any,
     ) -> None:
-        """Register a Redis or Valkey server or cluster, 6.2 or newer, under the name `pool`. Nothing is connected yet.
+        """Register a Redis or Valkey server or cluster, 6.2 or newer, under the name `pool`. Does not connect.
+
+        Does not check the arguments either: `validate` does, and tells all that is wrong.
 
         Args:
             address: ``host:port`` (an IPv6 address in brackets: ``[::1]:6379``), the path of a unix socket
                 (``/run/redis.sock``), or a URL (``redis://``, ``rediss://`` for TLS, ``unix://``), with the special
-                characters of its password percent-encoded. With `sentinels`: the name of the master. Of a cluster: a
-                few of its nodes, as ``redis+cluster://host:port,host:port`` (``rediss+cluster://`` for TLS), or as
+                characters of its password percent-encoded. With `sentinels`: the name of the master. For a cluster:
+                some of its nodes, as ``redis+cluster://host:port,host:port`` (``rediss+cluster://`` for TLS), or as
                 ``host:port,host:port`` with `cluster`.
-            db: the number of the database; a database in the URL counts as well.
-            pool: the name that streams refer to.
+            db: the number of the database. The URL may name it instead.
+            pool: the name by which streams refer to this server or cluster.
             client: an existing `redis.Redis` or `redis.RedisCluster` (`fluxa_fast.asyncio`: those of `redis.asyncio`),
-                whose connections are used instead of an address. It excludes all other arguments but `pool`. The engine
-                keeps at most one of them between two calls (asyncio: and one for single events), and one for each
-                consumer; of a cluster, for each node.
+                whose connections are used. It excludes all other arguments but `pool`. The engine keeps at most one of
+                the connections between two calls (asyncio: and one for single events), and one for each consumer. For a
+                cluster it keeps as many for each node.
             sentinels: ``host:port`` of each Sentinel.
-            cluster: whether the address is that of a cluster. A URL with ``+cluster`` says so itself.
-            options: what else `redis.Redis` takes: ``username``, ``password``, ``ssl_ca_certs``, ``socket_timeout``
-                (seconds or a timedelta; 30 s if not given, 5 s for a cluster), ``max_connections``... And of a cluster
-                what `redis.RedisCluster` takes: ``address_remap``...
-
-        What is wrong with it is told by `validate`.
+            cluster: whether the address is that of a cluster. A URL with ``+cluster`` needs no `cluster`.
+            options: further arguments of `redis.Redis`: ``username``, ``password``, ``ssl_ca_certs``,
+                ``socket_timeout`` (seconds or a timedelta; 30 s if not given, 5 s for a cluster),
+                ``max_connections``... For a cluster also those of `redis.RedisCluster`: ``address_remap``...
         """
         from .redis_adapter.pools import PoolSpec
 
@@ -86,18 +86,19 @@ class RegistryBase(Generic[C]):
         """Register a stream on a pool. Streams must be registered before they are published to or consumed from.
 
         Args:
-            stream: the name, which is the key in Redis; of a stream with partitions it is the beginning of their keys.
+            stream: the name of the stream, which is its Redis key. With partitions, the Redis key of each partition
+                begins with this name.
             pool: the name of a registered pool.
-            partitions: in how many parts the stream is to be kept, from 1 to 16384; each is a stream in Redis of its
-                own, and they are spread over the nodes of a cluster. All who publish and consume must name the same
-                number, and it can't be changed while there are events. None: the stream is one key.
+            partitions: the number of partitions, from 1 to 16384. Each partition is a Redis stream of its own, and the
+                nodes of a cluster share them. All publishers and consumers must register the same number. It can't be
+                changed while the stream has events. None: the stream is one Redis key.
         """
         self._streams.append((stream, pool, partitions))
 
     def _checked(
         self, flavour: Flavour, new_pool: Callable[..., P], new_cluster: Callable[..., Q]
     ) -> tuple[dict[str, P | Q], dict[str, RegisteredStream]]:
-        """The pools and the streams, by their names.
+        """Return the pools and the streams, by name.
 
         Raises:
             RegistryError: with every problem that was found.
@@ -135,7 +136,7 @@ class RegistryBase(Generic[C]):
             try:
                 cluster = is_cluster(spec)
                 connections = cluster_client(spec, flavour) if cluster else connection_pool(spec, flavour)
-            except Exception as error:  # whatever an argument of some odd type does
+            except Exception as error:  # an argument of a wrong type may raise anything
                 problems.append(f"pool {_shown(name)}: {told_without_secrets(error, spec)}")
                 continue
             new: Callable[..., P | Q] = new_cluster if cluster else new_pool
@@ -186,7 +187,7 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
     """Collects pools and streams until `validate` makes an `Engine` of them.
 
     Args:
-        default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+        default: called with every value of an event that msgpack has no type for; returns what to write in its place.
         hooks: are told what the engine does: `Hooks`, or several of them.
     """
 
@@ -197,9 +198,10 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
             RegistryError: with every problem that was found.
 
         Warns:
-            ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
+            ImplementationWarning: once, if the compiled protocol is missing and FLUXA_FAST_IMPL does not ask for the
+                pure one.
         """
-        from .engine import Engine  # and with it all that an importer need not wait for
+        from .engine import Engine  # imports much that `import fluxa_fast` need not wait for
         from .redis_adapter.pools import BLOCKING
         from .transport.blocking.cluster import ClusterPool
         from .transport.blocking.pool import Pool
@@ -208,7 +210,7 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
 
 
 def _name_problem(kind: str, name: object, taken: Container[str]) -> str | None:
-    """What is wrong with the name of a pool or a stream; None if nothing is."""
+    """Return what is wrong with the name of a pool or a stream; None if it is right."""
     if not isinstance(name, str) or not name:
         told = repr(name) if isinstance(name, str) else type(name).__name__
         return f"the name of a {kind} is a str of at least one character, not {told}"
@@ -218,7 +220,7 @@ def _name_problem(kind: str, name: object, taken: Container[str]) -> str | None:
 
 
 def _shown(name: str) -> str:
-    """A name, for an error. One that looks like an address was perhaps to be one: it may have a password in it."""
+    """Return a name for an error. A name that looks like an address is redacted: it may have a password in it."""
     from .redis_adapter.addresses import redacted
 
     return redacted(name) if "@" in name or "://" in name else repr(name)

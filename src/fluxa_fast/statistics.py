@@ -1,10 +1,12 @@
-"""What the broker tells about streams: the original's fields, in snake_case."""
+"""Statistics of streams, with the fields of the original in snake_case."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+
+from .protocol.entry_ids import parse_id
 
 __all__ = ["RedisStreamConsumerStatistics", "RedisStreamGroupStatistics", "RedisStreamStatistics", "added_up"]
 
@@ -58,11 +60,10 @@ class RedisStreamStatistics:
         len: how many entries it holds; 0 for a stream that does not exist.
         oldest_event_seconds: the age of the oldest pending entry in whole seconds; 0 if none is pending.
         group: its consumer group, or None if it has none yet.
-        partitions: of a stream with partitions the same of each; the fields above are then about all of them: numbers
-            added up, the oldest of what is pending, the newest of what was delivered.
-        error: why the server could not tell the state of this stream, as redis-py's exception; None if it could. With
-            an error, the length is 0 and there is no group. A stream with partitions has the error of its first
-            partition that has one.
+        partitions: the statistics of each partition, for a stream with partitions. The fields above are then about all
+            partitions: sums of numbers, the oldest pending entry, the newest delivered entry.
+        error: redis-py's exception, if the server could not tell the state of this stream; else None. With an error,
+            the length is 0 and there is no group. A stream with partitions has the first error of its partitions.
     """
 
     stream: str
@@ -75,9 +76,9 @@ class RedisStreamStatistics:
 
 
 def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisStreamStatistics:
-    """The statistics of a stream from those of its partitions.
+    """Return the statistics of a stream from those of its partitions.
 
-    A sum without one of them would be wrong: where a partition has an error, so has the stream.
+    If a partition has an error, so has the stream: a sum without this partition would be wrong.
     """
     error = next((one.error for one in partitions if one.error is not None), None)
     if error is not None:
@@ -95,8 +96,8 @@ def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisS
 
 def _groups_added_up(groups: Sequence[RedisStreamGroupStatistics]) -> RedisStreamGroupStatistics:
     lags = [one.lag for one in groups]
-    newest = max(groups, key=lambda one: _numbers(one.last_delivered_id))
-    oldest = min((one for one in groups if one.pending), key=lambda one: _numbers(one.lower_id), default=None)
+    newest = max(groups, key=lambda one: parse_id(one.last_delivered_id))
+    oldest = min((one for one in groups if one.pending), key=lambda one: parse_id(one.lower_id), default=None)
     consumers: dict[str, int] = {}
     for one in groups:
         for consumer in one.consumers:
@@ -111,7 +112,3 @@ def _groups_added_up(groups: Sequence[RedisStreamGroupStatistics]) -> RedisStrea
         lower_duration=oldest.lower_duration if oldest else timedelta(),
         consumers=tuple(RedisStreamConsumerStatistics(*one) for one in sorted(consumers.items())),
     )
-
-
-def _numbers(id: str) -> tuple[int, ...]:
-    return tuple(map(int, id.split("-")))

@@ -1,4 +1,4 @@
-"""`TypedStream`: a registered stream whose bodies are of one type, for people and for type checkers."""
+"""`TypedStream`: a registered stream whose bodies are of one type, which type checkers know."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["TypedStream", "TypedStreamBase"]
 
 
 class _Collects(Protocol):
-    """A flusher of either kind."""
+    """A flusher of either face."""
 
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
@@ -25,7 +25,7 @@ class _Collects(Protocol):
 
 
 class TypedStreamBase(Generic[BodyT]):
-    """What both kinds of typed streams have."""
+    """The typed stream of both faces."""
 
     def __init__(self, broker: Any, name: str) -> None:
         self._broker = broker
@@ -33,13 +33,13 @@ class TypedStreamBase(Generic[BodyT]):
 
     @property
     def name(self) -> str:
-        """The stream."""
+        """The name of the stream."""
         return self._name
 
     def collect(
         self, flusher: _Collects, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None
     ) -> None:
-        """``flusher.publish(name, body, tags, key)``, with a body that type checkers know."""
+        """Call ``flusher.publish(name, body, tags, key)``, with a body whose type is checked."""
         flusher.publish(self._name, body, tags, key)
 
     def __repr__(self) -> str:

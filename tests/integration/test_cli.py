@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import fluxa_fast
-from fluxa_fast import FluxaError, embedded
+from fluxa_fast import FluxaError
 from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.embedded import server as server_module
 from fluxa_fast.partitions import partition_streams
 from tests.command import run
 from tests.fix_servers import PROGRAMS
@@ -145,12 +146,12 @@ def test_a_server_that_does_not_start_says_why(program: str) -> None:
         EmbeddedServer(program, config={"nonsense": "1"})
 
 
-def test_a_port_that_somebody_else_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_another_process_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         ports = iter([taken.getsockname()[1]])
-        free_port = embedded._free_port
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports, None) or free_port())
+        free_port = server_module.free_port
+        monkeypatch.setattr(server_module, "free_port", lambda: next(ports, None) or free_port())
         with EmbeddedServer() as server, server.client() as client:
             assert server.port != taken.getsockname()[1]
             assert client.ping()

@@ -13,7 +13,7 @@ import redis
 
 from fluxa_fast import FlushError, FluxaError
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.redis_adapter import connections as redis_py
 from tests.awaited import Faces
 from tests.fix_cluster import ON_CLUSTERS

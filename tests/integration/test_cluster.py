@@ -20,7 +20,7 @@ import redis.asyncio
 
 from fluxa_fast import FlushError, FluxaError, Recovery, RegistryError
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.flows import retry
 from fluxa_fast.partitions import key_slot, partition_of, partition_streams
 from fluxa_fast.protocol import Implementation

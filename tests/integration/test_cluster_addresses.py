@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from fluxa_fast import Event
-from fluxa_fast.embedded import EmbeddedServer, _free_port_of_two
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.embedded.cluster import EmbeddedCluster
+from fluxa_fast.embedded.server import free_port_of_two
 from fluxa_fast.partitions import key_slot, partition_streams
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
@@ -35,7 +36,7 @@ class _SecuredCluster(EmbeddedCluster):
         super().__init__(3, 0, program)
 
     def start_node(self) -> EmbeddedServer:
-        secured = {**tls_settings(self._certificates), "tls-port": str(_free_port_of_two()), "tls-cluster": "yes"}
+        secured = {**tls_settings(self._certificates), "tls-port": str(free_port_of_two()), "tls-cluster": "yes"}
         node = EmbeddedServer(self._program, config={**self._config, **secured})
         self.nodes.append(node)
         return node

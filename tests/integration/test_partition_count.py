@@ -17,7 +17,7 @@ import redis
 import fluxa_fast.asyncio
 from fluxa_fast import FlushError, FluxaError, PartitionsDifferError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.flows.partition_count import count_key
 from fluxa_fast.partitions import partition_streams
 from tests.fix_asyncio import Run

@@ -16,7 +16,7 @@ import redis
 
 from fluxa_fast import FluxaError, LeaseLostError
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.partitions import beside, key_slot, partition_of, partition_streams
 from tests.command import run
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine

@@ -15,7 +15,7 @@ from redis.exceptions import ReadOnlyError
 
 from fluxa_fast import Engine, FlushError, NotReplicatedError, Recovery
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.partitions import key_slot
 from fluxa_fast.redis_adapter.pools import ASYNCIO, BLOCKING, no_retries
 from fluxa_fast.redis_adapter.sentinels import AsyncSentinels, Sentinels

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 import fluxa_fast
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from tests.awaited import Faces
 from tests.fix_broker import MakeEngine
 from tests.fix_cluster import ON_CLUSTERS, MakeClusterEngine

@@ -14,7 +14,7 @@ import redis
 
 from fluxa_fast import FluxaError
 from fluxa_fast.asyncio import Engine, EventBroker, Registry
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.protocol import Implementation
 from tests.awaited import Loop
 from tests.fix_cluster import ON_CLUSTERS

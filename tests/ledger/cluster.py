@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.embedded_cluster import EmbeddedCluster
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.partitions import key_slot, partition_streams
 from tests.ledger.faults import STREAM, Fault, State, state_of
 from tests.ledger.run import Plan, Result, run

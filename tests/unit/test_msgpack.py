@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from fluxa_fast import SerializationError
 from fluxa_fast.protocol import Implementation, load, missing_modules
+from fluxa_fast.protocol.commands import entry_head
 
 ALL = [load("python")] if missing_modules() else [load("c"), load("python")]
 
@@ -190,9 +191,10 @@ def hook(value: Any) -> Any:
 
 
 def test_a_hook_cant_use_the_buffer_that_asks_it(implementation: Implementation) -> None:
-    buffer: Any = implementation.CommandBuffer(lambda value: buffer.xadd("orders", 1))
+    head = entry_head("orders")
+    buffer: Any = implementation.CommandBuffer(lambda value: buffer.entry(head, 1))
     with pytest.raises(SerializationError, match="is being written to"):
-        buffer.xadd("orders", object())
+        buffer.entry(head, object())
     assert len(buffer) == 0
 
 
@@ -225,6 +227,30 @@ def test_promise_7_hostile_bytes_are_refused_without_allocating(implementation: 
         assert tracemalloc.get_traced_memory()[1] < 3_000_000 + 40 * len(packed)
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("packed", "words"),
+    [
+        (b"\xa5ab", "byte 0: needs 5 bytes, only 2 are left"),
+        (b"\xa2a", "byte 0: needs 2 bytes, only 1 is left"),
+        (b"\x92\x01\xa1", "byte 2: needs 1 byte, only 0 are left"),
+        (b"\xcd\x01", "byte 0: needs 2 bytes, only 1 is left"),
+        (b"\xda\x01", "byte 0: needs 2 bytes, only 1 is left"),
+        (b"\xc7\x05\x09ab", "byte 0: needs 6 bytes, only 3 are left"),  # the type stands before the payload
+        (b"\xd4\x09", "byte 0: needs 2 bytes, only 1 is left"),
+        (b"\x95\x01\x02", "byte 0: needs 5 bytes, only 2 are left"),  # an element has one byte, at least
+        (b"\x83\x01\x02", "byte 0: needs 6 bytes, only 2 are left"),
+        (b"\x93\x94\x01\x02\x03\x04\x05", "byte 1: needs 6 bytes, only 5 are left"),  # 4, and 2 of the outer array
+        (b"\x01\x02", "byte 1: 1 byte follows after the value"),
+        (b"\x01\x02\x03", "byte 1: 2 bytes follow after the value"),
+    ],
+    ids=lambda value: value.hex() if isinstance(value, bytes) else "",
+)
+def test_an_error_tells_how_many_bytes_are_missing(implementation: Implementation, packed: bytes, words: str) -> None:
+    with pytest.raises(SerializationError) as refused:
+        implementation.unpack(packed)
+    assert str(refused.value) == words
 
 
 @pytest.mark.parametrize("code", [0, 1, 127, -2, -127])

@@ -17,7 +17,8 @@ import pytest
 
 import fluxa_fast
 from fluxa_fast import protocol
-from fluxa_fast.protocol import limits
+from fluxa_fast.protocol import limits, wire
+from fluxa_fast.protocol.compiled_modules import COMPILED_MODULES
 
 SOURCE = Path(fluxa_fast.__file__).parent
 SHOW = "import fluxa_fast; print(fluxa_fast.implementation)"
@@ -88,7 +89,7 @@ def test_every_module_imports_without_warnings(name: str) -> None:
     modules = [
         ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
         for path in sorted(SOURCE.rglob("*.py"))
-        if path.name not in ("__main__.py", "_guard.py")
+        if path.name != "__main__.py"
         and (COMPILED or "compiled" not in path.parts)
         and path.parent.name != "contenders"  # which need peers
     ]
@@ -108,6 +109,28 @@ def test_both_implementations_keep_the_same_limits() -> None:
     for name, value in re.findall(r"^    ([A-Z_]+) = (.+)$", text, re.MULTILINE):
         assert eval(value) == getattr(limits, name), name
     assert int(re.findall(r"FLUXA_MAX_ITEMS (\d+)", text)[0]) == limits.MAX_ITEMS
+
+
+def test_both_implementations_give_the_body_the_same_field() -> None:
+    source = SOURCE / "protocol" / "compiled" / "wire.pxd"
+    if not source.exists():
+        pytest.skip("a wheel has no sources")
+    assert re.findall(r'#define FLUXA_BODY_FIELD "(.+)"', source.read_text()) == [wire.BODY_FIELD]
+
+
+def test_the_list_of_compiled_modules_is_that_of_their_sources() -> None:
+    sources = [path.stem for path in (SOURCE / "protocol" / "compiled").glob("*.pyx")]
+    if not sources:
+        pytest.skip("a wheel has no sources")
+    assert sorted(sources) == sorted(COMPILED_MODULES)
+    assert sorted(sources) == sorted(path.stem for path in (SOURCE / "protocol" / "compiled").glob("*.pyi"))
+
+
+def test_the_name_of_the_field_of_bodies_stands_in_one_place() -> None:
+    literal = re.compile(rf"""["']{wire.BODY_FIELD}["']|\$1\\r\\n{wire.BODY_FIELD}\\r""")
+    sources = [path for path in (SOURCE / "protocol").rglob("*.p*") if path.suffix in (".py", ".pyx", ".pxd")]
+    found = {path.name for path in sources if literal.search(re.sub("#(?!define).*", "", path.read_text()))}
+    assert found <= {"wire.py", "wire.pxd"}, "import it from wire.py, or cimport it from wire.pxd"
 
 
 def test_importing_starts_nothing() -> None:

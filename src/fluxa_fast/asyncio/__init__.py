@@ -1,6 +1,6 @@
 """fluxa_fast for asyncio: the same names, arguments, dataclasses and errors, awaited.
 
-`Registry` is where everything begins, as in `fluxa_fast`. Runs on the event loops of asyncio and uvloop.
+A program begins with a `Registry`, as in `fluxa_fast`. Runs on the event loops of asyncio and uvloop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What exists, as `fluxa_fast.Registry` collects it, for asyncio."""
+"""`Registry`, for asyncio."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Registry"]
 
 
 class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
-    """Collects pools and streams until `validate` makes an `Engine` of them. Nothing of it has to be awaited.
+    """Collects pools and streams until `validate` makes an `Engine` of them. No call has to be awaited.
 
     Args:
-        default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+        default: called with every value of an event that msgpack has no type for; returns what to write in its place.
         hooks: are told what the engine does: `Hooks`, or several of them.
     """
 
@@ -28,6 +28,7 @@ class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
             RegistryError: with every problem that was found.
 
         Warns:
-            ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
+            ImplementationWarning: once, if the compiled protocol is missing and FLUXA_FAST_IMPL does not ask for the
+                pure one.
         """
         return Engine(*self._checked(ASYNCIO, Pool, ClusterPool), self._hooks)

@@ -1,4 +1,4 @@
-"""The events that are published. Each is built anew, as an application does."""
+"""The bodies of the published events. Each body is a new object, as in an application."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ BODIES: dict[str, Callable[[int], Any]] = {
 
 
 def plain(value: Any) -> Any:
-    """msgpack's `default` for peers: the fields of the dataclass, the fastest way there is for one with slots."""
+    """Return the fields of a dataclass: the peers' `default` hook of msgpack-python, in the fastest way for slots."""
     return {"UserID": value.UserID, "ProductID": value.ProductID, "Quantity": value.Quantity}
 
 
 def packed(value: Any) -> bytes:
-    """The value as msgpack-python writes it, which is what the peers send."""
+    """Return the value as msgpack-python writes it, which is what the peers send."""
     return msgpack.packb(value, default=plain)  # type: ignore[no-any-return]

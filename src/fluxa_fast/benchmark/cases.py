@@ -1,4 +1,4 @@
-"""What is measured."""
+"""The cases of the benchmark, and how much of each is measured."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _TOO_LARGE = (10_000, "dict 64 KiB")  # 655 MB in one pipeline would measure the
 CASES = ("publish", "consume", "latency", "concurrent", "scaling", "memory", "import")
 
 AWAITED = "asyncio"
-"""Stands for the cases that contenders on asyncio take part in."""
+"""Stands for all cases of contenders on asyncio."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of it.
+    """How much a run measures.
 
     Attributes:
-        publish: (events in one batch, body).
-        consume: events in one batch.
-        seconds: that one measurement takes, about.
-        repeats: of each measurement; the median counts.
-        latencies: events that are published one by one.
-        concurrent: tasks that publish at the same time.
-        scaling_batches: (events in one batch, body): CPU per event should not depend on the first.
-        memory_events: in one flusher.
-        memory_rounds: of publishing and consuming that many, to see whether memory grows.
+        publish: (events in a batch, body) of each case of publishing.
+        consume: events in a batch, of each case of consuming.
+        seconds: about how long a measurement takes.
+        repeats: how often each measurement is repeated; the median counts.
+        latencies: how many events are published one by one.
+        concurrent: how many tasks publish at the same time.
+        scaling_batches: (events in a batch, body). The CPU time per event should not depend on the size of the batch.
+        memory_events: how many events the flusher holds.
+        memory_rounds: how often these events are published and consumed, to see whether memory grows.
     """
 
     publish: tuple[tuple[int, str], ...]
@@ -42,7 +42,7 @@ class Plan:
 
 
 def quick_plan() -> Plan:
-    """Under a minute."""
+    """Return a plan for less than a minute."""
     return Plan(
         publish=((1, "dict 32 B"), (1000, "dict 32 B"), (1000, "dict 1 KiB")),
         consume=(1000,),
@@ -57,7 +57,7 @@ def quick_plan() -> Plan:
 
 
 def full_plan() -> Plan:
-    """Some ten minutes."""
+    """Return a plan for about ten minutes."""
     bodies = ("dict 32 B", "dict 1 KiB", "dict 64 KiB")
     return Plan(
         publish=(

@@ -10,16 +10,16 @@ from .rows import Row
 
 __all__ = ["draw_charts"]
 
-_INK = "#123456"  # stands for the colour of text, which the style sheet of the picture chooses
+_INK = "#123456"  # replaced by the colour of text, which the picture's style sheet sets
 _STYLE = "<style>svg{color:#1f2328}@media (prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
 _OURS = "#2f81f7"
 _LIMIT = "#8b949e"
 _PEER = "#d29922"
-_LABEL_DISTANCE = 1.22  # of names at the ends of lines, as a ratio of their speeds
+_LABEL_DISTANCE = 1.22  # the least ratio of two speeds whose names stand at the ends of their lines
 
 
 def draw_charts(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Draw what the rows have: speed.svg (bars of all contenders) and batches.svg (speed by batch). Returns the files.
+    """Draw the rows: speed.svg (bars of all contenders) and batches.svg (speed by batch). Returns the files.
 
     Raises:
         ImportError: if matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""Runs the cases: one private server, one process for each contender, in turns, medians."""
+"""Runs the cases on a private server. Each contender has a process; the contenders take turns, and medians count."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from .usage import server_cpu
 __all__ = ["Comparison", "Progress", "peers_missing"]
 
 Progress = Callable[[str], object]
-"""Is told what is measured now."""
+"""Called with the name of each measurement before it begins."""
 
-_IMPORTS = 11  # of each package, in turns
+_IMPORTS = 11  # of each package; the packages take turns
 
 
 def peers_missing() -> list[str]:
-    """Contenders that are not compared, because their packages are not installed."""
+    """Return the contenders whose packages are not installed, so that they are not compared."""
     return [contender.name for contender in CONTENDERS if not contender.installed]
 
 
 def pin(pid: int, core: int) -> None:
-    """Keep a process, with all its threads, on one core, where the platform can and there is more than one."""
+    """Keep a process, with all its threads, on one core, if the platform can do this and has several cores."""
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
         return
     with suppress(OSError):
@@ -81,7 +81,7 @@ class Worker:
 
 
 class Comparison:
-    """One run. A context manager; the server and the processes live as long as it.
+    """A run of cases. As a context manager it starts the server and the processes, and stops them at its end.
 
     Args:
         clients: names of the contenders to compare; None: all that are installed.
@@ -118,13 +118,13 @@ class Comparison:
         self._stack.close()
 
     def versions(self) -> dict[str, str]:
-        """Of the server."""
+        """Return the version of the server."""
         info = self._redis.info("server")
         name = "valkey" if "valkey_version" in info else "redis"
         return {f"{name}-server": str(info[f"{name}_version"])}
 
     def run(self, cases: Sequence[str]) -> list[Row]:
-        """All rows of these cases."""
+        """Run these cases, and return all rows."""
         steps: dict[str, Callable[[], Iterator[Row]]] = {
             "publish": self._publish,
             "consume": self._consume,
@@ -187,7 +187,7 @@ class Comparison:
         measure: Callable[[Worker, int], Sample],
         first: int,
     ) -> Iterator[Row]:
-        """A row for each worker. The first measurement tells how many events the others take, and does not count."""
+        """Return a row for each worker. The first measurement only tells how many events the others need."""
         self._progress(f"{case}: {body}, {batch:,} in one go")
         events = {}
         for worker in workers:

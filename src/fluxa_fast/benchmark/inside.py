@@ -1,4 +1,4 @@
-"""What is measured inside of one process, without peers: parsing a reply in pieces, and memory."""
+"""Measurements in one process, without peers: parsing a reply in pieces, and memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENTRIES = 1000
 
 
 def reply_of(bodies: Iterable[bytes]) -> bytes:
-    """The reply to an XREADGROUP that brought entries with these packed bodies."""
+    """Return the reply to an XREADGROUP: entries with these packed bodies."""
     entries = [
         b"*2\r\n$17\r\n1709136000000-%03d\r\n*2\r\n$1\r\ns\r\n$%d\r\n%b\r\n" % (number, len(packed), packed)
         for number, packed in enumerate(bodies)
@@ -25,7 +25,7 @@ def reply_of(bodies: Iterable[bytes]) -> bytes:
 
 
 def parse(make: Make, pieces: int) -> float:
-    """CPU seconds per event to parse a reply of a thousand entries that arrives in that many pieces."""
+    """Return the CPU seconds per event for parsing a reply of 1000 entries that arrives in that many pieces."""
     implementation = protocol.default
     reply = reply_of(implementation.pack(make(number)) for number in range(_ENTRIES))
     size = -(-len(reply) // pieces)
@@ -46,7 +46,7 @@ def parse(make: Make, pieces: int) -> float:
 
 
 def memory(client: Any, make: Make, events: int, rounds: int) -> dict[str, int]:
-    """What a flusher holds for that many events, what goes over the wire, and how much the process grows by rounds."""
+    """Measure the memory of a flusher with that many events, the bytes on the wire, and the growth of the process."""
     assert isinstance(client, Client)
     flusher = client.broker.new_flusher()  # type: ignore[attr-defined]
     for number in range(1000):

@@ -18,7 +18,7 @@ _PACKAGES = ("fluxa-fast", "redis", "hiredis", "msgpack", "coredis", "valkey-gli
 
 
 def all_versions(server: dict[str, str]) -> dict[str, str]:
-    """Of everything that took part, and the machine."""
+    """Return the versions of all packages and of the server, and what machine it is."""
     found = {"python": platform.python_version(), **server}
     for package in _PACKAGES:
         try:
@@ -42,7 +42,7 @@ def write_json(path: Path, rows: Sequence[Row], versions: dict[str, str]) -> Non
 
 
 def tables(rows: Sequence[Row], versions: dict[str, str]) -> list[Table]:
-    """One table for each case, batch and body."""
+    """Return a table for each case, batch and body."""
     made = []
     groups: dict[tuple[str, int, str], list[Row]] = {}
     for row in rows:

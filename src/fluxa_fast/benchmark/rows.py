@@ -1,4 +1,4 @@
-"""One measured figure, as it goes into tables, charts and JSON."""
+"""`Row`: a measured figure, as tables, charts and JSON have it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMPARED_WITH = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement of a contender. Times in seconds."""
+    """A measurement of a contender. Times are seconds."""
 
     events: int
     seconds: float
@@ -37,17 +37,17 @@ class Row:
     Attributes:
         case: ``publish``, ``consume``, ``latency``, ``concurrent``, ``scaling``, ``memory`` or ``import``.
         client: the contender.
-        batch: events in one go.
+        batch: how many events are published or read together.
         body: the shape of the event.
-        events_per_second: None where that is not what is measured.
+        events_per_second: None if the case does not measure it.
         client_cpu_us: CPU microseconds of the client's process per event, building the event included.
-        server_cpu_us: CPU microseconds of the server per event, by its own account.
-        ratio_to_ceiling: events per second, as a part of what pre-encoded bytes reach.
-        ratio_to_redis_py: events per second, in multiples of redis-py.
-        ratio_to_redis_asyncio: the same, of redis.asyncio.
-        ratio_to_blocking: the same, of fluxa_fast with blocking calls.
-        worst_lag_ms: milliseconds by which the contender's event loop was late at most.
-        details: what the case has besides.
+        server_cpu_us: CPU microseconds of the server per event, by ``INFO cpu``.
+        ratio_to_ceiling: events per second, divided by those of the ceiling (bytes that were encoded before).
+        ratio_to_redis_py: events per second, divided by those of redis-py.
+        ratio_to_redis_asyncio: events per second, divided by those of redis.asyncio.
+        ratio_to_blocking: events per second, divided by those of fluxa_fast with blocking calls.
+        worst_lag_ms: the most milliseconds by which the contender's event loop was late.
+        details: further figures of the case.
     """
 
     case: str
@@ -85,7 +85,7 @@ def median_row(case: str, client: str, batch: int, body: str, samples: Sequence[
 
 
 def with_ratios(rows: Iterable[Row]) -> list[Row]:
-    """The rows, each compared with the ceiling and with others in the same case, batch and body."""
+    """Return the rows with their ratios to the ceiling and to others of the same case, batch and body."""
     rows = list(rows)
     speeds = {(row.case, row.batch, row.body, row.client): row.events_per_second for row in rows}
     for row in rows:

@@ -1,4 +1,4 @@
-"""What processes use: CPU and memory of this one, CPU of the server."""
+"""CPU and memory of this process, and CPU of the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Took", "cpu_seconds", "peak_memory", "resident_memory", "server_cpu"
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process, all threads: getrusage where there is one."""
+    """Return the CPU time of all threads of this process, by getrusage if the platform has it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -25,14 +25,14 @@ def cpu_seconds() -> float:
 
 
 class Took(NamedTuple):
-    """What a call took: seconds, and seconds of CPU of this process."""
+    """The time of a call: seconds, and CPU seconds of this process."""
 
     seconds: float
     cpu: float
 
 
 def timed(call: Callable[[], object]) -> Took:
-    """Call it, and say what that took."""
+    """Call a function, and return the time of the call."""
     gc.collect()
     cpu = cpu_seconds()
     begin = time.perf_counter()
@@ -42,7 +42,7 @@ def timed(call: Callable[[], object]) -> Took:
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held so far, in bytes; 0 where the platform does not tell."""
+    """Return the most bytes of memory that this process has held so far; 0 if the platform does not tell it."""
     try:
         import resource
     except ImportError:
@@ -52,7 +52,7 @@ def peak_memory() -> int:
 
 
 def resident_memory() -> int:
-    """Bytes of memory that the process holds; 0 where the platform does not tell."""
+    """Return the bytes of memory that this process holds; 0 if the platform does not tell it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
     except OSError:
@@ -60,6 +60,6 @@ def resident_memory() -> int:
 
 
 def server_cpu(client: redis.Redis) -> float:
-    """``INFO cpu``: CPU time of the server so far, in seconds."""
+    """Return the CPU seconds of the server so far (``INFO cpu``)."""
     cpu = client.info("cpu")
     return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])

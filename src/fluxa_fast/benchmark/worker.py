@@ -1,4 +1,4 @@
-"""The process of one contender: takes tasks as lines of JSON, and answers each with what it took."""
+"""The process of a contender. It reads tasks as lines of JSON, and writes the measured times of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _timed(client: Any, call: Callable[[], object]) -> dict[str, float | None]:
 
 
 class Tasks:
-    """What can be asked of a worker. Arguments and results are JSON."""
+    """The tasks of a worker. Arguments and results are JSON."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -58,7 +58,7 @@ def main() -> None:
     contender = importlib.import_module(f"{__package__}.contenders.{module}")
     tasks = Tasks(contender.Client(url, *arguments))
     answers = sys.stdout
-    sys.stdout = sys.stderr  # what a client prints is no answer
+    sys.stdout = sys.stderr  # so that nothing that a client prints is taken for a result
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         task, parameters = json.loads(line)

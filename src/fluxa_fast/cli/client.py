@@ -1,4 +1,4 @@
-"""A client of redis-py for what the command asks of a server by itself."""
+"""A redis-py client for the questions that the command itself asks a server."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["client_of"]
 
 
 def client_of(url: str) -> Any:
-    """A client of the server or the cluster at that URL: a `redis.Redis`, or a `redis.RedisCluster`.
+    """Return a client of the server or the cluster at a URL: a `redis.Redis` or a `redis.RedisCluster`.
 
     Raises:
-        RegistryError: for a URL that can't be one.
+        RegistryError: if the URL is wrong.
         redis.ConnectionError: if no node of a cluster answers.
     """
     spec = PoolSpec(url)
@@ -33,7 +33,7 @@ def client_of(url: str) -> Any:
         if is_cluster(spec):
             return cluster_client(spec, BLOCKING)()
         checked_url(url)
-        connection_pool(spec, BLOCKING)  # it looks at the options as well
+        connection_pool(spec, BLOCKING)  # checks the options as well
         return redis.Redis.from_url(url)
     except (ValueError, TypeError, redis.RedisError) as error:
         if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):

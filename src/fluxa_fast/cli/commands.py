@@ -1,4 +1,4 @@
-"""What can be said on the command line."""
+"""The subcommands and their options."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def version(as_json: bool, url: str | None) -> None:
 
 
 def _wide_console() -> Console:
-    """For tables: in a file nothing needs to be cut off."""
+    """Return a console for tables. In a file its lines are wide enough that nothing is cut off."""
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
 class _told:  # noqa: N801 (reads as a verb where it is used)
-    """Errors for people: what is wrong, without a traceback."""
+    """Shows errors without a traceback."""
 
     def __enter__(self) -> None:
         return

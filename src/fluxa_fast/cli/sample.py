@@ -1,4 +1,4 @@
-"""The demo's events: shapes and sizes as services have them. Each can be made again from its number."""
+"""The demo's events, with shapes and sizes of real services. The number of an event tells the whole event."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ACTIONS = ("created", "paid", "packed", "sent", "returned")
 
 @dataclass(slots=True)
 class Sample:
-    """One event: where it goes, what it carries, and what its body is when it comes back."""
+    """An event: its stream, body and tags, and the body that is expected when it comes back."""
 
     stream: str
     body: object
@@ -33,7 +33,7 @@ class Login:
 
 
 def sample(number: int) -> Sample:
-    """The event of that number: half are orders, the others logins, measurements, and texts of up to 4 KiB."""
+    """Return the event of a number. Half of the events are orders; the others are logins, measurements, and texts."""
     kind = number % 10
     if kind < 5:
         order = {"UserID": number, "ProductID": 42 + kind, "Quantity": 3}
@@ -56,7 +56,7 @@ def sample(number: int) -> Sample:
 
 
 def number_of(stream: str, body: object) -> int:
-    """Which event it is."""
+    """Return the number of an event."""
     assert isinstance(body, dict)
     if stream == "telemetry":
         return int.from_bytes(body["place"]["raw"], "big")

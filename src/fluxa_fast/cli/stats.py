@@ -18,16 +18,16 @@ from .client import client_of
 
 _COLUMNS = ("length", "lag", "pending", "oldest pending", "last delivered", "consumers with pending")
 
-Form = tuple[str, int | None]  # the name of a stream, and how many partitions it has, if any
+Form = tuple[str, int | None]  # the name of a stream, and its number of partitions, None if it has none
 
 
 def show_statistics(console: Console, url: str, streams: tuple[str, ...]) -> None:
-    """Print a table of streams; of those with partitions a row for each of them as well.
+    """Print a table of streams, with a row for each stream and each partition.
 
     Raises:
-        RegistryError: for a URL that can't be one.
-        redis.RedisError: what the server or the network says.
-        FluxaError: in the end, if the state of some of the streams could not be told.
+        RegistryError: if the URL is wrong.
+        redis.RedisError: if the server or the network fails.
+        FluxaError: after the table, if the server could not tell the state of some streams.
     """
     names, unreadable = _streams_on(url, named=streams)
     forms = _named(streams, names) if streams else _forms(names)
@@ -46,7 +46,7 @@ def show_statistics(console: Console, url: str, streams: tuple[str, ...]) -> Non
 
 
 def _streams_on(url: str, named: Sequence[str]) -> tuple[list[str], list[bytes]]:
-    """The streams there are (``SCAN ... TYPE stream``, on all nodes), and those whose names are not UTF-8."""
+    """Return the streams (``SCAN ... TYPE stream`` on all nodes), and apart those whose names are not UTF-8."""
     names, unreadable = [], []
     with client_of(url) as client:
         try:
@@ -62,12 +62,12 @@ def _streams_on(url: str, named: Sequence[str]) -> tuple[list[str], list[bytes]]
 
 
 def _forms(names: Iterable[str]) -> list[Form]:
-    """What streams they are: many names may be one stream with partitions."""
+    """Return the streams with these Redis keys. The keys of partitions become one stream."""
     return sorted({partitions_with(name) or (name, None) for name in names}, key=lambda form: (form[0], form[1] or 0))
 
 
 def _named(streams: Iterable[str], names: Sequence[str]) -> list[Form]:
-    """The streams that are asked for: as they are on the server, or else as ordinary ones, which may not exist."""
+    """Return the named streams, with their partitions on the server. A stream that is not there has none."""
     found = _forms(names)
     return list(
         dict.fromkeys(
@@ -82,7 +82,7 @@ def _keys(form: Form) -> tuple[str, ...]:
 
 
 def _statistics(url: str, forms: Iterable[Form]) -> dict[str, RedisStreamStatistics]:
-    """Of each key, whatever stream it is a part of."""
+    """Return the statistics of each Redis key."""
     registry = Registry()
     registry.register_redis(url)
     for key in dict.fromkeys(key for form in forms for key in _keys(form)):

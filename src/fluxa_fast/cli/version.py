@@ -13,7 +13,7 @@ __all__ = ["show_version"]
 
 
 def show_version(console: Console, url: str | None, *, as_json: bool) -> None:
-    """Print `facts`, for people or for programs."""
+    """Print `facts` as lines or as JSON."""
     found = facts(url)
     if as_json:
         print(json.dumps(found, indent=2))

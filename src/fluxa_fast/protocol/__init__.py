@@ -1,8 +1,8 @@
-"""The switch between the compiled and the pure implementation of the protocol. `interface` is the contract of both.
+"""Chooses between the compiled and the pure implementation of the protocol. `interface` is the contract of both.
 
-The environment variable FLUXA_FAST_IMPL asks for one of them: ``c`` or ``python``. Unset, the compiled one is used
-if it is there, and else the pure one, with a warning at the first `Registry.validate`. Only a compiled module that
-is not there leads to the pure one; one that is there and can't be loaded is an error.
+The environment variable FLUXA_FAST_IMPL names the implementation: ``c`` or ``python``. If it is not set, the compiled
+one is used, or, if a compiled module is missing, the pure one, with a warning at the first `Registry.validate`. A
+compiled module that is there and can't be loaded is an error.
 """
 
 from __future__ import annotations
@@ -12,40 +12,23 @@ import os
 import sys
 import warnings
 from functools import cache
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import cast
 
 from ..errors import ImplementationWarning
+from .compiled_modules import PACKAGE, missing_modules
 from .interface import Implementation
 
-_PACKAGES = {"c": f"{__name__}.compiled", "python": f"{__name__}.pure"}
-_COMPILED_MODULES = (
-    "buffer",
-    "commands",
-    "events",
-    "hashing",
-    "packing",
-    "plain_replies",
-    "replies",
-    "staging",
-    "unpacking",
-)
+__all__ = ["Implementation", "default", "load", "missing_modules", "warn_if_slow"]
 
-
-def missing_modules() -> list[str]:
-    """The compiled modules that are not there, with their full names."""
-    names = [f"{_PACKAGES['c']}.{module}" for module in _COMPILED_MODULES]
-    folder = [str(Path(__file__).with_name("compiled"))]  # asked directly: importing the package needs its modules
-    return [name for name in names if PathFinder.find_spec(name, folder) is None]
+_PACKAGES = {"c": PACKAGE, "python": f"{__name__}.pure"}
 
 
 @cache
 def load(name: str) -> Implementation:
-    """The implementation of that name, ``"c"`` or ``"python"``.
+    """Return the implementation of that name, ``"c"`` or ``"python"``.
 
     Raises:
-        ImportError: if it is not there.
+        ImportError: if there is no such implementation, or if it is not installed or can't be loaded.
     """
     if name not in _PACKAGES:
         raise ImportError(f"FLUXA_FAST_IMPL is 'c' or 'python', not {name!r}")
@@ -58,7 +41,7 @@ def load(name: str) -> Implementation:
     try:
         return cast(Implementation, importlib.import_module(_PACKAGES[name]))
     except ImportError as error:
-        # Python's words, or Cython's: "... does not support loading in subinterpreters", "Interpreter change ..."
+        # Python's message or Cython's: "... does not support loading in subinterpreters", "Interpreter change ..."
         if "interpreter" in str(error).lower():
             raise ImportError(
                 "the compiled protocol can't be loaded in a subinterpreter: set FLUXA_FAST_IMPL=python in the "
@@ -80,7 +63,7 @@ default: Implementation = _choose()
 
 @cache
 def warn_if_slow() -> None:
-    """Warn, once, if the pure implementation is in use though nobody asked for it."""
+    """Warn, once, if the pure implementation is in use and FLUXA_FAST_IMPL does not ask for it."""
     unasked = not os.environ.get("FLUXA_FAST_IMPL")
     if default.name == "python" and unasked and sys.implementation.name == "cpython":
         warnings.warn(

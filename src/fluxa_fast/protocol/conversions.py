@@ -1,7 +1,7 @@
-"""What a Python value means in msgpack, where it isn't one of msgpack's own types.
+"""Converts Python values that msgpack has no type for, and makes the errors for values that can't be written.
 
-Both implementations ask here, so that an enum, a dataclass or a datetime means the same to both, and so that
-both refuse a value with the same words.
+Both implementations call this module. So an enum, a dataclass or a datetime is written the same by both, and both
+refuse a value with the same words.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 from msgpack import ExtType, Timestamp
 
 from ..errors import SerializationError
-from .limits import COMPLEX_EXT, MAX_BULK, MAX_DEPTH, TIMESTAMP_EXT
+from .limits import MAX_BULK, MAX_DEPTH
 from .naming import wire_name_of
+from .wire import BODY_FIELD, COMPLEX_EXT, TIMESTAMP_EXT
 
 Default = Callable[[Any], Any]
 
@@ -29,13 +30,13 @@ _short = reprlib.Repr()
 _short.maxother = _short.maxstring = _short.maxlong = 40
 
 
-# ---- meaning ------------------------------------------------------------------------------------------
+# ---- conversion ---------------------------------------------------------------------------------------
 
 
 def _fields_of(cls: Any) -> tuple[tuple[str, str], ...] | None:
-    """The (attribute, name on the wire) pairs of a class that is written as a map, or None for other classes.
+    """Return the (attribute, name on the wire) pairs of a class that is written as a map, or None for other classes.
 
-    Knows dataclasses, msgspec.Struct, attrs and pydantic classes by what they carry, without importing them.
+    Recognises dataclasses and classes of msgspec, attrs and pydantic by their attributes, without importing those.
     """
     if hasattr(cls, "__pydantic_fields__"):
         return None if _dumps_itself(cls) else tuple(map(_pydantic_name, cls.__pydantic_fields__.items()))
@@ -51,13 +52,13 @@ def _fields_of(cls: Any) -> tuple[tuple[str, str], ...] | None:
 
 
 def _pydantic_name(named: tuple[str, Any]) -> tuple[str, str]:
-    """By the alias, because that is also what pydantic reads."""
+    """Return the attribute and its alias, because pydantic reads the alias as well."""
     name, field = named
     return name, field.serialization_alias or field.alias or name
 
 
 def _dumps_itself(cls: Any) -> bool:
-    """True for a pydantic class whose fields don't tell what is written: it has serialisers, or further fields."""
+    """True for a pydantic class that is not written as its fields: it has serialisers, or accepts further fields."""
     decorators = getattr(cls, "__pydantic_decorators__", None)
     written_otherwise = ("field_serializers", "model_serializers", "computed_fields")
     return (
@@ -68,13 +69,13 @@ def _dumps_itself(cls: Any) -> bool:
 
 
 def _is_special_struct(cls: Any) -> bool:
-    """True for a msgspec.Struct that is not written as all of its fields and nothing else."""
+    """True for a msgspec.Struct that is written with a tag, as an array, or without its defaults."""
     config = cls.__struct_config__
     return config.tag is not None or config.array_like or config.omit_defaults
 
 
 def _by_its_library(value: Any) -> object | None:
-    """A pydantic model or a msgspec.Struct that is more than its fields, as plain values; None for anything else."""
+    """Return a pydantic model or a msgspec.Struct as plain values, or None for a value of another class."""
     cls: Any = type(value)
     if hasattr(cls, "__pydantic_serializer__"):
         return cls.__pydantic_serializer__.to_python(value, by_alias=True)  # type: ignore[no-any-return]
@@ -97,7 +98,7 @@ def _special_struct(value: Any, config: Any) -> object:
 
 
 def _defaults_of(cls: Any) -> list[tuple[str, object]]:
-    """(name on the wire, default) of the fields of a msgspec.Struct that have one; a factory's is made."""
+    """Return (name on the wire, default) of each field of a msgspec.Struct that has a default. Factories are called."""
     defaults = cls.__struct_defaults__
     names = cls.__struct_encode_fields__[len(cls.__struct_encode_fields__) - len(defaults) :]
     made = [one.factory() if hasattr(one, "factory") else one for one in defaults]
@@ -108,10 +109,10 @@ fields_of: Callable[[Any], tuple[tuple[str, str], ...] | None] = lru_cache(maxsi
 
 
 def extension_of(value: object) -> tuple[int, bytes] | None:
-    """The msgpack extension (type, payload) that a value is written as, or None if it isn't one.
+    """Return the msgpack extension (type, payload) that a value is written as, or None if it is no extension.
 
     Raises:
-        SerializationError: for a datetime without a time zone, and for an ExtType with bad parts.
+        SerializationError: for a datetime without a time zone, and for an ExtType of a wrong type or payload.
     """
     if isinstance(value, datetime):
         if value.utcoffset() is None:
@@ -133,7 +134,7 @@ def extension_of(value: object) -> tuple[int, bytes] | None:
 
 
 def _timestamp(seconds: int, nanoseconds: int) -> bytes:
-    """msgpack's timestamp 32, 64 or 96: the shortest that holds the value."""
+    """Return msgpack's timestamp 32, 64 or 96: the shortest that holds the value."""
     if 0 <= seconds < 1 << 34:
         if not nanoseconds and seconds < 1 << 32:
             return struct.pack(">I", seconds)
@@ -142,10 +143,10 @@ def _timestamp(seconds: int, nanoseconds: int) -> bytes:
 
 
 def from_extension(code: int, payload: bytes) -> object:
-    """The Python value of a msgpack extension: datetime (UTC), complex, or `msgpack.ExtType` for all others.
+    """Return the Python value of a msgpack extension: datetime (UTC), complex, or `msgpack.ExtType` for all others.
 
-    A datetime holds microseconds: finer digits are dropped. A time that no datetime can hold (before year 1,
-    after year 9999) becomes a `msgpack.Timestamp`.
+    A datetime has microseconds, so nanoseconds are cut off. A time that no datetime can hold (before the year 1, or
+    after the year 9999) becomes a `msgpack.Timestamp`.
     """
     size = len(payload)
     if code == TIMESTAMP_EXT and size in (4, 8, 12):
@@ -165,14 +166,15 @@ def from_extension(code: int, payload: bytes) -> object:
             return Timestamp(seconds, nanoseconds)
     if code == COMPLEX_EXT and size in (8, 16):
         return complex(*struct.unpack(">ff" if size == 8 else ">dd", payload))
-    # ExtType() itself refuses the codes below zero, which the specification reserves but others do write.
+    # ExtType() refuses the codes below zero. The specification reserves them, but other libraries write them.
     return tuple.__new__(ExtType, (code, payload))
 
 
 def replacement_for(value: object, default: Default | None) -> object:
-    """What is written in place of a value that msgpack has no type for: by enum value, by duration, or by the hook.
+    """Return what is written in place of a value that msgpack has no type for.
 
-    The hook is asked once for a value; what it returns must have a msgpack type, or be an enum or a duration.
+    An enum becomes its value, a timedelta its nanoseconds, a class of pydantic or msgspec what its library says. For
+    all others the hook is called, once. What it returns must have a msgpack type, or be an enum or a timedelta.
 
     Raises:
         SerializationError: if there is no replacement.
@@ -215,11 +217,11 @@ def _named(value: object) -> str:
     return f"a value of type {type(value).__qualname__}"
 
 
-# ---- words --------------------------------------------------------------------------------------------
+# ---- errors -------------------------------------------------------------------------------------------
 
 
 def short(value: object) -> str:
-    """A repr that is safe to put in a message: short, and never raising."""
+    """Return a repr for an error message: it is short, and never raises."""
     try:
         return _short.repr(value)
     except Exception:
@@ -227,12 +229,12 @@ def short(value: object) -> str:
 
 
 def key_step(key: object) -> str:
-    """The step of a path into a mapping's value."""
+    """Return the step of a path that leads to a mapping's value."""
     return f"[{short(key)}]"
 
 
 def in_key_step(key: object) -> str:
-    """The step of a path into a mapping's key."""
+    """Return the step of a path that leads to a mapping's key."""
     return f" key {short(key)}"
 
 
@@ -283,10 +285,10 @@ def empty_event() -> SerializationError:
 
 
 def tags_as_dict(tags: object) -> dict[Any, Any]:
-    """Tags that came as another mapping than a dict.
+    """Return tags that are another mapping than a dict as a dict.
 
     Raises:
-        SerializationError: if they are no mapping.
+        SerializationError: if they are not a mapping.
     """
     if not isinstance(tags, Mapping):
         raise SerializationError(f"tags are a mapping of str to str, not {type(tags).__qualname__}", "tags")
@@ -294,7 +296,7 @@ def tags_as_dict(tags: object) -> dict[Any, Any]:
 
 
 def refused_tag(tag: object, value: object, error: UnicodeEncodeError | None = None) -> SerializationError:
-    """Why a tag can't be written."""
+    """Return the error for a tag that can't be written."""
     step = f"tags[{short(tag)}]"
     if error is not None:
         return SerializationError(surrogates(error).reason, step)
@@ -302,9 +304,11 @@ def refused_tag(tag: object, value: object, error: UnicodeEncodeError | None = N
         if not isinstance(text, str):
             kind = type(text).__qualname__
             return SerializationError(f"a tag's {part} is a str, not {kind}; use str() on it", step)
-    if tag != "s":
+    if tag != BODY_FIELD:
         return SerializationError(f"a tag's value has more than the {MAX_BULK} bytes that Redis holds", step)
-    return SerializationError("the name 's' is taken by the event's body; choose another name for this tag", step)
+    return SerializationError(
+        f"the name {BODY_FIELD!r} is taken by the event's body; choose another name for this tag", step
+    )
 
 
 def in_use() -> SerializationError:
@@ -314,12 +318,12 @@ def in_use() -> SerializationError:
 
 
 def check_bodies(bodies: object) -> None:
-    """Refuse what is one body, where many are wanted: its letters, keys or fields would become events.
+    """Refuse a single body where an iterable of bodies is expected: its letters, keys or fields would become events.
 
-    A class that says itself how it is iterated over is taken at its word, unless it is a mapping.
+    An object of a class with its own `__iter__` is accepted, unless it is a mapping.
 
     Raises:
-        TypeError: for a text, bytes, a mapping, a NamedTuple, a pydantic model, and for what can't be iterated over.
+        TypeError: for a str, bytes, a mapping, a NamedTuple, a pydantic model, and for what can't be iterated over.
     """
     cls: Any = type(bodies)
     if _is_one_body(cls):
@@ -332,7 +336,7 @@ _ONE_BODY = (str, bytes, bytearray, memoryview, Mapping)
 
 @lru_cache(maxsize=1024)
 def _is_one_body(cls: Any) -> bool:
-    """Also for a class that has no iterator at all."""
+    """True also for a class that can't be iterated over."""
     if issubclass(cls, _ONE_BODY):
         return True
     if issubclass(cls, tuple):
@@ -344,6 +348,6 @@ def _is_one_body(cls: Any) -> bool:
 
 
 def locate_in_many(error: SerializationError, index: int) -> None:
-    """Say which of many bodies it was."""
+    """Add to an error which of many bodies could not be written."""
     if error.path.startswith("body") or not error.path:
         error.path = f"bodies[{index}]{error.path[4:]}"

@@ -1,4 +1,4 @@
-"""The words for msgpack and RESP bytes that can't be read, once for both implementations."""
+"""The errors for msgpack and RESP bytes that can't be read. Both implementations raise these."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from .limits import MAX_BULK, MAX_DEPTH, MAX_ITEMS, MAX_REPLY_DEPTH
 
 
 def truncated(offset: int, needed: int, left: int) -> SerializationError:
-    return SerializationError(f"byte {offset}: {needed} more bytes are announced than the {left} that are there")
+    """The value at `offset`, and the values that have to follow it, need at least `needed` bytes after its header."""
+    verb = "is" if left == 1 else "are"
+    return SerializationError(f"byte {offset}: needs {_bytes(needed)}, only {left} {verb} left")
 
 
 def empty() -> SerializationError:
@@ -31,7 +33,8 @@ def unhashable_key(offset: int, key: object) -> SerializationError:
 
 
 def trailing(offset: int, extra: int) -> SerializationError:
-    return SerializationError(f"byte {offset}: {extra} bytes follow after the value")
+    verb = "follows" if extra == 1 else "follow"
+    return SerializationError(f"byte {offset}: {_bytes(extra)} {verb} after the value")
 
 
 def unknown_type(marker: int) -> ProtocolError:
@@ -93,3 +96,7 @@ def reader_broken() -> ProtocolError:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count} bytes"

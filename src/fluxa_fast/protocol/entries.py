@@ -1,4 +1,4 @@
-"""What both implementations of `Event` share: the parts that are no hot path."""
+"""The parts of `Event` that are not hot, shared by both implementations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def timestamp(milliseconds: int) -> datetime:
-    """The time in an entry's ID.
+    """Return the time that an entry's ID tells.
 
     Raises:
-        ValueError: if no datetime can hold it.
+        ValueError: if it is beyond the year 9999, which no datetime can hold.
     """
     try:
         return EPOCH + timedelta(milliseconds=milliseconds)
@@ -27,11 +27,11 @@ def timestamp(milliseconds: int) -> datetime:
 
 
 class TypedOrigin:
-    """In the place of what acknowledges an event: its body is to be read as a certain type as well.
+    """Stands where an event has its `acknowledge` function, if its stream has a registered type of bodies.
 
     Attributes:
-        acknowledge: is called with an event that is to be acknowledged.
-        reader: makes the body.
+        acknowledge: acknowledges an event.
+        reader: reads the body as the registered type.
     """
 
     __slots__ = ("acknowledge", "reader")
@@ -45,19 +45,19 @@ class TypedOrigin:
 
 
 readers: dict[Any, Reader] = {}
-_KEPT_READERS = 1024  # and no more: types that a program makes on the fly would pile up
+_KEPT_READERS = 1024  # a limit, because a program may go on making types
 
 
 def reader_of(wanted: Any) -> Reader:
-    """How a body becomes a `wanted`.
+    """Return the reader that makes a `wanted` of a body.
 
     Raises:
-        TypeError: if that is not a type that is understood.
+        TypeError: if bodies can't be converted to `wanted`.
     """
     try:
         return readers[wanted]
-    except (KeyError, TypeError):  # a TypeError: it can't be the key of a dict
-        from . import typed  # not needed by everybody, and large
+    except (KeyError, TypeError):  # TypeError: `wanted` is not hashable
+        from . import typed  # large, and only programs with typed bodies need it
 
         made = typed.reader(wanted)
     if len(readers) < _KEPT_READERS:
@@ -67,7 +67,7 @@ def reader_of(wanted: Any) -> Reader:
 
 
 def read_value(event: Event, value: object, reader: Reader) -> Any:
-    """The event's body as the reader's type, where its library could not make it of the bytes, or refused to.
+    """Return the decoded body as the reader's type, if the type is not read from bytes, or if that failed.
 
     Raises:
         SerializationError: with the path, the expected type, the stream and the event's ID.
@@ -81,7 +81,7 @@ def read_value(event: Event, value: object, reader: Reader) -> Any:
 
 
 def locate(error: SerializationError, event: Event) -> None:
-    """Say which event could not be read."""
+    """Add to an error which event could not be read."""
     error.stream = event.stream
     error.path = f"event {event.id}"
 

@@ -1,10 +1,10 @@
-"""The type variables of events: what a body is, if a stream says so, and else `Any`."""
+"""The type variables of a body: the type that is registered for a stream, or `Any` if there is none."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # type checkers know them with a default; Python itself from 3.13 on
+if TYPE_CHECKING:  # Python itself knows type variables with a default from 3.13 on
     from typing_extensions import TypeVar
 
     BodyT = TypeVar("BodyT", default=Any)

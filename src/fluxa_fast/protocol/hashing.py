@@ -1,4 +1,4 @@
-"""What both implementations of the hashes agree on: which keys there are, and what their bytes are."""
+"""Partition keys, and the bytes of a partition key that both implementations hash."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from . import conversions
 __all__ = ["SLOTS", "Key", "key_bytes", "without_partitions"]
 
 SLOTS: Final = 16384
-"""Slots of a Redis Cluster."""
+"""How many slots a Redis Cluster has."""
 
 Key = str | bytes | int
-"""What keeps events together: a text as UTF-8, bytes as they are, a whole number in decimal."""
+"""A partition key: events with the same key go to the same partition. A str counts as UTF-8, an int as its digits."""
 
 
 def key_bytes(key: Key) -> bytes:
-    """The bytes that are hashed.
+    """Return the bytes of a key that are hashed.
 
     Raises:
-        SerializationError: for what is no key.
+        SerializationError: if it is not a str, bytes or an int, or can't be written as UTF-8.
     """
     if isinstance(key, str):
         try:
@@ -35,7 +35,7 @@ def key_bytes(key: Key) -> bytes:
 
 
 def without_partitions(stream: str) -> ValueError:
-    """The error for a key where there is nothing to choose from. A stream that has one partition takes keys."""
+    """Return the error for a partition key on a stream without partitions. (A stream with one partition takes keys.)"""
     return ValueError(
         f"stream {stream!r} has no partitions, so key= would have no effect: "
         "register the stream with partitions=, or leave key= out"

@@ -1,8 +1,10 @@
-"""The contract of the protocol layer: what the compiled and the pure implementation both are.
+"""The contract of the protocol layer, which the compiled and the pure implementation both keep.
 
 The protocol does no I/O and knows no sockets. It turns values into bytes (`CommandBuffer`, `pack`) and bytes into
-values (`ReplyReader`, `Event`, `unpack`). Both implementations are checked against these classes by the type
-checker, and by one test suite that runs over both.
+values (`ReplyReader`, `Event`, `unpack`). The type checker compares both implementations with these classes, and one
+test suite runs over both.
+
+The file is long because it is the whole contract, with the documentation of every method.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ T = TypeVar("T")
 
 @final
 class Incomplete:
-    """The type of `INCOMPLETE`: a reply has not arrived in full yet."""
+    """The type of `INCOMPLETE`, which stands for a reply that has not arrived in full yet."""
 
     def __repr__(self) -> str:
         return "INCOMPLETE"
@@ -54,7 +56,7 @@ INCOMPLETE: Final[Incomplete] = Incomplete()
 
 @final
 class NotPlain:
-    """The type of `NOT_PLAIN`: a reply is there, and is for redis-py's own parser."""
+    """The type of `NOT_PLAIN`, which stands for a reply that has arrived and that redis-py's own parser has to read."""
 
     def __repr__(self) -> str:
         return "NOT_PLAIN"
@@ -64,24 +66,24 @@ NOT_PLAIN: Final[NotPlain] = NotPlain()
 
 
 class ErrorReply(NamedTuple):
-    """An error from the server, as a value: ``-WRONGTYPE Operation against...``.
+    """An error that the server replied, as a value: ``-WRONGTYPE Operation against...``.
 
     Attributes:
-        message: the whole text, its code in front.
+        message: the whole text, which begins with the code.
     """
 
     message: str
 
     @property
     def code(self) -> str:
-        """The first word: NOGROUP, WRONGTYPE, OOM..."""
+        """The first word of the message: NOGROUP, WRONGTYPE, OOM..."""
         return self.message.partition(" ")[0]
 
 
 class Event(Protocol[BodyT_co]):
-    """One entry of a stream. Body and tags are decoded when they are first used.
+    """An entry of a stream. Body and tags are decoded when they are first used.
 
-    An event owns its bytes: keeping one does not keep the batch that it came with. Threads may share it.
+    An event owns its bytes: to keep an event does not keep the batch that it came with. Threads may share an event.
     """
 
     @property
@@ -94,10 +96,10 @@ class Event(Protocol[BodyT_co]):
 
     @property
     def timestamp(self) -> datetime:
-        """When the event was published, by the milliseconds of its ID, in UTC.
+        """When the event was published: the milliseconds of its ID, in UTC.
 
         Raises:
-            ValueError: for an ID beyond the year 9999, which only a hand-made one can be.
+            ValueError: for an ID beyond the year 9999. No server generates such an ID, but a client may choose it.
         """
 
     @property
@@ -112,11 +114,11 @@ class Event(Protocol[BodyT_co]):
 
     @property
     def raw_body(self) -> bytes | None:
-        """The msgpack bytes of the body, as they stand in Redis; None if the entry has none."""
+        """The msgpack bytes of the body, as Redis holds them; None if the entry has no body."""
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags, in the order of the entry. Bytes that aren't UTF-8 are kept as surrogate escapes."""
+        """The tags, in the order of the entry's fields. Bytes that aren't UTF-8 become surrogate escapes."""
 
     @property
     def acknowledged(self) -> bool:
@@ -124,14 +126,14 @@ class Event(Protocol[BodyT_co]):
 
     @property
     def idle(self) -> float | None:
-        """Seconds since the last delivery, where the server told it (XREADGROUP ... CLAIM); else None."""
+        """Seconds since the last delivery, if the server told it (XREADGROUP ... CLAIM); else None."""
 
     @property
     def delivery_count(self) -> int | None:
-        """How often the event was delivered before, where the server told it; else None."""
+        """How often the event was delivered before, if the server told it (XREADGROUP ... CLAIM); else None."""
 
     def tag(self, name: str, default: str = "") -> str:
-        """The value of a tag, or `default` if the event has none of that name."""
+        """Return the value of a tag, or `default` if the event has no tag of that name."""
 
     @overload
     def unserialize(self, type: None = None) -> BodyT_co: ...
@@ -140,14 +142,14 @@ class Event(Protocol[BodyT_co]):
     @overload
     def unserialize(self, type: Any) -> Any: ...
     def unserialize(self, type: Any = None) -> Any:
-        """The body, decoded anew: a value that nobody else holds, unlike `body`.
+        """Decode the body once more. The value is the caller's own, whereas `body` is the same object at each access.
 
         Args:
-            type: what to make of it; None: what `body` is.
+            type: the type to convert the body to; None: the type that `body` has.
 
         Raises:
             SerializationError: if the body is not msgpack, or not of that type.
-            TypeError: if the type is none that is understood.
+            TypeError: if bodies can't be converted to that type.
         """
 
     def ack(self) -> Any:
@@ -164,14 +166,14 @@ Acknowledge = Callable[[Any], Any]
 
 
 class EventBatch:
-    """What one XREADGROUP, XREAD, XRANGE or XAUTOCLAIM brought.
+    """The entries in the reply to an XREADGROUP, XREAD, XRANGE or XAUTOCLAIM.
 
     Attributes:
-        events: the events that can be handled, in the order of the reply.
-        deleted: IDs that are pending, but whose entries are no longer in the stream (their fields were nil).
-        cursor: XAUTOCLAIM: where the next call begins; ``0-0`` at the end. None for the others.
-        dropped: XAUTOCLAIM on Redis 7.0 and newer: how many entries the server itself took off the pending
-            list, because they are no longer in the stream.
+        events: the entries that still have their fields, in the order of the reply.
+        deleted: the IDs of pending entries that are no longer in the stream (their fields were nil).
+        cursor: where the next XAUTOCLAIM begins; ``0-0`` if there is nothing more to claim. None for other commands.
+        dropped: how many pending entries XAUTOCLAIM found no longer in the stream, and took off the pending list
+            (Redis 7.0).
     """
 
     __slots__ = ("cursor", "deleted", "dropped", "events")
@@ -184,57 +186,61 @@ class EventBatch:
 
 
 class CommandBuffer(StreamCommands, Protocol):
-    """RESP commands in one growing buffer, ready to be sent.
+    """RESP commands in a growing buffer, ready to be sent.
 
-    A call that fails leaves the buffer as it was, byte for byte. While a view of the buffer is held
-    (`view()`), writing raises BufferError. Belongs to one thread.
+    A call that fails leaves every byte of the buffer as it was. To write while a view of the buffer is held (`view()`)
+    raises BufferError. A buffer belongs to one thread.
     """
 
     default: Default | None
     full_at: int
-    """Length in bytes at which `EventWriter` says that the buffer is full. At first it never is."""
+    """Length in bytes at which `EventWriter` calls `on_full`. The initial value is out of reach."""
 
     def __init__(self, default: Default | None = None) -> None: ...
 
     def __len__(self) -> int:
-        """Bytes in the buffer."""
+        """How many bytes the buffer holds."""
 
     def view(self) -> memoryview:
-        """What is in the buffer, read-only and without a copy. Release it before writing again."""
+        """Return the bytes of the buffer, read-only and without a copy. Release the view before you write again."""
 
     @property
     def command_count(self) -> int:
-        """Commands in the buffer."""
+        """How many commands the buffer holds."""
 
     def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Any]) -> int:
-        """Append a command: `arguments`, then the IDs of those of the events that are not acknowledged yet.
+        """Append a command of `arguments` and the IDs of the events that are not acknowledged yet.
 
-        They come in the order of the events. Nothing is appended if there are none.
+        The IDs stand in the order of the events. If all events are acknowledged, nothing is appended.
 
         Returns:
-            How many events were named.
+            How many IDs were appended.
         """
 
     def keep(self, positions: Iterable[int]) -> None:
-        """Drop all commands but those at `positions` (counted from 0, ascending). Quick for a `range` without gaps."""
+        """Drop all commands but those at `positions`, which ascend from 0. A `range` with step 1 is the fast case."""
 
     def truncate(self, commands: int, size: int) -> None:
-        """Drop what was appended since the buffer had that many commands, in that many bytes."""
+        """Drop what was appended since the buffer held `commands` commands of `size` bytes."""
 
     def swap(self, other: Any) -> None:
-        """Exchange all commands, and the memory they are in, with another buffer of the same implementation."""
+        """Exchange all commands with another buffer of the same implementation, without a copy."""
 
     def extend(self, other: Any) -> None:
         """Append a copy of all commands of another buffer of the same implementation."""
 
     def keys(self, positions: Iterable[int]) -> list[str]:
-        """The first argument after the name of each command at `positions` (ascending): its key, for most."""
+        """Return the first argument of each command at `positions`, which ascend: the Redis key, for most commands."""
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop all commands."""
 
     def give_back(self, most: int) -> bool:
-        """Drop everything, and return about `most` bytes of memory. True once `clear` would have done no more."""
+        """Drop all commands, and return about `most` bytes of memory to the system.
+
+        Returns:
+            True once there is no more memory to return.
+        """
 
 
 class EventWriter(Protocol):
@@ -302,10 +308,10 @@ class EventWriter(Protocol):
 
 
 class Confirmations(Protocol):
-    """The replies to a pipeline of XADDs: counted and checked as they arrive, their IDs decoded only if asked for.
+    """The replies to a pipeline of XADDs. They are counted and checked as they arrive; `ids` decodes their IDs.
 
     Args:
-        expected: how many replies are to come.
+        expected: how many replies will come.
     """
 
     expected: int
@@ -314,99 +320,99 @@ class Confirmations(Protocol):
 
     @property
     def received(self) -> int:
-        """Replies so far, errors included."""
+        """How many replies have arrived, errors included."""
 
     @property
     def errors(self) -> list[tuple[int, str]]:
-        """(position, message) of every reply that was an error, ascending."""
+        """(position, message) of every error reply, by ascending position."""
 
     def ids(self) -> list[str | None]:
-        """The IDs of the confirmed events in order; None where NOMKSTREAM found no stream."""
+        """Return the IDs of the confirmed events in order; None for a null reply, which only NOMKSTREAM brings."""
 
     def take(self, reader: Any) -> bool:
-        """Take what the reader has. True when all replies are there."""
+        """Take the replies that the reader has. True when all have arrived."""
 
 
 class ReplyReader(Protocol):
     """An incremental reader of RESP2 and RESP3.
 
-    Bytes go in through `feed`, or without a copy through `get_buffer` and `buffer_updated`. Each `read...` returns one
-    reply, or INCOMPLETE; it goes on where it stopped, so a reply costs the same in one piece as in a thousand.
-    Push frames between replies are skipped. After a ProtocolError every call raises it again until `reset`.
+    Bytes go in through `feed`, or without a copy through `get_buffer` and `buffer_updated`. Each `read...` returns a
+    reply, or INCOMPLETE. The next call goes on where the last one stopped, so a reply costs the same in one piece as in
+    a thousand. Push frames between replies are skipped. After a ProtocolError every call raises one until `reset`.
     """
 
     def get_buffer(self, sizehint: int = -1) -> memoryview:
-        """Room to receive into: at least one byte, `sizehint` bytes if that is positive."""
+        """Return memory to receive into: at least `sizehint` bytes, if that is positive."""
 
     def buffer_updated(self, nbytes: int) -> None:
-        """`nbytes` bytes were received into the last `get_buffer`."""
+        """Tell the reader that `nbytes` bytes were received into the memory of the last `get_buffer`."""
 
     def feed(self, received: Any) -> None:
         """Take a copy of received bytes (any bytes-like)."""
 
     @property
     def unread(self) -> int:
-        """Bytes that no reply was made of yet."""
+        """How many received bytes have not been read as a reply."""
 
     @property
     def capacity(self) -> int:
-        """Bytes of memory that the receive buffer holds."""
+        """How many bytes of memory the receive buffer has."""
 
     def read(self) -> object:
-        """One reply as Python values, or INCOMPLETE.
+        """Read a reply as Python values, or return INCOMPLETE.
 
-        Strings are bytes, errors are `ErrorReply`, null is None; RESP3: maps are dicts, sets and pushes are lists,
-        doubles are floats, big numbers are ints, verbatim strings are bytes without their format, attributes are
-        dropped. A null of either kind is None.
+        Strings are bytes, errors are `ErrorReply`, every null is None. RESP3: maps are dicts, sets and pushes are
+        lists, doubles are floats, big numbers are ints, verbatim strings are bytes without their format; attributes
+        are dropped.
         """
 
     def read_streams(self, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
-        """The reply of XREADGROUP or XREAD."""
+        """Read the reply to XREADGROUP or XREAD."""
 
     def read_claimed(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
-        """The reply of XAUTOCLAIM (without JUSTID) for that stream."""
+        """Read the reply to XAUTOCLAIM (without JUSTID) of this stream."""
 
     def read_range(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
-        """The reply of XRANGE or XREVRANGE for that stream."""
+        """Read the reply to XRANGE or XREVRANGE of this stream."""
 
     def reset(self) -> None:
-        """Forget everything that was received."""
+        """Forget all received bytes."""
 
 
 class PlainReplies(Protocol):
-    """What the drop-in reads replies with, as redis-py would give them. Of the compiled implementation only.
+    """Reads replies for the drop-in, in the form that redis-py gives them. Only the compiled implementation has it.
 
-    A plain reply is made of IDs, integers and strings. Any other is left in the reader, for `frame`.
+    A plain reply is made of IDs, integers and strings. Any other reply stays in the reader, for `frame`.
     """
 
     def frame(self, reader: Any, /) -> bytes | Incomplete:
-        """The bytes of the next reply or push, whatever it is."""
+        """Return the bytes of the next reply or push, of whatever type."""
 
     def unread(self, reader: Any, /) -> bytes:
-        """The bytes of what no reply was made of yet, taken out."""
+        """Take out the received bytes that have not been read as a reply, and return them."""
 
     def take_scalars(self, reader: Any, into: list[Any], most: int, text: bool, /) -> bool:
-        """Append up to `most` replies that are strings, integers or null. True if one that isn't plain is next."""
+        """Append up to `most` replies that are strings, integers or null. True if the next reply is not plain."""
 
     def read_streams(
         self, reader: Any, text: bool, parts: int, arrays: bool, maps: bool, /
     ) -> tuple[bool, list[Any]] | Incomplete | NotPlain:
-        """The reply of XREAD or XREADGROUP: whether it was a map, and [[stream, [(id, fields), ...]], ...]."""
+        """Read the reply to XREAD or XREADGROUP: whether it was a map, and [[stream, [(id, fields), ...]], ...]."""
 
     def read_range(self, reader: Any, text: bool, /) -> list[Any] | Incomplete | NotPlain:
-        """The reply of XRANGE: [(id, fields), ...]."""
+        """Read the reply to XRANGE: [(id, fields), ...]."""
 
     def read_claimed(self, reader: Any, text: bool, /) -> list[Any] | Incomplete | NotPlain:
-        """The reply of XAUTOCLAIM: [cursor, [(id, fields), ...], [deleted id, ...]]."""
+        """Read the reply to XAUTOCLAIM: [cursor, [(id, fields), ...], [deleted id, ...]]."""
 
 
 @runtime_checkable
 class Pack(Protocol):
-    """The msgpack bytes of a value, as they are the body of an event.
+    """Returns the msgpack bytes of a value, in the form that an event's body has.
 
     Args:
-        value: what docs/bodies.md lists.
-        default: is asked for a replacement of what msgpack has no type for.
+        value: a value of a type that docs/bodies.md lists.
+        default: called with a value that msgpack has no type for; returns what to write in its place.
 
     Raises:
         SerializationError: with the path to what can't be written.
@@ -416,7 +422,7 @@ class Pack(Protocol):
 
 
 class Unpack(Protocol):
-    """The one value that msgpack bytes (any contiguous bytes-like) hold.
+    """Returns the value that msgpack bytes (any contiguous bytes-like) hold.
 
     Raises:
         SerializationError: if they are not msgpack, or hold more or less than one value.
@@ -426,7 +432,7 @@ class Unpack(Protocol):
 
 
 class Implementation(Protocol):
-    """The module-like set of the names that an implementation has. `name` is ``"c"`` or ``"python"``."""
+    """The names in the package of an implementation. `name` is ``"c"`` or ``"python"``."""
 
     @property
     def name(self) -> str: ...

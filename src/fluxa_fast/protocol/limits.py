@@ -1,13 +1,10 @@
-"""The limits that both implementations keep, once. `compiled/limits.pxd` repeats them; a test compares the two."""
+"""The limits of both implementations. `compiled/limits.pxd` repeats them for C; a test compares the two."""
 
-MAX_DEPTH = 512  # containers inside containers in a msgpack body, writing and reading
+MAX_DEPTH = 512  # levels of nested containers in a msgpack body
 MAX_BULK = 512 * 1024 * 1024  # bytes; Redis: proto-max-bulk-len, and the largest string a server keeps by default
 MAX_ITEMS = 2**31 - 1  # elements of one RESP aggregate; Redis: INT_MAX for multibulk counts
-MAX_REPLY_DEPTH = 128  # aggregates inside aggregates in a reply; Redis itself nests about ten
+MAX_REPLY_DEPTH = 128  # levels of nested aggregates in a reply; Redis itself nests about ten
 MAX_LINE = 64 * 1024  # bytes of a RESP line; Redis: PROTO_INLINE_MAX_SIZE
 
-# A receive buffer that grew beyond this for one large reply is given back once that reply is read.
+# A buffer that grew beyond this many bytes is released once it is empty.
 KEEP_BUFFER = 1024 * 1024
-
-COMPLEX_EXT = -128  # shamaton/msgpack, which the original uses, writes Go's complex numbers as this extension
-TIMESTAMP_EXT = -1  # msgpack specification: timestamp extension type

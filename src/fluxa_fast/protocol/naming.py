@@ -1,4 +1,4 @@
-"""What a field is called on the wire, where that is not its Python name: ``UserID`` for ``user_id``."""
+"""Names of fields on the wire that differ from their Python names: ``UserID`` for ``user_id``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Rule = Literal["go", "pascal", "camel", "kebab", "lower", "upper"]
 T = TypeVar("T", bound=type)
 
 _ATTRIBUTE = "__wire_names__"
-# Words that Go writes in capitals throughout.
+# Words that Go writes in capitals only.
 _INITIALISMS = frozenset(
     """
     acl api ascii cpu css dns eof guid html http https id ip json lhs qps ram rhs rpc sla smtp sql ssh tcp tls ttl udp
@@ -52,19 +52,19 @@ _RULES: dict[Any, Callable[[str], str]] = {
 
 
 def wire_names(rule: Rule | Callable[[str], str] | None = None, /, **names: str) -> Callable[[T], T]:
-    """A class decorator: what the fields of a class are called in a body, when it is written and when it is read.
+    """A class decorator that sets the names of a class's fields in bodies, for writing and for reading.
 
     For dataclasses, attrs classes and NamedTuples; put it above ``@dataclass``. A msgspec.Struct has ``rename=`` for
-    this, a pydantic model has aliases; both are respected. Subclasses inherit it.
+    this, a pydantic model has aliases; both are respected. Subclasses inherit the names.
 
     Args:
         rule: ``"go"`` (``user_id`` is ``UserID``), ``"pascal"`` (``UserId``), ``"camel"`` (``userId``), ``"kebab"``
             (``user-id``), ``"lower"``, ``"upper"``, or a function that is given the field's name.
-        names: the wire names of single fields, which come before the rule: ``wire_names("go", sku="StockUnit")``.
+        names: the wire names of single fields, which win over the rule: ``wire_names("go", sku="StockUnit")``.
 
     Raises:
-        ValueError: for an unknown rule, a field that the class does not have, or two fields of the same wire name.
-        TypeError: for a class that has other ways, or no fields.
+        ValueError: for an unknown rule, for a field that the class does not have, or for two fields of one wire name.
+        TypeError: for a class without fields, and for a class that names its fields in another way.
     """
     if rule is not None and not callable(rule) and rule not in _RULES:
         raise ValueError(f"a rule is {', '.join(map(repr, get_args(Rule)))} or a function, not {rule!r}")
@@ -100,7 +100,7 @@ def _field_names(cls: Any) -> list[str]:
 
 
 def wire_name_of(cls: Any, field: str) -> str:
-    """What a field of a class is called on the wire."""
+    """Return the name of a class's field on the wire."""
     naming: tuple[Callable[[str], str], dict[str, str]] = getattr(cls, _ATTRIBUTE, (str, {}))
     apply, names = naming
     found = names.get(field)

@@ -1,4 +1,4 @@
-"""RESP, written: how one command is spelled. Used where a command is built once, not a million times."""
+"""Writes RESP where speed does not matter, because a command is built once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ def bulk(argument: bytes) -> bytes:
 
 
 def argument_bytes(argument: object) -> bytes:
-    """The bytes of one command argument.
+    """Return the bytes of a command's argument.
 
     Raises:
-        TypeError: if it is not a str, bytes-like, int or float.
+        TypeError: if the argument is not a str, bytes-like, int or float.
     """
     kind = type(argument)
     if kind is str:

@@ -1,4 +1,4 @@
-"""The rare scalars of RESP3, read once for both implementations."""
+"""Reads the rare scalars of RESP, for both implementations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def big_number(line: bytes) -> int:
         raise decode_errors.bad_number(line)
     try:
         return int(line)
-    except ValueError:  # more digits than Python converts
+    except ValueError:  # it has more digits than Python converts
         raise decode_errors.bad_number(line) from None
 
 

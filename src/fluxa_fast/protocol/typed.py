@@ -1,38 +1,35 @@
-"""Plain values, as they come out of msgpack, turned into the types that a caller asks for.
+"""Converts decoded values to the types that a caller asks for.
 
-Classes of msgspec, pydantic and attrs are built by their own library. Everything else is done here, without either:
-dataclasses, TypedDict, NamedTuple, enums, unions, Literal, the built-in containers, datetime, timedelta, UUID, Decimal.
+msgspec and pydantic build their own classes. This module converts to all other types without a library: dataclasses,
+attrs classes, TypedDict, NamedTuple, unions and the built-in containers; `typed_scalars` has the scalars.
 """
 
 from __future__ import annotations
 
 import collections.abc
 import dataclasses
-import datetime
-import decimal
 import enum
 import types
 import typing
-import uuid
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from ..errors import SerializationError
 from .naming import wire_name_of
+from .typed_scalars import SCALARS, Converter, enumeration, exactly, literal, mismatch, name_of
 
 __all__ = ["Reader", "checker", "reader"]
 
-Converter = Callable[[Any], Any]
 _UNIONS = (typing.Union, types.UnionType)
 
 
 class Reader(NamedTuple):
-    """How the body of an event becomes a certain type.
+    """Reads the body of an event as a certain type.
 
     Attributes:
-        from_bytes: out of msgpack bytes, where the type's library does it in one go; else None.
-        from_value: out of the plain value.
+        from_bytes: converts msgpack bytes, if the type's library can do that directly; else None.
+        from_value: converts the decoded value.
     """
 
     from_bytes: Converter | None
@@ -49,10 +46,10 @@ _cached_reader = lru_cache(maxsize=1024)(_reader)
 
 
 def reader(wanted: Any) -> Reader:
-    """The reader of a type, made once for each.
+    """Return the reader of a type. Readers are cached.
 
     Raises:
-        TypeError: if `wanted` is not a type that is understood.
+        TypeError: if values can't be converted to `wanted`.
     """
     try:
         return _cached_reader(wanted)
@@ -63,17 +60,17 @@ def reader(wanted: Any) -> Reader:
 
 
 def checker(wanted: Any) -> tuple[Callable[[Any], None], type | None]:
-    """What raises a SerializationError for a body that is not a `wanted`, and the class whose instances always are one.
+    """Return the check of a type: a function, and a class whose instances need no check.
 
-    A class is asked for by isinstance, and looks after its own fields. Other forms (TypedDict, unions, list[T]) are
-    checked through and through, by making one of the body; there is no such class for them.
+    The function raises a SerializationError for a body that is not a `wanted`. If `wanted` is a class, the check is
+    isinstance. For other types (TypedDict, unions, list[T]) the check converts the whole body, and the class is None.
     """
     if _is_class(wanted):
-        expected = _name(wanted)
+        expected = name_of(wanted)
 
         def check_class(body: Any) -> None:
             if not isinstance(body, wanted):
-                raise _mismatch(body, expected)
+                raise mismatch(body, expected)
 
         return check_class, wanted
     classes = tuple(filter(_is_class, get_args(wanted))) if get_origin(wanted) in _UNIONS else ()
@@ -87,31 +84,23 @@ def checker(wanted: Any) -> tuple[Callable[[Any], None], type | None]:
 
 
 def _is_class(wanted: Any) -> bool:
-    """True for what isinstance can be asked about."""
+    """True for a type that isinstance accepts."""
     return isinstance(wanted, type) and not typing.is_typeddict(wanted) and get_origin(wanted) is None
 
 
-def _mismatch(value: object, expected: str) -> SerializationError:
-    return SerializationError(f"expected {expected}, not {type(value).__name__}")
-
-
-def _name(wanted: Any) -> str:
-    return getattr(wanted, "__qualname__", None) or str(wanted)
-
-
 def _converter(wanted: Any) -> Converter:
-    """How values become a `wanted`."""
+    """Return the converter to a type."""
     if wanted is Any or wanted is object:
         return lambda value: value
     if wanted is None or wanted is type(None):
-        return _exactly(type(None), "None")
+        return exactly(type(None), "None")
     origin = get_origin(wanted)
     if origin in _WRAPPERS:
         return _cached(get_args(wanted)[0])
     if origin in _UNIONS:
         return _union(get_args(wanted))
     if origin is typing.Literal:
-        return _literal(get_args(wanted))
+        return literal(get_args(wanted))
     if isinstance(wanted, typing.NewType):
         return _cached(wanted.__supertype__)
     if isinstance(wanted, typing.TypeVar):
@@ -121,7 +110,7 @@ def _converter(wanted: Any) -> Converter:
         raise TypeError(f"unserialize() can't make {wanted!r}: it is not a type")
     special = _by_library(wanted, base) or _by_class(wanted, base)
     if special is None:
-        raise TypeError(f"unserialize() can't make {_name(wanted)} of a msgpack value")
+        raise TypeError(f"unserialize() can't make {name_of(wanted)} of a msgpack value")
     return special
 
 
@@ -130,7 +119,7 @@ _cached = lru_cache(maxsize=1024)(_converter)
 
 
 def _by_library(wanted: Any, base: type) -> Converter | None:
-    """The class's own library, if it has one."""
+    """Return the converter of a class of msgspec, pydantic or attrs; None for other classes."""
     if hasattr(base, "__struct_encode_fields__"):
         return _msgspec(wanted)
     if hasattr(base, "__pydantic_validator__"):
@@ -163,123 +152,16 @@ def _by_class(wanted: Any, base: type) -> Converter | None:
     if issubclass(base, tuple) and hasattr(base, "_fields"):
         return _named_tuple(base)
     if issubclass(base, enum.Enum):
-        return _enum(base)
-    if base in _SCALARS:
-        return _SCALARS[base]
+        return enumeration(base)
+    if base in SCALARS:
+        return SCALARS[base]
     return _container(wanted, base)
-
-
-# ---- scalars ------------------------------------------------------------------------------------------
-
-
-def _exactly(kind: type, name: str) -> Converter:
-    def convert_exactly(value: Any) -> Any:
-        if type(value) is not kind:
-            raise _mismatch(value, name)
-        return value
-
-    return convert_exactly
-
-
-def _float(value: Any) -> float:
-    if type(value) not in (float, int):
-        raise _mismatch(value, "float")
-    return float(value)
-
-
-def _bytearray(value: Any) -> bytearray:
-    if type(value) is not bytes:
-        raise _mismatch(value, "bytes")
-    return bytearray(value)
-
-
-def _datetime(value: Any) -> datetime.datetime:
-    if isinstance(value, datetime.datetime):
-        return value
-    if type(value) is str:
-        try:
-            parsed = datetime.datetime.fromisoformat(value)
-        except ValueError:
-            raise SerializationError(f"{value!r} is not an ISO 8601 date and time") from None
-        if parsed.tzinfo is None:
-            raise SerializationError(f"{value!r} has no time zone")
-        return parsed
-    raise _mismatch(value, "datetime")
-
-
-def _date(value: Any) -> datetime.date:
-    if isinstance(value, datetime.datetime):
-        return value.date()
-    if type(value) is str:
-        try:
-            return datetime.date.fromisoformat(value)
-        except ValueError:
-            raise SerializationError(f"{value!r} is not an ISO 8601 date") from None
-    raise _mismatch(value, "date")
-
-
-def _timedelta(value: Any) -> datetime.timedelta:
-    if type(value) is not int:  # Go's time.Duration: nanoseconds
-        raise _mismatch(value, "a duration in nanoseconds")
-    return datetime.timedelta(microseconds=value // 1000)
-
-
-def _uuid(value: Any) -> uuid.UUID:
-    try:
-        if type(value) is str:
-            return uuid.UUID(value)
-        if type(value) is bytes and len(value) == 16:
-            return uuid.UUID(bytes=value)
-    except ValueError:
-        raise SerializationError(f"{value!r} is not a UUID") from None
-    raise _mismatch(value, "UUID")
-
-
-def _decimal(value: Any) -> decimal.Decimal:
-    if type(value) not in (str, int, float):
-        raise _mismatch(value, "Decimal")
-    try:
-        return decimal.Decimal(str(value))
-    except decimal.InvalidOperation:
-        raise SerializationError(f"{value!r} is not a decimal number") from None
-
-
-_SCALARS: dict[type, Converter] = {
-    **{kind: _exactly(kind, kind.__name__) for kind in (str, int, bool, bytes, complex)},
-    float: _float,
-    bytearray: _bytearray,
-    datetime.datetime: _datetime,
-    datetime.date: _date,
-    datetime.timedelta: _timedelta,
-    uuid.UUID: _uuid,
-    decimal.Decimal: _decimal,
-}
-
-
-def _enum(wanted: type[enum.Enum]) -> Converter:
-    def to_enum(value: Any) -> Any:
-        try:
-            return wanted(value)
-        except ValueError:
-            raise SerializationError(f"{value!r} is not a value of {wanted.__qualname__}") from None
-
-    return to_enum
-
-
-def _literal(values: tuple[Any, ...]) -> Converter:
-    def to_literal(value: Any) -> Any:
-        for one in values:
-            if type(one) is type(value) and one == value:
-                return value
-        raise SerializationError(f"expected one of {values!r}, not {value!r}")
-
-    return to_literal
 
 
 def _union(members: tuple[Any, ...]) -> Converter:
     may_be_none = type(None) in members
     others = [_cached(member) for member in members if member is not type(None)]
-    expected = " or ".join("None" if member is type(None) else _name(member) for member in members)
+    expected = " or ".join("None" if member is type(None) else name_of(member) for member in members)
 
     def to_union(value: Any) -> Any:
         if value is None and may_be_none:
@@ -291,9 +173,9 @@ def _union(members: tuple[Any, ...]) -> Converter:
             except SerializationError as error:
                 refusals.append(error)
         for refusal in refusals:
-            if refusal._steps or len(refusals) == 1:  # one that got inside says more than all types' names
+            if refusal._steps or len(refusals) == 1:  # an error inside the body tells more than the names of all types
                 raise refusal
-        raise _mismatch(value, expected)
+        raise mismatch(value, expected)
 
     return to_union
 
@@ -318,14 +200,14 @@ _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 def _container(wanted: Any, base: type) -> Converter | None:
     arguments = get_args(wanted)
     if base in _LISTS:
-        return _items(_LISTS[base], _cached(arguments[0] if arguments else Any), _name(wanted))
+        return _items(_LISTS[base], _cached(arguments[0] if arguments else Any), name_of(wanted))
     if base is tuple:
         if not arguments or arguments[-1] is ...:
-            return _items(tuple, _cached(arguments[0] if arguments else Any), _name(wanted))
+            return _items(tuple, _cached(arguments[0] if arguments else Any), name_of(wanted))
         return _fixed_tuple(wanted, [_cached(argument) for argument in arguments])
     if base in _MAPPINGS:
         key, value = arguments or (Any, Any)
-        return _mapping(_cached(key), _cached(value), _name(wanted))
+        return _mapping(_cached(key), _cached(value), name_of(wanted))
     return None
 
 
@@ -340,7 +222,7 @@ def _at(converter: Converter, value: Any, owner: Any, step: str) -> Any:
 def _items(build: Callable[[Any], Any], converter: Converter, name: str) -> Converter:
     def to_items(value: Any) -> Any:
         if type(value) is not list and type(value) is not tuple:
-            raise _mismatch(value, name)
+            raise mismatch(value, name)
         return build([_at(converter, item, value, f"[{position}]") for position, item in enumerate(value)])
 
     return to_items
@@ -349,7 +231,7 @@ def _items(build: Callable[[Any], Any], converter: Converter, name: str) -> Conv
 def _fixed_tuple(wanted: Any, converters: list[Converter]) -> Converter:
     def to_tuple(value: Any) -> Any:
         if type(value) is not list and type(value) is not tuple:
-            raise _mismatch(value, _name(wanted))
+            raise mismatch(value, name_of(wanted))
         if len(value) != len(converters):
             raise SerializationError(f"expected {len(converters)} items, not {len(value)}")
         pairs = enumerate(zip(converters, value, strict=True))
@@ -361,7 +243,7 @@ def _fixed_tuple(wanted: Any, converters: list[Converter]) -> Converter:
 def _mapping(key: Converter, item: Converter, name: str) -> Converter:
     def to_mapping(value: Any) -> Any:
         if type(value) is not dict:
-            raise _mismatch(value, name)
+            raise mismatch(value, name)
         return {
             _at(key, one, value, f" key {one!r}"): _at(item, other, value, f"[{one!r}]") for one, other in value.items()
         }
@@ -377,30 +259,30 @@ def _hints(base: type) -> dict[str, Any]:
 
 
 def _record(wanted: Any, base: type, fields: list[tuple[str, str, str, bool]]) -> Converter:
-    """A class that is called with its fields: (name on the wire, name, argument, whether it must be there)."""
+    """Return the converter to a class that is called with its fields: (name on the wire, name, argument, required)."""
     parameters = dict(zip(getattr(base, "__parameters__", ()), get_args(wanted), strict=False))
     plan: list[tuple[str, str, bool, Converter]] | None = None
 
     def to_record(value: Any) -> Any:
         nonlocal plan
-        if plan is None:  # made late, so that a class may refer to itself
+        if plan is None:  # not made before the first value, so that a class may refer to itself
             hints = _hints(base)
             plan = [
                 (wire_name, argument, required, _cached(parameters.get(hint := hints.get(name, Any), hint)))
                 for wire_name, name, argument, required in fields
             ]
         if type(value) is not dict:
-            raise _mismatch(value, _name(wanted))
+            raise mismatch(value, name_of(wanted))
         arguments = {}
         for name, argument, required, converter in plan:
             if name in value:
                 arguments[argument] = _at(converter, value[name], value, f".{name}")
             elif required:
-                raise SerializationError(f"{_name(wanted)} needs a field {name!r}, which is not there")
+                raise SerializationError(f"{name_of(wanted)} needs a field {name!r}, which is not there")
         try:
             return base(**arguments)
         except (ValueError, TypeError) as error:
-            raise SerializationError(f"{_name(wanted)} refused its fields: {error}") from error
+            raise SerializationError(f"{name_of(wanted)} refused its fields: {error}") from error
 
     return to_record
 
@@ -413,10 +295,10 @@ def _typed_dict(base: Any) -> Converter:
         if plan is None:
             plan = {name: _cached(hint) for name, hint in _hints(base).items()}
         if type(value) is not dict:
-            raise _mismatch(value, _name(base))
+            raise mismatch(value, name_of(base))
         for name in sorted(base.__required_keys__):
             if name not in value:
-                raise SerializationError(f"{_name(base)} needs a key {name!r}, which is not there")
+                raise SerializationError(f"{name_of(base)} needs a key {name!r}, which is not there")
         return {
             name: _at(plan[name], item, value, f"[{name!r}]") if name in plan else item for name, item in value.items()
         }
@@ -425,7 +307,7 @@ def _typed_dict(base: Any) -> Converter:
 
 
 def _named_tuple(base: Any) -> Converter:
-    """Written as an array; a map keyed by field name, as Go writes a struct, is read as well."""
+    """Return the converter to a NamedTuple: of an array, or of a map with the fields' names, as Go writes a struct."""
     plan: list[tuple[str, str, Converter]] | None = None  # (name on the wire, name, converter)
 
     def to_named_tuple(value: Any) -> Any:
@@ -443,11 +325,11 @@ def _named_tuple(base: Any) -> Converter:
             pairs = zip(plan, value, strict=False)
             given = {name: _at(one, item, value, f".{name}") for (_, name, one), item in pairs}
         else:
-            raise _mismatch(value, f"{_name(base)} of {len(plan)} fields")
+            raise mismatch(value, f"{name_of(base)} of {len(plan)} fields")
         try:
             return base(**given)
         except TypeError as error:
-            raise SerializationError(f"{_name(base)} refused its fields: {error}") from error
+            raise SerializationError(f"{name_of(base)} refused its fields: {error}") from error
 
     return to_named_tuple
 
@@ -468,7 +350,7 @@ def _msgspec(wanted: Any) -> Converter:
 
 
 def _of_msgspec(value: object, error: Exception) -> SerializationError:
-    """``Expected `int`, got `str` - at `$.items[0].price` ``, with the place as a path."""
+    """Convert ``Expected `int`, got `str` - at `$.items[0].price` ``: the place becomes the path of the error."""
     reason, _, place = str(error).partition(" - at `")
     refusal = SerializationError(reason.replace("`", ""))
     if place:

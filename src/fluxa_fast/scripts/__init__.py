@@ -1,4 +1,4 @@
-"""The Lua scripts, loaded from the files beside this one. A server learns each by its first EVAL."""
+"""The Lua scripts, loaded from the files in this folder. A server learns a script by its first EVAL."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _COMMENTS = re.compile(r"^\s*(--.*\n)?| --.*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script and the SHA-1 that EVALSHA knows it by."""
+    """A script, and the SHA-1 that EVALSHA names it by."""
 
     text: str
     sha: str
 
 
 def _load(*names: str) -> Script:
-    """The script of these files, one behind the other. Without comments, because it travels with the first EVAL."""
+    """Join files to a script, without the comments, because the first EVAL sends the whole text."""
     text = "".join(_COMMENTS.sub("", files(__name__).joinpath(name).read_text("utf-8")) for name in names)
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 

@@ -1,15 +1,15 @@
--- Acknowledges entries and deletes them, unless another group still needs them: XACK and XDEL, made cheap by trimming.
+-- Acknowledges entries, and deletes those that no other group needs: XACK and XDEL, but cheaper, by trimming.
 -- KEYS[1]: the stream. ARGV: the group, then the IDs, ascending.
--- Returns the number of other groups on the stream, and then the IDs that stay for them.
+-- Returns the number of other groups of the stream, and the IDs of the entries that stay for these groups.
 --
--- XDEL is the dearest part. But in a group where acknowledged means deleted, all that lies below the smallest pending ID
--- is to go, and XTRIM drops it by whole nodes. That is done only where the counters prove that nothing else lies there:
--- a group may have begun at $, or have been moved by SETID. In doubt, the IDs are deleted one by one.
+-- XDEL is the most expensive part. But in a group where acknowledged means deleted, every entry below the lowest
+-- pending ID has to go, and XTRIM drops whole nodes of entries. The script trims only if the counters prove that no other
+-- entry lies there: a group may have begun at $, or SETID may have moved it. In doubt, it deletes the IDs one by one.
 local key, group = KEYS[1], ARGV[1]
 local first, last = 2, #ARGV
-local PAGE = 5000 -- what unpack() puts on Lua's stack, which takes about 8000
+local PAGE = 5000 -- values that unpack() puts on Lua's stack, which holds about 8000
 
--- XACK or XDEL of ids[from] to ids[to].
+-- Calls XACK or XDEL with ids[from] to ids[to]. Returns the sum of the replies, or an error.
 local function each_page(command, ids, from, to, ...)
   local done = 0
   for at = from, to, PAGE do
@@ -26,7 +26,7 @@ local function each_page(command, ids, from, to, ...)
   return done
 end
 
--- The place of the first of the IDs that is not less than `mark`.
+-- Returns the index of the first ID that is not less than `mark`.
 local function not_below(mark)
   local low, high = first, last + 1
   while low < high do
@@ -40,10 +40,10 @@ local function not_below(mark)
   return low
 end
 
--- Trims what this call acknowledged and returns where the IDs begin that are still to be deleted one by one.
+-- Trims entries that this call has acknowledged. Returns the index of the first ID that XDEL still has to delete.
 local function trim(own, acknowledged)
   local pending = own['pending'] - acknowledged
-  local behind = own['lag'] -- entries that were never delivered; not known by every server and at every time
+  local behind = own['lag'] -- entries that were never delivered; some servers do not tell it, or not always
   if not behind or acknowledged ~= last - first + 1 then
     return first
   end
@@ -55,8 +55,8 @@ local function trim(own, acknowledged)
     end
     mark = summary[2]
   end
-  -- Of the delivered entries none is left but those that are pending, and those that were just acknowledged; and
-  -- the oldest of all is one of these.
+  -- Go on only if every delivered entry in the stream is pending or was acknowledged just now, and if the oldest entry
+  -- was acknowledged just now.
   if redis.call('XLEN', key) - behind ~= pending + acknowledged then
     return first
   end
@@ -76,7 +76,7 @@ local function trim(own, acknowledged)
   return mark and not_below(mark) or last + 1
 end
 
--- Those of the IDs that every other group has had and acknowledged, and the others.
+-- Returns the IDs that every other group has acknowledged, and the IDs that some group still needs.
 local function unneeded(others)
   local needed = {}
   local bound

@@ -1,11 +1,11 @@
--- What several scripts need; it is put in front of them.
+-- Functions of several scripts. This file is put in front of them.
 
 local function failed(reply)
   return type(reply) == 'table' and reply.err
 end
 
--- Whether the ID a is less than b: the shorter number is, and else the one that sorts first. IDs stay strings, because
--- Lua's numbers can't hold them.
+-- Whether the ID a is less than b. The numbers of IDs stay strings, because Lua's numbers can't hold them. The shorter
+-- string is less; of the same length, the one that sorts first.
 local function less(a, b)
   if #a == #b and string.find(a, '-', 1, true) == string.find(b, '-', 1, true) then
     return a < b
@@ -21,7 +21,7 @@ local function less(a, b)
   return a_time < b_time
 end
 
--- A reply of names and values in turn, as a table.
+-- Makes a table of a reply of the form name, value, name, value...
 local function fields_of(flat)
   local fields = {}
   for i = 1, #flat, 2 do
@@ -30,7 +30,7 @@ local function fields_of(flat)
   return fields
 end
 
--- XINFO GROUPS as tables: {} if there is no stream, or else an error.
+-- Returns the reply to XINFO GROUPS as a list of tables, {} if there is no stream, or an error.
 local function groups_of(key)
   local reply = redis.pcall('XINFO', 'GROUPS', key)
   if failed(reply) then

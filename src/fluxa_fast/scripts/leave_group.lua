@@ -1,6 +1,6 @@
--- Removes a consumer from its group, unless entries are pending for it. Returns how many are.
+-- Removes a consumer from its group, unless entries are pending for it. Returns how many entries are pending.
 -- KEYS[1]: the stream. ARGV: the group, the consumer.
--- XINFO CONSUMERS answers each consumer as a flat list of names and values.
+-- XINFO CONSUMERS tells each consumer as a flat list of names and values.
 local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
 if failed(consumers) then
   if string.find(consumers.err, 'NOGROUP', 1, true) or string.find(consumers.err, 'no such key', 1, true) then

@@ -1,6 +1,6 @@
--- How many entries are pending for a consumer. KEYS[1]: the stream. ARGV: the group, the consumer.
+-- Returns how many entries are pending for a consumer. KEYS[1]: the stream. ARGV: the group, the consumer.
 local summary = redis.pcall('XPENDING', KEYS[1], ARGV[1])
-if failed(summary) then -- there is no group, which the read before this has told as well
+if failed(summary) then -- there is no group, as the read before this call has told
   return 0
 end
 for _, consumer in ipairs(summary[4] or {}) do

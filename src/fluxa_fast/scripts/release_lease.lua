@@ -1,2 +1,2 @@
--- Leaves a partition to others. KEYS[2]: its lease.
+-- Releases a partition. KEYS[2]: the lease.
 return redis.call('DEL', KEYS[2])

@@ -1,2 +1,2 @@
--- Keeps a partition for longer. KEYS[2]: its lease. ARGV: milliseconds.
+-- Renews the lease of a partition. KEYS[2]: the lease. ARGV: its new duration in milliseconds.
 return redis.call('PEXPIRE', KEYS[2], ARGV[1])

@@ -1,12 +1,13 @@
--- Says that a consumer is there, and returns the names of all that are; or that it goes, and returns nothing.
--- KEYS[2]: a sorted set of names, by the time until which each is believed. KEYS[1]: the stream; see take_lease.lua.
--- ARGV: the name, and milliseconds; 0: it goes.
+-- Adds a consumer to the roster and returns the names of all consumers in it, or removes the consumer and returns {}.
+-- KEYS[2]: the roster, a sorted set of names by the time until which each is valid. KEYS[1]: the stream; take_lease.lua
+-- tells why. ARGV: the name, and for how many milliseconds it is valid; 0 removes it.
 local believed = tonumber(ARGV[2])
-if believed == 0 then -- and nothing behind it: an empty set is gone, and a slot that is on its way has no missing keys
+if believed == 0 then
+  -- No command follows: ZREM may have deleted the set, and a slot that migrates answers missing keys with ASK.
   redis.call('ZREM', KEYS[2], ARGV[1])
   return {}
 end
-if redis.replicate_commands then -- Redis 6.2 would not write anything behind TIME
+if redis.replicate_commands then -- otherwise Redis 6.2 refuses writes after TIME
   redis.replicate_commands()
 end
 local time = redis.call('TIME')

@@ -1,6 +1,7 @@
--- Takes a partition, if nobody owns it. KEYS[2]: its lease. ARGV: who asks, and milliseconds. Returns 1 if it is theirs.
--- KEYS[1], the stream, is there for a slot that is on its way: a node that has one of two keys says TRYAGAIN, and so
--- nobody makes a second lease at the new node.
+-- Takes a partition that no other consumer owns. KEYS[2]: the lease. ARGV: the name of the consumer that calls, and the
+-- duration in milliseconds. Returns 1 if the consumer owns the partition now, else 0.
+-- KEYS[1], the stream, is named for the time while its slot migrates: a node that has only one of the two keys replies
+-- TRYAGAIN, so no consumer can make a second lease at the new node.
 local owner = redis.call('GET', KEYS[2])
 if owner and owner ~= ARGV[1] then
   return 0

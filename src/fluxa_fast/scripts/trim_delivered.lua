@@ -1,8 +1,9 @@
--- Trims what every group of the stream has been past. Of a group that is what lies below its lowest pending ID and not
--- above the ID that it was delivered last: after XGROUP SETID, entries may be pending that are still to be delivered.
--- For reading without acknowledgements, where nothing else says that an entry is done with.
+-- Trims the entries that every group of the stream is past. A group is past an entry that lies below its lowest pending
+-- ID and not above the ID that it was delivered last. (After XGROUP SETID, entries may be pending that will be delivered
+-- once more.) This is for reading without acknowledgements, where nothing else tells that an entry is handled.
 -- KEYS[1]: the stream. ARGV: the reader's group.
--- Returns the number of other groups; and 1 if entries stay that this group was delivered: they are to go another time, or else 0.
+-- Returns the number of other groups, and 1 if entries stay that this group was delivered, so that another call has to
+-- trim them; else 0.
 local key = KEYS[1]
 
 local groups = groups_of(key)
@@ -11,7 +12,7 @@ if failed(groups) then
 end
 local mark, own
 local others = #groups
-local inclusive = false -- every group is past the entry at the mark itself
+local inclusive = false -- whether every group is past the entry at the mark
 for _, group in ipairs(groups) do
   local bound, past = group['last-delivered-id'], true
   if group['name'] == ARGV[1] then
@@ -30,7 +31,7 @@ for _, group in ipairs(groups) do
     inclusive = inclusive and past
   end
 end
-if not own then -- the group is gone: when it is made again, it is to be given what is here
+if not own then -- the group is gone; when it is made again, it must be given the entries that are here
   return {others, 0}
 end
 redis.call('XTRIM', key, 'MINID', mark)

@@ -1,4 +1,4 @@
-"""Handlers: refused before anything is read if they can't handle events, and asked what they gave back."""
+"""Checks of handlers: before anything is read, whether they can handle events; after a call, what they returned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_PLAIN = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENE
 
 
 class HandlerFailedError(Exception):
-    """Carries what a handler raised past code that would take it for an exception of its own."""
+    """Carries the exception of a handler through code that would mistake it for an exception of its own."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
@@ -27,19 +27,19 @@ class HandlerFailedError(Exception):
 
 
 def check_handler(handler: object, *, awaited: bool) -> None:
-    """Refuse a handler that could not handle anything.
+    """Refuse a handler that can't handle events.
 
     Args:
         handler: a function, a method, a `functools.partial` or an object with ``__call__``.
         awaited: whether async functions are awaited, as `fluxa_fast.asyncio` does.
 
     Raises:
-        TypeError: if it can't be called; if it is a generator function, whose body nothing would run; or an async
-            function that nothing would await.
+        TypeError: if it can't be called, if it is a generator function, or if it is an async function and `awaited` is
+            false. A call of the latter two would run nothing.
     """
     function = handler.__func__ if type(handler) is types.MethodType else handler
     if type(function) is types.FunctionType and not function.__code__.co_flags & _NOT_PLAIN and not function.__dict__:
-        return  # the short way: a plain function, and nothing marks it as another kind
+        return  # the short way: a function of no other kind, without attributes that could mark it as one
     wanted = _EITHER if awaited else _PLAIN
     if not callable(handler):
         raise TypeError(f"handler is {handler!r}, which can't be called: {wanted}")
@@ -58,7 +58,7 @@ def check_handler(handler: object, *, awaited: bool) -> None:
 
 
 def _functions_of(handler: Any) -> list[Any]:
-    """What a call of the handler may run: itself, what a partial is of, and the ``__call__`` of an object."""
+    """Return what a call of the handler may run: itself, the function of a partial, the ``__call__`` of an object."""
     found: list[Any] = []
     while handler is not None and not any(handler is one for one in found):
         found.append(handler)
@@ -76,7 +76,7 @@ def _functions_of(handler: Any) -> list[Any]:
 def _is_generator_function(function: Any) -> bool:
     if not inspect.isgeneratorfunction(function):
         return False
-    code = getattr(function, "__code__", None)  # of types.coroutine: what it returns is awaited
+    code = getattr(function, "__code__", None)  # a generator function that types.coroutine has marked can be awaited
     return not (code and code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 

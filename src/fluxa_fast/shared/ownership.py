@@ -1,4 +1,4 @@
-"""Seeing to it that what belongs to one thread at a time is not used by two."""
+"""A guard for objects that only one thread at a time may use."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["ThreadGuard"]
 
 
 class ThreadGuard(AbstractContextManager[None]):
-    """A context that only one thread can be in. Calling it gives the context; the thread that is in it may come again.
+    """A context that only one thread can enter at a time. The thread that has entered it may enter it again.
 
-    Without Python's lock (GIL) two threads in one buffer could do worse than mix up their events.
+    A call returns the context. In Python without its lock (GIL), two threads in one buffer could corrupt it.
     """
 
     __slots__ = ("_owners", "_what")
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._owners: dict[int, int] = {}  # by process: a forked child knows nothing of the threads of its parent
+        self._owners: dict[int, int] = {}  # thread by process: a forked child has none of the threads of its parent
 
     def __call__(self) -> AbstractContextManager[None]:
-        """The context.
+        """Return the context.
 
         Raises:
             FluxaError: if another thread is in it.
@@ -34,7 +34,9 @@ class ThreadGuard(AbstractContextManager[None]):
         owner = self._owners.get(process)
         if owner == me:
             return nullcontext()
-        if owner is not None or self._owners.setdefault(process, me) != me:  # setdefault: for one of them only
+        if (
+            owner is not None or self._owners.setdefault(process, me) != me
+        ):  # setdefault: only one of several threads succeeds
             raise FluxaError(f"the {self._what} is in use by another thread; make one {self._what} for each thread")
         return self
 

@@ -1,4 +1,4 @@
-"""Durations as users give them: seconds, or a timedelta."""
+"""Checks of arguments: durations and counts."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from datetime import timedelta
 __all__ = ["Duration", "positive_int", "seconds"]
 
 Duration = float | timedelta
+"""Seconds, or a timedelta."""
 
-_LARGEST = 10 * 365 * 86_400  # seconds; Redis holds milliseconds in 64 bits, select() holds less
+_LARGEST = 10 * 365 * 86_400  # seconds; Redis accepts more, but select() does not
 
 
 def seconds(name: str, duration: Duration, *, infinite: bool = False) -> float:
-    """A duration in seconds.
+    """Return a duration in seconds.
 
     Args:
-        name: the argument's name, for the error.
+        name: the name of the argument, for the error.
+        duration: the argument.
         infinite: whether ``math.inf`` is allowed.
 
     Raises:
-        TypeError, ValueError: if it is no duration, negative, or longer than ten years.
+        TypeError: if it is not a number or a timedelta.
+        ValueError: if it is negative, or longer than ten years.
     """
     if isinstance(duration, timedelta):
         duration = duration.total_seconds()
@@ -34,10 +37,15 @@ def seconds(name: str, duration: Duration, *, infinite: bool = False) -> float:
 
 
 def positive_int(count: int, name: str = "count") -> int:
-    """A number of events (or what else `name` is the argument for), 1 at least.
+    """Return a count, which is at least 1.
+
+    Args:
+        count: the argument.
+        name: the name of the argument, for the error.
 
     Raises:
-        TypeError, ValueError: if it is none.
+        TypeError: if it is not an int.
+        ValueError: if it is not from 1 to 10 000 000.
     """
     if isinstance(count, bool) or not isinstance(count, int):
         raise TypeError(f"{name} is an int, not {type(count).__name__}")

@@ -1,4 +1,4 @@
-"""Who is compared. A contender whose packages are not installed is left out."""
+"""The contenders: all ways to publish and consume that the benchmark compares."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["BESIDE_AWAITED", "CONTENDERS", "NAMES", "Contender"]
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to publish and consume.
+    """A way to publish and consume.
 
     Attributes:
-        name: as it stands in tables.
-        module: where its class `Client` is, in this package.
-        needs: packages (as imported) that must be there.
-        cases: what it takes part in.
-        arguments: of `Client`, after the server's address.
-        environment: of its process.
-        only_batches: does nothing else than another one when events are published one by one.
+        name: the name in tables.
+        module: the module of this package that has its class `Client`.
+        needs: the packages that it imports.
+        cases: the cases that it takes part in.
+        arguments: the arguments of `Client` after the server's address.
+        environment: environment variables of its process.
+        only_batches: publishes single events as another contender does, so only batches are measured.
         awaited: runs on asyncio.
-        own_format: consumes only what it published itself, and leaves it in the stream.
+        own_format: consumes only what it has published itself, and leaves it in the stream.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Contender:
 
     @property
     def installed(self) -> bool:
-        """Whether it can take part."""
+        """Whether the packages that it imports are installed."""
         if self.environment.get("FLUXA_FAST_IMPL") == "c" and missing_modules():
             return False
         return all(importlib.util.find_spec(name) for name in self.needs)
@@ -97,6 +97,6 @@ CONTENDERS = (
 )
 
 BESIDE_AWAITED = ("ceiling", "fluxa_fast", "fluxa_fast, eager", "redis-py")
-"""Those for blocking use that the ones on asyncio are compared with."""
+"""The contenders with blocking calls that those on asyncio are compared with."""
 
 NAMES = tuple(contender.name for contender in CONTENDERS)

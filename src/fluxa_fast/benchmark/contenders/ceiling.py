@@ -1,4 +1,4 @@
-"""What the server can do: bytes that were encoded before, and replies that are only counted."""
+"""The ceiling, what the server can do: the commands were encoded before, and replies are only counted."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def _command(*arguments: object) -> bytes:
 
 
 _PING = _command("PING")
-_PONG = b"+PONG\r\n"  # ends what belongs to one round
+_PONG = b"+PONG\r\n"  # the last reply of a round
 
 
 class Client(client.Client):
-    """Keeps `in_flight` batches on their way. `acknowledge`: ``plain`` (XACK + XDEL) or ``script``."""
+    """Keeps `in_flight` batches in flight. `acknowledge` is ``plain`` (XACK + XDEL) or ``script``."""
 
     def __init__(self, url: str, in_flight: str = "2", acknowledge: str = "plain") -> None:
         address = urlsplit(url)
@@ -64,7 +64,7 @@ class Client(client.Client):
         self._socket.recv_into(self._room)
 
     def prepare_consume(self, events: int, count: int) -> None:
-        """Encode every round: read a batch, acknowledge and delete it."""
+        """Encode the commands of every round: read a batch, acknowledge and delete it."""
         self._redis.xgroup_create(STREAM, GROUP, "0")
         ids: list[Any] = []
         after = "-"

@@ -1,4 +1,4 @@
-"""What every contender does. Times are taken around these calls, so that set-up is done in `prepare...`."""
+"""The base class of all contenders. Its calls are timed, except those of `prepare...`, which set up."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ GROUP = "consumer_group"
 _TICK = 0.001  # seconds
 
 Make = Callable[[int], Any]
-"""Builds the body of the event with that number."""
+"""Makes the body of the event with a number."""
 
 
 class Client(ABC):
-    """One contender in its process."""
+    """A contender in its process."""
 
     def prepare_publish(self, make: Make, batch: int) -> None:  # noqa: B027 (most need nothing)
-        """Before `publish`."""
+        """Set up `publish`."""
 
     def publish(self, make: Make, events: int, batch: int) -> None:
-        """Publish that many events, `batch` in one go, or one by one."""
+        """Publish that many events in batches of `batch`; 1: one by one."""
         if batch > 1:
             self.publish_batches(make, events, batch)
             return
@@ -38,7 +38,7 @@ class Client(ABC):
 
     @abstractmethod
     def publish_batches(self, make: Make, events: int, batch: int) -> None:
-        """Publish that many events, `batch` in one go."""
+        """Publish that many events in batches of `batch`."""
 
     @abstractmethod
     def publish_one(self, body: Any) -> None:
@@ -54,15 +54,15 @@ class Client(ABC):
         return times
 
     def prepare_consume(self, events: int, count: int) -> None:  # noqa: B027
-        """Before `consume`: the stream holds that many events, and has no group."""
+        """Set up `consume`: the stream holds that many events, and has no group."""
 
     @abstractmethod
     def consume(self, events: int, count: int) -> None:
-        """Read, decode, acknowledge and delete that many events, `count` in one go."""
+        """Read, decode, acknowledge and delete that many events in batches of `count`."""
 
 
 class AsyncClient(ABC):
-    """What `Client` does, for a contender on asyncio: its coroutines run within its session.
+    """A `Client` on asyncio: its coroutines run within its session.
 
     Attributes:
         worst_lag: seconds by which the event loop was late at most, during the last call.
@@ -81,7 +81,7 @@ class AsyncClient(ABC):
         return nullcontext()
 
     def prepare_publish(self, make: Make, batch: int) -> None:  # noqa: B027
-        """Nothing."""
+        """Do nothing."""
 
     @abstractmethod
     async def publish_batches(self, make: Make, events: int, batch: int) -> None: ...
@@ -136,7 +136,7 @@ class AsyncClient(ABC):
         return self._runner.run(in_session())
 
     async def _tick(self) -> None:
-        """Look at the clock every millisecond."""
+        """Measure every millisecond by how much the event loop is late."""
         while True:
             due = time.perf_counter() + _TICK
             await asyncio.sleep(_TICK)

@@ -1,9 +1,12 @@
-"""The compiled implementation of `..interface`. Either all of its modules are there, or none is used."""
+"""The compiled implementation of `..interface`. It is used only if all of its modules are there."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from ..._version import __version__
-from . import buffer, commands, events, hashing, packing, plain_replies, replies, staging, unpacking
+from ..compiled_modules import COMPILED_MODULES, PACKAGE
+from . import plain_replies
 from .buffer import built_with
 from .commands import CommandBuffer, EventWriter
 from .events import Event, mark_acknowledged
@@ -34,7 +37,8 @@ __all__ = [
 
 name = "c"
 
-for _module in (buffer, commands, events, hashing, packing, plain_replies, replies, staging, unpacking):
+for _name in COMPILED_MODULES:
+    _module = import_module(f"{PACKAGE}.{_name}")
     if _module.built_for != __version__:
         raise RuntimeError(
             f"{_module.__name__} was compiled for fluxa_fast {_module.built_for}, but this is {__version__}; "

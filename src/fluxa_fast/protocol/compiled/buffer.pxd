@@ -8,9 +8,9 @@ cdef extern from *:
     static CYTHON_INLINE int fluxa_pending_exception(void) { return -1; }
     #define fluxa_owned(reference) (reference)
     """
-    # Raises the exception that a call left behind whose result was looked at by hand.
+    # Raises the pending exception of a call whose result the caller has checked.
     int pending_exception "fluxa_pending_exception"() except -1
-    # Hands a new reference over that a call returned as a pointer.
+    # Takes over a new reference that a call returned as a pointer.
     object owned "fluxa_owned"(PyObject *)
 
 cdef extern from *:
@@ -52,7 +52,7 @@ cdef class ByteBuffer:
     cdef bint shrink(self, Py_ssize_t most) except -1
     cdef int empty(self) except -1
 
-    # The write pointer, with room for `needed` bytes behind it. Fetch it again after anything that may write.
+    # Returns the write pointer, with room for `needed` bytes. Fetch it again after any call that may write.
     cdef inline unsigned char *room(self, Py_ssize_t needed) except NULL:
         if self.views or self.capacity - self.length < needed:
             self.grow(needed)

@@ -1,4 +1,4 @@
-"""A growing byte buffer, the ground of everything that is written."""
+"""A growing byte buffer, the base class of all that is written into memory."""
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -21,7 +21,7 @@ cdef enum:
 
 
 cdef class ByteBuffer:
-    """Bytes that are appended to. Grows geometrically; can't be written to while a view of it is held."""
+    """A buffer to append bytes to. It grows geometrically, and can't be written to while a view of it is held."""
 
     def __dealloc__(self):
         release_memory(self.start, self.capacity)
@@ -48,7 +48,7 @@ cdef class ByteBuffer:
         return 0
 
     cdef int exchange(self, ByteBuffer other) except -1:
-        # Each gets the bytes of the other, and the memory they are in.
+        # Exchanges the bytes of two buffers, without a copy.
         self.check_unseen()
         other.check_unseen()
         self.start, other.start = other.start, self.start
@@ -57,7 +57,8 @@ cdef class ByteBuffer:
         return 0
 
     cdef bint shrink(self, Py_ssize_t most) except -1:
-        # Empties the buffer by and by: to return much memory to the system takes its time. True when it is done.
+        # Empties the buffer and releases about `most` bytes of memory: to release all at once could take long. True if
+        # none is left to release.
         cdef unsigned char *moved
         cdef Py_ssize_t capacity = self.capacity - most
         self.check_unseen()
@@ -72,7 +73,7 @@ cdef class ByteBuffer:
         return True
 
     cdef int empty(self) except -1:
-        # What the buffer grew to for one large use is not kept.
+        # Empties the buffer, and releases its memory if that has become large.
         self.check_unseen()
         self.length = 0
         if self.capacity > KEEP_BUFFER:

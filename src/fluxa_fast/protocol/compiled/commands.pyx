@@ -1,7 +1,9 @@
-"""RESP commands, appended to one buffer. The body of an XADD is packed straight into it.
+"""RESP commands in a buffer, and the writer of events. The body of an XADD is packed into the buffer directly.
 
-Critical sections are for Pythons without a lock of their own (GIL), and nothing elsewhere. While one runs Python code
-others may get in; then `busy` refuses them.
+Critical sections lock in Pythons without a GIL, and cost nothing elsewhere. A critical section that runs Python code
+may let another thread in; `busy` refuses that thread.
+
+The file is long because the writer calls the buffer for every event, which the C compiler inlines.
 """
 
 cimport cython
@@ -19,6 +21,7 @@ from .events cimport Event, next_bulk
 from .hashing cimport hash_of
 from .limits cimport MAX_BULK
 from .packing cimport Packer, body_failed, pack_value
+from .wire cimport BODY_FIELD, BODY_FIELD_SIZE, is_body_field
 
 import random
 
@@ -89,7 +92,7 @@ cdef class CommandCore(Packer):
             raise conversions.refused_tag(tag, value)
         try:
             text = PyUnicode_AsUTF8AndSize(tag, &size)
-            if size == 1 and text[0] == 115:
+            if is_body_field(text, size):
                 raise conversions.refused_tag(tag, value)
             self.write_bulk(text, size)
             text = PyUnicode_AsUTF8AndSize(value, &size)
@@ -124,7 +127,7 @@ cdef class CommandCore(Packer):
         return len(waiting)
 
     cdef Py_ssize_t skip_command(self, Py_ssize_t at) noexcept:
-        # Where the command after the one at `at` begins.
+        # Returns the position behind the command at `at`.
         cdef Py_ssize_t arguments
         cdef Py_ssize_t size
         cdef const unsigned char *end = next_bulk(self.start + at, &arguments)
@@ -187,7 +190,7 @@ cdef class CommandCore(Packer):
             current = wanted
             following = self.skip_command(at)
             memmove(self.start + kept, self.start + at, following - at)
-            # What was kept lies in front of what is still to be looked at, so the walk may go on.
+            # Kept commands are moved to the front of the commands that follow, so the walk can go on.
             kept += following - at
             at = following
             current += 1
@@ -268,7 +271,7 @@ ctypedef int (*attempt_value)(CommandCore, object, int) noexcept
 cdef int write_entry(
     CommandCore out, bytes prefix, Py_ssize_t arguments, bytes before_body, object body, object tags
 ) except -1:
-    # An XADD. On an exception the buffer is as it was.
+    # Appends an XADD. On an exception the buffer stays as it was.
     cdef Py_ssize_t before
     cdef int failed
     if tags is not None:
@@ -306,14 +309,15 @@ cdef int write_content(
     out.write_header(42, arguments)
     out.write(PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
     if body is not None:
-        out.write("$1\r\ns\r\n$", 8)
+        out.write_bulk(BODY_FIELD, BODY_FIELD_SIZE)
+        out.write("$", 1)
         write_body(out, body)
     return out.write_tags(tags)
 
 
 cdef int write_body(CommandCore out, object body) except -1:
-    # The length stands before the body, but is known after it: a gap of as many digits as the last body
-    # had is left for it, and the body is moved when that was wrong.
+    # The length stands before the body, but is known only after it. A gap of as many digits as the length of the last
+    # body had is left for it; if this body needs another number of digits, it is moved.
     cdef int gap = out.length_digits
     cdef int digits
     cdef Py_ssize_t begin, size
@@ -347,14 +351,14 @@ cdef int write_body(CommandCore out, object body) except -1:
 @cython.final
 @cython.internal
 cdef class Route:
-    # Where the events of one stream go.
+    # The head and the buffer of the events of a stream, or of a partition.
     cdef bytes prefix
     cdef bytes before_body
     cdef Py_ssize_t arguments
     cdef Py_ssize_t index
     cdef CommandCore buffer
-    cdef object check_body  # None: every body is taken
-    cdef object exact       # a type that needs no check
+    cdef object check_body  # None: every body is accepted
+    cdef object exact       # a class whose instances need no check
 
 
 ctypedef int (*attempt_entry)(CommandCore, bytes, Py_ssize_t, bytes, object, object) noexcept
@@ -366,8 +370,8 @@ cdef enum:
 @cython.final
 @cython.internal
 cdef class Runs:
-    # Runs of (index of the buffer, number of events). With partitions there are as many as events, so each is 8 bytes:
-    # the index above, the number below.
+    # Runs of (index of the buffer, number of events). With partitions there may be a run for each event, so a run has
+    # 8 bytes: the index in the upper half, the number in the lower half.
     cdef uint64_t *runs
     cdef Py_ssize_t count
     cdef Py_ssize_t room
@@ -552,7 +556,7 @@ cdef int check(Route route, stream, body) except -1:
 
 
 cdef int entry_failed(stream) except -1:
-    # Adds to the exception that is on its way which stream the event was for.
+    # Adds the stream of the event to the pending exception.
     try:
         pending_exception()
     except SerializationError as error:
@@ -562,7 +566,7 @@ cdef int entry_failed(stream) except -1:
 
 
 cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object first) except -1:
-    # One entry for each body; none if one can't be written.
+    # Appends an entry for each body, or nothing if a body can't be written.
     cdef CommandCore out = route.buffer
     cdef Py_ssize_t before
     cdef Py_ssize_t count = 0

@@ -5,9 +5,9 @@ cdef class Event:
     cdef uint64_t milliseconds
     cdef uint64_t sequence
     cdef str stream_name
-    cdef bytes fields       # RESP: bulk strings, name and value in turn
+    cdef bytes fields       # RESP: bulk strings of name, value, name, value...
     cdef object acknowledge
-    cdef object decoded     # the body, once decoded
+    cdef object decoded     # the body, if has_decoded
     cdef dict decoded_tags
     cdef int64_t idle_milliseconds
     cdef int64_t deliveries

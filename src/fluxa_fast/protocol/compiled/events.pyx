@@ -1,4 +1,7 @@
-"""`Event`: an entry's ID as two numbers and its fields as the bytes that came, decoded when first used."""
+"""`Event`: an entry's ID as two numbers, and its fields as the bytes that were received.
+
+The fields are decoded when they are first used.
+"""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -7,6 +10,7 @@ from libc.stdint cimport uint64_t
 from .buffer cimport FLUXA_FAST_VERSION
 from .endian cimport store_decimal
 from .unpacking cimport unpack_bytes
+from .wire cimport is_body_field
 
 from ...errors import SerializationError
 from .. import entries
@@ -20,7 +24,7 @@ cdef object builtin_type = type
 
 
 cdef const unsigned char *next_bulk(const unsigned char *at, Py_ssize_t *size) noexcept:
-    # The bytes of the bulk string at `at`, which the reader has checked.
+    # Returns the bytes of the bulk string at `at`, and their number. The reader has checked its form.
     cdef Py_ssize_t length = 0
     at += 1
     while at[0] != 13:
@@ -30,8 +34,8 @@ cdef const unsigned char *next_bulk(const unsigned char *at, Py_ssize_t *size) n
     return at + 2
 
 
-# Not followed by the garbage collector, which would otherwise visit every event of a batch several times, for a third
-# of what consuming costs. So whoever puts an event into its own body keeps both for ever.
+# The garbage collector does not follow events: it would visit every event of a batch several times, which is a third of
+# the cost of consuming. So an event that is put into its own body is never freed.
 @cython.final
 @cython.no_gc
 @cython.freelist(1024)
@@ -84,7 +88,7 @@ cdef class Event:
             while at < end:
                 name = next_bulk(at, &name_size)
                 at = next_bulk(name + name_size + 2, &size)
-                if name_size == 1 and name[0] == 115 and not body_seen:
+                if is_body_field(name, name_size) and not body_seen:
                     body_seen = True
                 else:
                     tags[name[:name_size].decode("utf-8", "surrogateescape")] = (
@@ -123,7 +127,7 @@ cdef class Event:
         return entries.describe(self)
 
     cdef bint find_body(self, const unsigned char **body, Py_ssize_t *size) noexcept:
-        # The value of the first field named s.
+        # Finds the value of the first field that has the name of bodies.
         cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(self.fields)
         cdef const unsigned char *end = at + PyBytes_GET_SIZE(self.fields)
         cdef Py_ssize_t name_size
@@ -131,7 +135,7 @@ cdef class Event:
         while at < end:
             name = next_bulk(at, &name_size)
             body[0] = next_bulk(name + name_size + 2, size)
-            if name_size == 1 and name[0] == 115:
+            if is_body_field(name, name_size):
                 return True
             at = body[0] + size[0] + 2
         return False
@@ -160,7 +164,7 @@ cdef class Event:
             try:
                 return from_bytes(PyBytes_FromStringAndSize(<const char *>body, size))
             except Exception:
-                pass  # what is wrong is said by value
+                pass  # read_value tells what is wrong, and where
         return entries.read_value(self, self.decode(), reader)
 
     cdef int store_id(self, unsigned char *at) noexcept:

@@ -1,4 +1,4 @@
-"""The two hashes of scaling out: of a stream's name to a slot of the cluster, and of an event's key to a partition."""
+"""The hash of a Redis key, which gives its cluster slot, and the hash of a partition key, which gives the partition."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
@@ -17,7 +17,7 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* By half a byte at a time: small tables, and keys are short. */
+    /* Half a byte at a time: that takes small tables only, and keys are short. */
     static const uint16_t fluxa_crc16_table[16] = {
         0x0000, 0x1021, 0x2042, 0x3063, 0x4084, 0x50a5, 0x60c6, 0x70e7,
         0x8108, 0x9129, 0xa14a, 0xb16b, 0xc18c, 0xd1ad, 0xe1ce, 0xf1ef};
@@ -65,7 +65,7 @@ def key_slot(key):
 
 
 cdef uint32_t hash_of(object key) except? 0:
-    # Keys of the exact types take the short way; all others, and all that is wrong with one, are those of `key_bytes`.
+    # str and int take the short way. All other keys go through `key_bytes`, which also raises the errors.
     cdef Py_ssize_t size
     cdef const char *text
     cdef long long number

@@ -6,8 +6,6 @@ cdef enum:
     MAX_REPLY_DEPTH = 128
     MAX_LINE = 64 * 1024
     KEEP_BUFFER = 1024 * 1024
-    COMPLEX_EXT = -128
-    TIMESTAMP_EXT = -1
 
 cdef extern from *:
     """

@@ -1,4 +1,4 @@
-# Memory of growing buffers: from the system where there is much, so that it grows without being copied.
+# Memory for growing buffers. On Linux large buffers are mapped pages, which grow without a copy.
 
 cdef extern from *:
     """
@@ -6,7 +6,7 @@ cdef extern from *:
       #include <string.h>
       #include <sys/mman.h>
 
-      /* Bytes from which on pages are moved instead of bytes: realloc copies tens of megabytes, at times. */
+      /* Bytes from which on memory is mapped. realloc would copy tens of megabytes, at times. */
       #define FLUXA_MAPPED (4 * 1024 * 1024)
 
       static void fluxa_release(void *start, Py_ssize_t capacity) {
@@ -45,6 +45,7 @@ cdef extern from *:
       #define fluxa_resize(start, before, wanted) PyMem_RawRealloc(start, (size_t)(wanted))
     #endif
     """
-    # `capacity` and `before` are what the memory was made for, 0 for none. NULL: there is no more; all stays as it is.
+    # `capacity` and `before` are the present size, 0 if there is no memory yet. NULL: there is not enough memory; the
+    # old memory stays valid.
     void release_memory "fluxa_release"(void *start, Py_ssize_t capacity) noexcept
     void *resized_memory "fluxa_resize"(void *start, Py_ssize_t before, Py_ssize_t wanted) noexcept

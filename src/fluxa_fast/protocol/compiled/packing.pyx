@@ -1,10 +1,13 @@
-"""msgpack, written straight into a buffer.
+"""Writes msgpack into a buffer.
 
-Values of the exact built-in types take the short way, without a reference taken or an exception state saved. Everything
-else (subclasses, enums, dataclasses, datetimes, the default hook) asks `..conversions`, which both implementations share.
+Values of the exact built-in types take the short way, which takes no reference and saves no exception state. All other
+values (subclasses, enums, dataclasses, datetimes, what the default hook returns) go through `..conversions`, which both
+implementations share.
 
-Errors: a call through `attempt` below does not look whether there was one. The caller does, and adds to the exception
-where it happened; a try statement would cost every value a few nanoseconds, and this costs only those that fail.
+A call through `attempt` below does not check for an exception. The caller checks the result, and adds the place to the
+exception. A try statement would cost every value a few nanoseconds; this costs only values that fail.
+
+The file is long because all types are packed by functions that call each other, which the C compiler inlines.
 """
 
 cimport cython
@@ -41,12 +44,12 @@ built_for = FLUXA_FAST_VERSION.decode()
 
 cdef object fields_of = conversions.fields_of
 cdef object extension_of = conversions.extension_of
-cdef dict known_fields = {}  # by type: its written_fields, for types that nothing else comes before
+cdef dict known_fields = {}  # by type its `written_fields`; only types that `pack_other` would not write in another way
 
 cdef enum:
-    KNOWN_TYPES = 1024  # and no more: classes that a program makes on the fly would pile up
+    KNOWN_TYPES = 1024  # a limit, because a program may go on making classes
 
-cdef enum:  # where in a container something failed
+cdef enum:  # the place in a container that failed
     IN_KEY
     AT_KEY
     AT_PLACE
@@ -56,11 +59,11 @@ ctypedef int (*attempt)(Packer, object, int) noexcept
 
 
 cdef class Packer(ByteBuffer):
-    """Writes msgpack at the end of its own buffer."""
+    """A buffer that msgpack is appended to."""
 
 
 cdef int pack_body(Packer out, object value) except -1:
-    # One value. On an exception the buffer is as it was.
+    # Packs a value. On an exception the buffer is as it was.
     cdef Py_ssize_t before = out.length
     if out.busy:
         raise conversions.in_use()
@@ -86,7 +89,7 @@ cdef int body_failed() except -1:
     return 0
 
 
-# Writes the value if it is one of the short ways; 0 if it isn't.
+# Writes a value that can be written in the short way. 0 for other values.
 cdef inline int pack_short(Packer out, PyObject *value) except -1:
     cdef Py_ssize_t size
     cdef long long number
@@ -168,7 +171,7 @@ cdef int pack_other(Packer out, object value, int depth) except -1:
     if fields is not None:
         fields = written_fields(fields)
         if len(known_fields) < KNOWN_TYPES:
-            known_fields.setdefault(type(value), fields)  # what is borrowed from here is never replaced
+            known_fields.setdefault(type(value), fields)  # setdefault: others hold borrowed references to what is in it
         return pack_fields(out, value, <tuple>fields, depth)
     return pack_value(out, conversions.replacement_for(value, out.default), depth)
 
@@ -386,7 +389,7 @@ cdef int pack_entries(Packer out, dict value, Py_ssize_t size, int depth) except
 
 
 cdef int item_failed(object container, int where, object key, Py_ssize_t position) except -1:
-    # Adds to the exception that is on its way where in this container it happened.
+    # Adds the place in this container to the pending exception.
     try:
         pending_exception()
     except SerializationError as error:
@@ -404,7 +407,7 @@ cdef int item_failed(object container, int where, object key, Py_ssize_t positio
 
 
 cdef int pack_mapping(Packer out, object value, int depth) except -1:
-    # A subclass of dict: what its items() says counts.
+    # A subclass of dict: its items() are written.
     cdef list items = list(value.items())
     if depth >= MAX_DEPTH:
         raise conversions.too_deep()
@@ -430,7 +433,7 @@ cdef int pack_list(Packer out, list value, int depth) except -1:
 cdef int pack_items(Packer out, list value, Py_ssize_t size, int depth) except -1:
     cdef Py_ssize_t position = 0
     cdef object item
-    if PyList_GET_SIZE(value) != size:  # another thread's doing
+    if PyList_GET_SIZE(value) != size:  # another thread has changed the list
         raise conversions.changed()
     while position < size:
         if not pack_short(out, <PyObject *>PyList_GET_ITEM(value, position)):
@@ -457,7 +460,7 @@ cdef int pack_tuple(Packer out, tuple value, int depth) except -1:
 
 
 cdef int pack_array_of(Packer out, object owner, list items, int depth) except -1:
-    # A subclass of list or tuple: what iterating over it gives counts.
+    # A subclass of list or tuple: its iterator tells the items.
     cdef Py_ssize_t position = 0
     if depth >= MAX_DEPTH:
         raise conversions.too_deep()
@@ -470,7 +473,7 @@ cdef int pack_array_of(Packer out, object owner, list items, int depth) except -
 
 
 cdef tuple written_fields(fields):
-    # Attributes and the msgpack of their names on the wire, in turn.
+    # Returns a tuple of attribute, msgpack of its name on the wire, attribute, ...
     return tuple([part for attribute, wire_name in fields for part in (attribute, pack(wire_name))])
 
 
@@ -507,7 +510,7 @@ cdef int attribute_failed(object value, str attribute) except -1:
 
 
 cdef int container_header(Packer out, Py_ssize_t size, unsigned char short_marker, unsigned char marker16) except -1:
-    # Of an array or a map; the marker of the 32-bit form comes behind that of the 16-bit form.
+    # The header of an array or a map. The marker of the 32-bit form is that of the 16-bit form plus 1.
     cdef unsigned char *at = out.room(5)
     if size < 16:
         at[0] = <unsigned char>(short_marker | size)
@@ -534,7 +537,7 @@ cdef inline int map_header(Packer out, Py_ssize_t size) except -1:
 
 
 def pack(value, default=None):
-    """The msgpack bytes of a value. `default` is asked for a replacement of what msgpack has no type for."""
+    """Return the msgpack bytes of a value. `default` replaces values that msgpack has no type for."""
     cdef Packer packer = Packer()
     packer.default = default
     pack_body(packer, value)

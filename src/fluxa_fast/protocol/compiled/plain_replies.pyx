@@ -1,8 +1,8 @@
-"""Replies as redis-py would give them, where they are plain: what the drop-in reads.
+"""Reads plain replies for the drop-in, in the form that redis-py gives them.
 
-Plain is what nearly every reply is: IDs, integers, and entries of strings. A reply that is anything else (an error, a
-push, a deleted entry, text that isn't UTF-8) is left where it is, and `frame` takes its bytes out for redis-py's own
-parser. So there is no second opinion on what such a reply means.
+Nearly every reply is plain: it is made of IDs, integers, and entries of strings. Any other reply (an error, a push, a
+deleted entry, text that isn't UTF-8) stays in the reader, and `frame` returns its bytes for redis-py's own parser. So
+only redis-py decides what such a reply means.
 """
 
 cimport cython
@@ -31,11 +31,11 @@ cdef enum:
 @cython.final
 @cython.internal
 cdef class Cursor:
-    # Walks over a reply that is known to be well-formed. A step returns NULL or None when it meets what is not plain.
+    # Reads a well-formed reply. A method returns False or None if it meets what is not plain.
     cdef const unsigned char *at
     cdef bint text      # strings are decoded
 
-    # The number behind a marker, up to its line end.
+    # Reads a marker and the number behind it. False if there is another marker, or no plain number.
     cdef bint header(self, unsigned char marker, Py_ssize_t *number) noexcept:
         cdef const unsigned char *at = self.at + 1
         cdef Py_ssize_t found = 0
@@ -51,7 +51,7 @@ cdef class Cursor:
         return True
 
     cdef object string(self):
-        # A bulk string; None if it is null or not plain.
+        # Reads a bulk string. None if it is null or not plain.
         cdef Py_ssize_t size
         cdef const char *start
         if not self.header(DOLLAR, &size):
@@ -187,7 +187,7 @@ cdef bint framed(ReplyReader reader) except -1:
 
 
 cdef void leave(ReplyReader reader) noexcept:
-    # The reply is not taken: whoever does takes it from its beginning.
+    # Leaves the reply in the reader, where it will be read from its beginning.
     reader.scanned = reader.searched = reader.begin
 
 
@@ -196,7 +196,7 @@ cdef bint is_null(const unsigned char *at) noexcept:
 
 
 def frame(ReplyReader reader not None):
-    """The bytes of the next reply or push, whatever it is, or INCOMPLETE."""
+    """Return the bytes of the next reply or push, of whatever type, or INCOMPLETE."""
     if not framed(reader):
         return INCOMPLETE
     taken = PyBytes_FromStringAndSize(<const char *>reader.start + reader.begin, reader.scanned - reader.begin)
@@ -205,14 +205,14 @@ def frame(ReplyReader reader not None):
 
 
 def unread(ReplyReader reader not None):
-    """The bytes of what no reply was made of yet, taken out."""
+    """Take out the received bytes that have not been read as a reply, and return them."""
     left = PyBytes_FromStringAndSize(<const char *>reader.start + reader.begin, reader.end - reader.begin)
     reader.reset()
     return left
 
 
 def take_scalars(ReplyReader reader not None, list into not None, Py_ssize_t most, bint text):
-    """Append up to `most` replies that are strings, integers or null. True if one that isn't plain is next."""
+    """Append up to `most` replies that are strings, integers or null. True if the next reply is not plain."""
     cdef Cursor cursor = cursor_of(reader, text)
     while most and framed(reader):
         cursor.at = reader.start + reader.begin
@@ -237,10 +237,10 @@ def take_scalars(ReplyReader reader not None, list into not None, Py_ssize_t mos
 
 
 def read_streams(ReplyReader reader not None, bint text, Py_ssize_t parts, bint arrays, bint maps):
-    """The reply of XREAD or XREADGROUP: [[stream, [(id, fields), ...]], ...], INCOMPLETE or NOT_PLAIN.
+    """Read the reply to XREAD or XREADGROUP: [[stream, [(id, fields), ...]], ...], INCOMPLETE or NOT_PLAIN.
 
-    An entry has `parts` elements, 2 or (with CLAIM) 4. `arrays` and `maps` say what is taken from the wire: the form
-    that RESP2 has, the form that RESP3 has. Returns (whether it was a map, streams).
+    An entry has `parts` elements: 2, or 4 with CLAIM. `arrays` tells whether to read an array, the form of RESP2;
+    `maps` whether to read a map, the form of RESP3. Returns (whether it was a map, streams).
     """
     cdef Cursor cursor
     if not framed(reader):
@@ -254,14 +254,14 @@ def read_streams(ReplyReader reader not None, bint text, Py_ssize_t parts, bint 
 
 
 def read_range(ReplyReader reader not None, bint text):
-    """The reply of XRANGE: [(id, fields), ...], INCOMPLETE or NOT_PLAIN."""
+    """Read the reply to XRANGE: [(id, fields), ...], INCOMPLETE or NOT_PLAIN."""
     if not framed(reader):
         return INCOMPLETE
     return done(reader, cursor_of(reader, text).entries(2))
 
 
 def read_claimed(ReplyReader reader not None, bint text):
-    """The reply of XAUTOCLAIM: [cursor, [(id, fields), ...], [deleted id, ...]], INCOMPLETE or NOT_PLAIN."""
+    """Read the reply to XAUTOCLAIM: [cursor, [(id, fields), ...], [deleted id, ...]], INCOMPLETE or NOT_PLAIN."""
     if not framed(reader):
         return INCOMPLETE
     return done(reader, cursor_of(reader, text).claimed())

@@ -7,14 +7,14 @@ from .limits cimport MAX_REPLY_DEPTH
 cdef class ReplyReader:
     cdef unsigned char *start
     cdef Py_ssize_t capacity_
-    cdef Py_ssize_t begin       # of the reply that is being read
-    cdef Py_ssize_t end         # of what was received
-    cdef Py_ssize_t scanned     # up to here the reply is known to be well-formed
-    cdef Py_ssize_t searched    # up to here there is no line end
+    cdef Py_ssize_t begin       # the beginning of the reply that is being read
+    cdef Py_ssize_t end         # the end of the received bytes
+    cdef Py_ssize_t scanned     # the position up to which the reply is well-formed
+    cdef Py_ssize_t searched    # the position up to which there is no line end
     cdef Py_ssize_t at          # decoding: the next byte
     cdef int views
-    cdef int depth              # scanning: aggregates that are open
-    cdef int64_t missing[MAX_REPLY_DEPTH]  # elements that each open aggregate waits for; below zero: see Streamed
+    cdef int depth              # scanning: how many aggregates are open
+    cdef int64_t missing[MAX_REPLY_DEPTH]  # of each open aggregate: how many elements it misses, or STREAMED_...
     cdef bint attribute[MAX_REPLY_DEPTH]
     cdef bint broken
 
@@ -54,7 +54,7 @@ cdef class ReplyReader:
 
 
 cdef struct Run:
-    # Entries that the server numbered one after the other.
+    # IDs that follow each other: the same milliseconds, ascending sequence numbers.
     uint64_t milliseconds
     uint64_t first      # sequence number
     uint64_t count
@@ -65,6 +65,6 @@ cdef class Confirmations:
     cdef public Py_ssize_t expected
     cdef readonly Py_ssize_t received
     cdef readonly list errors
-    cdef list nulls     # where NOMKSTREAM found no stream, among those that are no errors
+    cdef list nulls     # the positions of null replies, among those that are no errors
 
     cdef int add(self, uint64_t milliseconds, uint64_t sequence) except -1

@@ -1,8 +1,10 @@
-"""An incremental reader of RESP2 and RESP3, and the two hot replies: of XADD pipelines and of stream reads.
+"""An incremental reader of RESP2 and RESP3, and the replies to pipelines of XADDs.
 
-A reply is read in two steps. `scan` walks over the headers and finds where the reply ends; it keeps its place, so
-pieces that arrive later cost nothing twice, and nothing is allocated for what a header merely announces. Once
-the reply is there in full it is decoded in one go, straight into `Event` objects where it is a stream's.
+A reply is read in two steps. `scan` walks over the headers and finds the end of the reply. It keeps its place, so
+no byte is scanned twice when more bytes arrive, and it allocates nothing for what a header announces. When the reply
+has arrived in full, it is decoded at once; entries of a stream become `Event` objects directly.
+
+The file is long because both steps are methods of one class, which the C compiler inlines into each other.
 """
 
 cimport cython
@@ -28,9 +30,9 @@ cdef extern from "Python.h":
 built_for = FLUXA_FAST_VERSION.decode()
 
 cdef enum:
-    RECEIVE = 64 * 1024  # bytes of room that a receive gets at least
+    RECEIVE = 64 * 1024  # bytes: the least room of a receive
 
-    # What `missing` holds for the streamed forms of RESP3, which say their end instead of their length.
+    # `missing` holds these for the streamed forms of RESP3, which have an end instead of a length.
     STREAMED_ITEMS = -1
     STREAMED_BYTES = -2
 
@@ -147,7 +149,7 @@ cdef class ReplyReader:
         raise error
 
     cdef bint ready(self) except -1:
-        # True when the reply at `begin` is there in full; `scanned` is then its end. Skips pushes.
+        # True if the reply at `begin` has arrived in full; `scanned` is then its end. Skips pushes.
         if self.broken:
             raise decode_errors.reader_broken()
         while self.scan():
@@ -170,8 +172,8 @@ cdef class ReplyReader:
             if self.depth == 0 and state == 2:
                 return 1
 
-    # Passes what stream replies are made of, arrays and strings that say their length, as far as they are there in
-    # full. True at the end of the reply; else `scan_element` looks at what comes next.
+    # Passes arrays and strings with a length, of which stream replies are made, as long as they have arrived in full.
+    # True at the end of the reply; otherwise `scan_element` has to look at the next element.
     cdef bint scan_plain(self) noexcept:
         cdef const unsigned char *at
         cdef const unsigned char *end = self.start + self.end
@@ -305,7 +307,7 @@ cdef class ReplyReader:
         return 0
 
     cdef inline int close_element(self) noexcept:
-        # One element is complete, and with it perhaps the aggregates that it was the last one of.
+        # Counts a complete element, and closes the aggregates whose last element it was.
         while self.depth:
             if self.missing[self.depth - 1] < 0:
                 return 1
@@ -314,11 +316,11 @@ cdef class ReplyReader:
                 return 1
             self.depth -= 1
             if self.attribute[self.depth]:
-                return 1  # it comes before an element, and is none itself
+                return 1  # an attribute stands before an element, and does not count as one
         return 2
 
     cdef int64_t length_in(self, Py_ssize_t line, Py_ssize_t line_end) except? -2:
-        # A length, NULL_LENGTH or STREAMED_LENGTH.
+        # Returns a length, NULL_LENGTH or STREAMED_LENGTH.
         cdef int64_t length = 0
         cdef Py_ssize_t place
         cdef unsigned char digit
@@ -336,7 +338,7 @@ cdef class ReplyReader:
         return length
 
     cdef int finish(self) except -1:
-        # The reply up to `scanned` is done with.
+        # Drops the reply that ends at `scanned`.
         self.begin = self.scanned
         if self.begin == self.end and not self.views:
             self.begin = self.end = self.scanned = self.searched = 0
@@ -346,7 +348,7 @@ cdef class ReplyReader:
                 self.capacity_ = 0
         return 0
 
-    # ---- decoding: `at` walks over a reply that is known to be well-formed ----
+    # ---- decoding: `at` walks over a well-formed reply ----
 
     def read(self):
         if not self.ready():
@@ -360,7 +362,7 @@ cdef class ReplyReader:
         return reply
 
     cdef Py_ssize_t skip_line(self) noexcept:
-        # Moves behind the line at `at`; returns where its text ends.
+        # Moves `at` behind its line, and returns the end of the text of that line.
         cdef const unsigned char *found = <const unsigned char *>memchr(
             self.start + self.at, 10, self.scanned - self.at)
         self.at = found - self.start + 1
@@ -375,7 +377,7 @@ cdef class ReplyReader:
         return self.length_in(begin, self.skip_line())
 
     cdef inline int64_t plain_count(self) noexcept:
-        # The count that the element at `at` begins with; `at` moves behind it. -1, and `at` stays, if it has none.
+        # Returns the count of the element at `at`, and moves `at` behind it. If there is no count: -1, and `at` stays.
         cdef const unsigned char *place = self.start + self.at + 1
         cdef int64_t count = 0
         if place[0] < 48 or place[0] > 57:
@@ -387,7 +389,7 @@ cdef class ReplyReader:
         return count
 
     cdef bytes payload(self):
-        # A bulk string's bytes, or None; streamed ones are put together.
+        # Returns the bytes of a bulk string, or None. The chunks of a streamed one are joined.
         cdef int64_t length = self.count_at()
         cdef Py_ssize_t begin = self.at
         cdef list chunks
@@ -433,7 +435,7 @@ cdef class ReplyReader:
         return scalars.verbatim(self.payload())
 
     cdef unsigned char next_marker(self) except 0:
-        # The type of the element at `at`; attributes in front of it are passed over.
+        # Skips the attributes in front of the element at `at`, and returns the marker of its type.
         cdef int64_t count
         while self.start[self.at] == PIPE:
             count = 2 * self.count_at()
@@ -507,7 +509,7 @@ cdef class ReplyReader:
         self.finish()
         return batch
 
-    # XREADGROUP, XREAD. RESP2: [[stream, entries], ...]; RESP3: {stream: entries, ...}; null if there is nothing
+    # Reads the reply to XREADGROUP or XREAD. RESP2: [[stream, entries], ...]; RESP3: {stream: entries, ...}
     cdef int take_streams(self, batch, acknowledge) except -1:
         cdef int64_t count
         cdef Py_ssize_t size
@@ -529,7 +531,7 @@ cdef class ReplyReader:
             self.take_entries(batch, name[:size].decode("utf-8", "surrogateescape"), acknowledge)
         return 0
 
-    # XAUTOCLAIM. [cursor, entries] and, since Redis 7.0, a third element: the IDs of deleted entries
+    # Reads the reply to XAUTOCLAIM: [cursor, entries] and, since Redis 7.0, the IDs of deleted entries.
     cdef int take_claimed(self, batch, str stream, acknowledge) except -1:
         cdef uint64_t milliseconds, sequence
         cdef int64_t count = self.take_array("a cursor and entries")
@@ -546,7 +548,7 @@ cdef class ReplyReader:
                 count -= 1
         return 0
 
-    # XRANGE, and what the others have
+    # Reads entries: the whole reply to XRANGE, or a part of the other replies.
     cdef int take_entries(self, batch, str stream, acknowledge) except -1:
         cdef int64_t count
         cdef list events = batch.events
@@ -556,13 +558,13 @@ cdef class ReplyReader:
         count = self.take_array("an array of entries")
         while count:
             count -= 1
-            if self.peek_null():  # XAUTOCLAIM of Redis 6.2: deleted, and not even its ID is told
+            if self.peek_null():  # XAUTOCLAIM of Redis 6.2 does not even tell the ID of a deleted entry
                 self.take_null()
                 continue
             self.take_entry(events, deleted, stream, acknowledge)
         return 0
 
-    # [id, fields] or, with CLAIM, [id, fields, idle ms, deliveries]; fields are null if the entry was deleted
+    # Reads [id, fields] or, with CLAIM, [id, fields, idle ms, deliveries]. Fields are null if the entry was deleted.
     cdef int take_entry(self, list events, list deleted, str stream, acknowledge) except -1:
         cdef int64_t parts = self.take_array("an entry")
         cdef int64_t count
@@ -595,7 +597,7 @@ cdef class ReplyReader:
         return 0
 
     cdef bint peek_null(self) except -1:
-        # Null: _\r\n, $-1\r\n or *-1\r\n
+        # Whether the next element is null: _\r\n, $-1\r\n or *-1\r\n
         cdef unsigned char marker = self.start[self.at]
         if marker == PIPE:
             marker = self.next_marker()
@@ -636,7 +638,7 @@ cdef class ReplyReader:
         return scalars.integer(self.line())
 
     cdef int take_id(self, uint64_t *milliseconds, uint64_t *sequence) except -1:
-        # <milliseconds>-<sequence>, two 64-bit numbers
+        # Reads <milliseconds>-<sequence>, two 64-bit numbers.
         cdef Py_ssize_t size
         cdef const unsigned char *text = self.take_bulk(&size, "the ID of an entry")
         cdef const unsigned char *dash = <const unsigned char *>memchr(text, MINUS, size)
@@ -645,14 +647,14 @@ cdef class ReplyReader:
         return 0
 
     cdef object unexpected(self, expected):
-        # The element at `at` is not what belongs there.
+        # Returns the error for an element at `at` of a wrong type.
         return decode_errors.unexpected_reply(expected, self.value())
 
 
 cdef bint parse(const unsigned char *at, const unsigned char *end, uint64_t *number) noexcept:
     cdef uint64_t total = 0
     cdef unsigned char digit
-    cdef const unsigned char *safe = at + 19  # as many digits fit whatever they are
+    cdef const unsigned char *safe = at + 19  # 19 digits fit into 64 bits, whatever they are
     if at == end or end - at > 20:
         return False
     while at < end:
@@ -669,7 +671,7 @@ cdef bint parse(const unsigned char *at, const unsigned char *end, uint64_t *num
 cdef class Confirmations:
     """`..interface.Confirmations`, compiled.
 
-    IDs are kept as runs, because a server numbers what it gets within a millisecond: 24 bytes for hundreds of events.
+    IDs are kept as runs, because a server numbers the entries of a millisecond: 24 bytes hold hundreds of IDs.
     """
 
     def __init__(self, expected):

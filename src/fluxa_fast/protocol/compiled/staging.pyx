@@ -1,7 +1,7 @@
-"""Any command whose arguments are plain, appended to a buffer: what the drop-in pipeline is made of.
+"""Appends commands of plain arguments to a buffer, for the drop-in pipeline.
 
-Plain is what is a str, bytes, int or float and no subclass of it. Such a value means the same to redis-py whenever it
-is looked at, so it may be written at once. Everything else is left to redis-py.
+An argument is plain if it is a str, bytes, int or float, and not of a subclass. redis-py encodes such a value the same
+at any time, so it may be encoded at once. redis-py encodes all other values.
 """
 
 cimport cython
@@ -25,7 +25,7 @@ cdef extern from "Python.h":
 built_for = FLUXA_FAST_VERSION.decode()
 
 
-# Writes an argument as a bulk string; 0 if it is not plain.
+# Writes an argument as a bulk string. 0 if it is not plain.
 cdef int write_argument(CommandCore out, PyObject *value, bint utf8) except -1:
     cdef Py_ssize_t size
     cdef const char *text
@@ -76,7 +76,7 @@ cdef int write_shown(CommandCore out, object number) except -1:
 
 @cython.critical_section
 def stage_command(CommandCore out not None, tuple arguments not None, bint utf8):
-    """Append a command of plain arguments. False, and nothing is appended, if one of them is not plain."""
+    """Append a command of plain arguments. If one of them is not plain, append nothing and return False."""
     cdef Py_ssize_t before = out.length
     out.check_idle()
     out.write_header(42, len(arguments))
@@ -93,9 +93,9 @@ def stage_entry(
     CommandCore out not None, name, bytes options not None, Py_ssize_t option_count, id, dict fields not None,
     bint utf8,
 ):
-    """Append an XADD. `options` is RESP, of `option_count` arguments between the name and the ID.
+    """Append an XADD. `options` is the RESP of the `option_count` arguments between the name and the ID.
 
-    False, and nothing is appended, if the name, the ID or a field is not plain.
+    If the name, the ID or a field is not plain, append nothing and return False.
     """
     cdef Py_ssize_t before = out.length
     cdef Py_ssize_t position = 0
@@ -107,7 +107,7 @@ def stage_entry(
     if write_argument(out, <PyObject *>name, utf8):
         out.write(PyBytes_AS_STRING(options), PyBytes_GET_SIZE(options))
         if write_argument(out, <PyObject *>id, utf8):
-            # Nothing in here runs code that could change the dict.
+            # Nothing here runs Python code that could change the dict.
             with cython.critical_section(fields):
                 while PyDict_Next(fields, &position, &field, &value):
                     if not write_argument(out, field, utf8) or not write_argument(out, value, utf8):
@@ -120,7 +120,7 @@ def stage_entry(
 
 
 def same_objects(dict one not None, dict other not None):
-    """True if both have the same keys in the same order, and for each the very same object."""
+    """True if both dicts have the same objects as keys and as values, in the same order."""
     cdef Py_ssize_t position = 0
     cdef Py_ssize_t other_position = 0
     cdef PyObject *key

@@ -1,9 +1,9 @@
-# Text from UTF-8 bytes.
+# Makes str objects of UTF-8 bytes.
 #
-# Short keys of maps are each made once and shared by all events: that saves a decode, an allocation and a hash per key.
+# Short keys of maps are shared by all events: that saves a decode, an allocation and a hash per key.
 #
-# The table has one place for each key's hash; a key that falls on another one's place takes it. It holds at most
-# KEY_PLACES keys of LONGEST bytes. On free-threaded Python it stays empty: it could not be read without a lock.
+# The table has a place for each hash; a new key replaces the key that has its place. It holds at most KEY_PLACES keys
+# of FLUXA_KEY_LONGEST bytes. On free-threaded Python it stays empty, because reading it would need a lock.
 
 from cpython.object cimport PyObject
 
@@ -57,7 +57,7 @@ cdef extern from *:
     #endif
     }
 
-    /* A str of UTF-8 bytes; the short way for ASCII. */
+    /* Makes a str of UTF-8 bytes; ASCII takes the short way. */
     static CYTHON_INLINE PyObject *fluxa_text(const unsigned char *text, Py_ssize_t size) {
         uint64_t high = 0, eight;
         Py_ssize_t at = 0;
@@ -75,6 +75,6 @@ cdef extern from *:
     }
     """
     enum: KEY_PLACES "FLUXA_KEY_PLACES"
-    # Both return a new reference, or NULL with an exception set. The first looks into a table of KEY_PLACES.
+    # Both return a new reference, or NULL with an exception set. The first one uses a table of KEY_PLACES.
     PyObject *key_text "fluxa_key"(PyObject **keys, const unsigned char *, Py_ssize_t) noexcept
     PyObject *short_text "fluxa_text"(const unsigned char *, Py_ssize_t) noexcept

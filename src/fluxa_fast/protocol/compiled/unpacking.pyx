@@ -1,7 +1,7 @@
-"""msgpack, read straight from bytes.
+"""Reads msgpack from bytes.
 
-`owed` is how many values enclosing containers still wait for: each needs a byte at least, so a container that
-announces more than the bytes left is refused before anything is allocated for it.
+`owed` is the number of values that the enclosing containers still need. Each value takes a byte at least, so a
+container that announces more values than bytes are left is refused before anything is allocated for it.
 """
 
 cimport cython
@@ -31,7 +31,7 @@ built_for = FLUXA_FAST_VERSION.decode()
 @cython.final
 @cython.internal
 cdef class KeyTable:
-    # What `key_text` remembers.
+    # The keys that `key_text` shares.
     cdef PyObject *places[KEY_PLACES]
 
     def __dealloc__(self):
@@ -119,7 +119,7 @@ cdef object read_value(Source *source, Py_ssize_t owed, int depth):
 
 
 cdef inline const unsigned char *take(Source *source, Py_ssize_t needed, const unsigned char *begin) except NULL:
-    # The next bytes of the element that began at `begin`.
+    # Returns the next bytes of the element that began at `begin`.
     cdef const unsigned char *taken = source.at
     if needed > source.end - taken:
         raise decode_errors.truncated(begin - source.start, needed, source.end - taken)
@@ -161,8 +161,8 @@ cdef object read_binary(Source *source, Py_ssize_t size, const unsigned char *be
 
 
 cdef object read_extension(Source *source, Py_ssize_t size, const unsigned char *begin):
-    cdef int code = <int8_t>take(source, 1, begin)[0]
-    return conversions.from_extension(code, read_binary(source, size, begin))
+    cdef const unsigned char *code = take(source, 1 + size, begin)
+    return conversions.from_extension(<int8_t>code[0], PyBytes_FromStringAndSize(<const char *>code + 1, size))
 
 
 cdef object read_array(Source *source, Py_ssize_t count, Py_ssize_t owed, int depth, const unsigned char *begin):
@@ -222,7 +222,7 @@ cdef inline object read_key(Source *source, Py_ssize_t owed, int depth):
 
 
 cdef object hashable(object key, Py_ssize_t begin):
-    # An array as a key becomes a tuple; a map can't be one.
+    # Makes a tuple of an array that is a key; refuses a map.
     if type(key) is list:
         return tuple([hashable(item, begin) for item in <list>key])
     if type(key) is dict:
@@ -243,7 +243,7 @@ cdef object unpack_bytes(const unsigned char *start, Py_ssize_t size):
 
 
 def unpack(data):
-    """The one value that msgpack bytes (any contiguous bytes-like) hold."""
+    """Return the value that msgpack bytes (any contiguous bytes-like) hold."""
     cdef Py_buffer view
     if PyBytes_CheckExact(data):
         return unpack_bytes(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))

@@ -1,17 +1,17 @@
-# What a Python value is made of, where Python itself has no quick way to ask.
+# Looks into Python values, where Python's own functions are slow.
 
 from cpython.object cimport PyObject
 
 cdef extern from *:
     """
-    /* A str of ASCII characters holds the very bytes. */
+    /* Returns the bytes of a str of ASCII characters, which it holds; NULL for another str. */
     static CYTHON_INLINE const char *fluxa_ascii(PyObject *text, Py_ssize_t *size) {
         if (!PyUnicode_IS_COMPACT_ASCII(text)) return NULL;
         *size = PyUnicode_GET_LENGTH(text);
         return (const char *)PyUnicode_DATA(text);
     }
 
-    /* The value of an int of one digit; false for a longer one. */
+    /* Stores the value of an int of one (internal) digit; false for a longer int. */
     static CYTHON_INLINE int fluxa_short_int(PyObject *number, long long *value) {
     #if PY_VERSION_HEX >= 0x030C0000
         if (!PyUnstable_Long_IsCompact((PyLongObject *)number)) return 0;

@@ -1,7 +1,7 @@
 """The pure-Python implementation of `..interface`.
 
-It leans on msgpack, and on hiredis where that is installed, for as long as they do what the contract says; the
-rest, and every refusal, is written out in Python here.
+It uses msgpack, and hiredis if that is installed, wherever they do what the contract says. All other cases, and all
+errors, are written in Python.
 """
 
 from __future__ import annotations
@@ -34,4 +34,4 @@ __all__ = [
 name = "python"
 
 plain_replies = None
-"""redis-py's own parser is as quick as what could be written in Python here, so the drop-in reads with that."""
+"""None: the drop-in reads with redis-py's own parser, because Python code would not be faster."""

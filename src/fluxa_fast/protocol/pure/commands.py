@@ -1,4 +1,4 @@
-"""RESP commands, appended to one bytearray."""
+"""RESP commands in a bytearray, and the writer of events."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..hashing import Key, without_partitions
 from ..interface import Default, EntryHead
 from ..limits import MAX_BULK
 from ..resp import argument_bytes, bulk
+from ..wire import BODY_FIELD, BODY_FIELD_RESP
 from .events import Event
 from .hashing import key_hash
 from .msgpack import BodyPacker
@@ -68,7 +69,7 @@ class CommandBuffer(StreamCommands):
         self._append(written, 1)
 
     def entries(self, head: EntryHead, bodies: Iterable[object], tags: Mapping[str, str] | None, first: int) -> int:
-        """One entry for each body; none if one can't be written. Returns how many."""
+        """Append an entry for each body, or nothing if a body can't be written. Returns how many."""
         self._check_idle()
         if tags is not None and type(tags) is not dict:
             tags = conversions.tags_as_dict(tags)
@@ -100,7 +101,7 @@ class CommandBuffer(StreamCommands):
         parts = [head.prefix]
         if body is not None:
             arguments += 2
-            parts += b"$1\r\ns\r\n", bulk(self._packer.pack(body))
+            parts += BODY_FIELD_RESP, bulk(self._packer.pack(body))
         parts += map(_tag, tags.items())
         return b"*%d\r\n%b" % (arguments, b"".join(parts))
 
@@ -162,7 +163,7 @@ class CommandBuffer(StreamCommands):
             raise conversions.in_use()
 
     def _check_unseen(self) -> None:
-        """Raises BufferError if a view of the buffer is held."""
+        """Raise BufferError if a view of the buffer is held."""
         try:
             self._bytes.append(0)
         except BufferError:
@@ -187,7 +188,7 @@ class CommandBuffer(StreamCommands):
         self.command_count = 0
 
     def _spans(self) -> Iterator[tuple[int, int]]:
-        """Where each command begins and ends."""
+        """Yield the beginning and the end of each command."""
         at = 0
         for _ in range(self.command_count):
             begin = at
@@ -203,7 +204,7 @@ class CommandBuffer(StreamCommands):
         return self._bytes.index(b"\r\n", at)
 
     def _bulk_at(self, at: int) -> tuple[bytes, int]:
-        """The bulk string at `at`, and where the next one begins."""
+        """Return the bulk string at `at`, and the position behind it."""
         begin = self._line_end(at) + 2
         end = begin + int(self._bytes[at + 1 : begin - 2])
         return bytes(self._bytes[begin:end]), end + 2
@@ -219,7 +220,7 @@ def _command(arguments: list[bytes]) -> bytes:
 
 def _tag(item: tuple[Any, Any]) -> bytes:
     name, value = item
-    if not isinstance(name, str) or not isinstance(value, str) or name == "s":
+    if not isinstance(name, str) or not isinstance(value, str) or name == BODY_FIELD:
         raise conversions.refused_tag(name, value)
     try:
         encoded = str.encode(value)

@@ -1,4 +1,4 @@
-"""Turns one reply, known to be well-formed, into Python values or into events."""
+"""Turns a well-formed reply into Python values or into events. `scanning` has checked its form."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .scanning import NULL_LENGTH, STREAMED_LENGTH, length_of
 
 _ID = re.compile(rb"(\d{1,20})-(\d{1,20})")
 _NUMBER = rb"(?:0|[1-9]\d{0,18})"
-# IDs as every server writes them, a line each: two numbers of at most 19 digits that don't begin with a 0.
+# Lines with an ID each, as every server writes it: two numbers of at most 19 digits, without leading zeros.
 ORDINARY_IDS = re.compile(rb"%b-%b(?:\n%b-%b)*+" % ((_NUMBER,) * 4))
 _LARGEST = 2**64 - 1
 
 
 class Decoder:
-    """Walks over `reply`."""
+    """Reads a reply from its beginning to its end."""
 
     __slots__ = ("_at", "_reply")
 
@@ -26,7 +26,7 @@ class Decoder:
         self._reply = reply
         self._at = 0
 
-    # ---- any reply ----
+    # ---- replies of any form ----
 
     def value(self) -> Any:
         marker = self.next_marker()
@@ -56,7 +56,7 @@ class Decoder:
         return scalars.verbatim(self._payload() or b"")
 
     def next_marker(self) -> bytes:
-        """The type of the next element; attributes in front of it are passed over."""
+        """Skip the attributes in front of the next element, and return the marker of its type."""
         while self._reply[self._at] == 0x7C:
             for _ in range(2 * length_of(self._line())):
                 self.value()
@@ -69,7 +69,7 @@ class Decoder:
         return line
 
     def _payload(self) -> bytes | None:
-        """A bulk string's bytes; streamed ones are put together."""
+        """Return the bytes of a bulk string. The chunks of a streamed one are joined."""
         length = length_of(self._line())
         if length == NULL_LENGTH:
             return None
@@ -115,7 +115,7 @@ class Decoder:
     # ---- replies of stream reads ----
 
     def streams(self, batch: EventBatch, acknowledge: Acknowledge | None) -> None:
-        """XREADGROUP, XREAD. RESP2: [[stream, entries], ...]; RESP3: {stream: entries, ...}; null for nothing"""
+        """Read the reply to XREADGROUP or XREAD. RESP2: [[stream, entries], ...]; RESP3: {stream: entries, ...}"""
         paired = self.next_marker() == b"*"
         if paired:
             count = self._take_array("an array of streams")
@@ -132,7 +132,7 @@ class Decoder:
             self.entries(batch, name.decode("utf-8", "surrogateescape"), acknowledge)
 
     def claimed(self, batch: EventBatch, stream: str, acknowledge: Acknowledge | None) -> None:
-        """XAUTOCLAIM. [cursor, entries] and, since Redis 7.0, a third element: the IDs of deleted entries"""
+        """Read the reply to XAUTOCLAIM: [cursor, entries] and, since Redis 7.0, the IDs of deleted entries."""
         count = self._take_array("a cursor and entries")
         if count not in (2, 3):
             raise decode_errors.unexpected_reply("a cursor and entries", "an array of another length")
@@ -144,18 +144,18 @@ class Decoder:
                 self._take_id()
 
     def entries(self, batch: EventBatch, stream: str, acknowledge: Acknowledge | None) -> None:
-        """XRANGE, and the entries of the others."""
+        """Read entries: the whole reply to XRANGE, or a part of the other replies."""
         if self.peek_null():
             self.value()
             return
         for _ in range(self._take_array("an array of entries")):
-            if self.peek_null():  # XAUTOCLAIM of Redis 6.2: deleted, and not even its ID is told
+            if self.peek_null():  # XAUTOCLAIM of Redis 6.2 does not even tell the ID of a deleted entry
                 self.value()
                 continue
             self._entry(batch, stream, acknowledge)
 
     def _entry(self, batch: EventBatch, stream: str, acknowledge: Acknowledge | None) -> None:
-        """[id, fields] or, with CLAIM, [id, fields, idle ms, deliveries]; fields are null if the entry was deleted"""
+        """Read [id, fields] or, with CLAIM, [id, fields, idle ms, deliveries]. A deleted entry has null fields."""
         parts = self._take_array("an entry")
         if parts not in (2, 4):
             raise decode_errors.unexpected_reply("an entry of 2 or 4 elements", "an array of another length")
@@ -177,7 +177,7 @@ class Decoder:
                 event._waited = (idle, deliveries)
 
     def peek_null(self) -> bool:
-        """Null: ``_``, ``$-1`` or ``*-1``"""
+        """Whether the next element is null: ``_``, ``$-1`` or ``*-1``."""
         marker = self.next_marker()
         return marker == b"_" or (marker in b"$*" and self._reply[self._at + 1 : self._at + 3] == b"-1")
 
@@ -210,7 +210,11 @@ class Decoder:
 
 
 def checked_id(text: bytes) -> str:
-    """``<milliseconds>-<sequence>``, two 64-bit numbers, as a str."""
+    """Return an ID, ``<milliseconds>-<sequence>`` of two 64-bit numbers, as a str without leading zeros.
+
+    Raises:
+        ProtocolError: if it is not an ID.
+    """
     match = _ID.fullmatch(text)
     if match is None:
         raise decode_errors.not_an_id(text)

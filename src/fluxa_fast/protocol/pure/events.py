@@ -1,4 +1,4 @@
-"""`Event`: an entry's ID and fields as they came, decoded when first used."""
+"""`Event`: the ID and the fields of an entry, as they were received. They are decoded when they are first used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SerializationError
 from .. import entries
+from ..entry_ids import parse_id
 from ..interface import Acknowledge
+from ..wire import BODY_FIELD_BYTES
 from .msgpack import unpack
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ class Event:
     __slots__ = ("_acknowledged", "_body", "_fields", "_id", "_origin", "_tags", "_waited")
 
     _id: str
-    _origin: tuple[str, Acknowledge | None]  # the stream, and what `ack` calls
+    _origin: tuple[str, Acknowledge | None]  # the name of the stream, and the function that `ack` calls
     _fields: list[bytes]
     _acknowledged: bool
     _body: Any
@@ -43,7 +45,7 @@ class Event:
 
     @property
     def timestamp(self) -> datetime:
-        return entries.timestamp(int(self._id.partition("-")[0]))
+        return entries.timestamp(parse_id(self._id)[0])
 
     @property
     def body(self) -> Any:
@@ -55,10 +57,10 @@ class Event:
     @property
     def raw_body(self) -> bytes | None:
         fields = self._fields
-        if fields and fields[0] == b"s":
+        if fields and fields[0] == BODY_FIELD_BYTES:
             return fields[1]
         try:
-            return fields[fields[::2].index(b"s") * 2 + 1]
+            return fields[fields[::2].index(BODY_FIELD_BYTES) * 2 + 1]
         except ValueError:
             return None
 
@@ -66,8 +68,8 @@ class Event:
     def tags(self) -> dict[str, str]:
         if self._tags is None:
             names, values = self._fields[::2], self._fields[1::2]
-            if b"s" in names:
-                body = names.index(b"s")
+            if BODY_FIELD_BYTES in names:
+                body = names.index(BODY_FIELD_BYTES)
                 del names[body], values[body]
             self._tags = {
                 name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
@@ -112,7 +114,7 @@ class Event:
             try:
                 return reader.from_bytes(body)
             except Exception:
-                pass  # what is wrong is said by value
+                pass  # read_value tells what is wrong, and where
         return entries.read_value(self, self._decode(), reader)
 
     def _decode(self) -> Any:

@@ -1,4 +1,4 @@
-"""The two hashes of scaling out, by what Python's own library has of them."""
+"""The hash of a Redis key (its cluster slot) and of a partition key, from Python's standard library."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Stream replies by way of hiredis: several times faster than reading them in Python.
+"""Reads stream replies with hiredis, several times faster than in Python.
 
-hiredis is given the bytes of one reply as they arrive. Whatever it can't tell apart, or the contract refuses,
-is left to the complete reader: `Shortcut` then says so, and the bytes are still there to be read again.
+hiredis is fed the bytes of a reply as they arrive. Replies that it can't tell apart, or that the contract refuses, are
+left to the complete reader: `Shortcut` raises `NotForHiredisError`, and the bytes are still in the buffer.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ try:
 except ImportError:
     hiredis = None
 
-# Types that hiredis turns into the same Python values as others, and lengths that need a closer look: it makes a list
-# for as many elements as are announced, before they come. (Those are looked for everywhere, because hiredis does not
-# mind which two bytes stand before them. What is found in a body by chance only takes the slower way.)
+# Finds types that hiredis turns into the same Python values as other types, and large lengths: hiredis makes a list of
+# as many elements as a header announces, before they arrive. Lengths are looked for at any place, because hiredis does
+# not check which two bytes stand before a header. If a body matches by chance, the reply is read in the slower way.
 _ODD = re.compile(rb"[*%~>|]\d{6,}|\r\n(?:[+=(~,#|!>.;]|\$(?:\d{9,}|\?)|\*\?|%[?-])")
-_ODD_LENGTH = 16  # bytes that one match can span at most
+_ODD_LENGTH = 16  # bytes of the longest match
 
 
 class NotForHiredisError(Exception):
-    """The complete reader has to look at this reply."""
+    """The complete reader has to read this reply."""
 
 
 class Shortcut:
-    """Reads one reply with hiredis.
+    """Reads a reply with hiredis.
 
     Args:
-        begin: where the reply begins in the reader's buffer.
+        begin: the position of the reply in the reader's buffer.
     """
 
     __slots__ = ("_fed", "_reader", "_reply")
@@ -49,23 +49,23 @@ class Shortcut:
 
     @staticmethod
     def possible(buffer: bytearray, begin: int, end: int) -> bool:
-        """Whether the reply at `begin` is of a kind that hiredis may read.
+        """Whether hiredis may read the reply at `begin`, by its type.
 
-        Of maps those with one key: it makes dicts of them, and a key that comes twice would lose its first entries.
+        A map must have one key: hiredis makes a dict of it, in which a key that comes twice would lose its first value.
         """
         if hiredis is None or begin == end:
             return False
         return buffer[begin] in b"*_$" or buffer.startswith(b"%1\r\n", begin, end)
 
     def moved(self, distance: int) -> None:
-        """The buffer dropped that many bytes at its beginning."""
+        """Take note that the buffer dropped `distance` bytes at its beginning."""
         self._fed -= distance
 
     def gets(self, buffer: bytearray, begin: int, end: int) -> Any:
-        """The reply that fills the buffer from `begin` to `end`, or INCOMPLETE.
+        """Return the reply that fills the buffer from `begin` to `end`, or INCOMPLETE.
 
         Raises:
-            NotForHiredisError: if the reply is none of the ordinary ones, or if more than one is there.
+            NotForHiredisError: if the reply is not an ordinary one, or if more than one reply has arrived.
         """
         if self._fed < end:
             looked = max(begin, self._fed - _ODD_LENGTH)
@@ -84,7 +84,7 @@ class Shortcut:
 
 
 def streams(reply: Any, acknowledge: Acknowledge | None) -> EventBatch:
-    """XREADGROUP, XREAD"""
+    """Make a batch of the reply to XREADGROUP or XREAD."""
     batch = EventBatch()
     if reply is None:
         return batch
@@ -94,7 +94,7 @@ def streams(reply: Any, acknowledge: Acknowledge | None) -> EventBatch:
 
 
 def claimed(reply: Any, stream: str, acknowledge: Acknowledge | None) -> EventBatch:
-    """XAUTOCLAIM"""
+    """Make a batch of the reply to XAUTOCLAIM."""
     batch = EventBatch()
     if reply is None:
         return batch
@@ -108,7 +108,7 @@ def claimed(reply: Any, stream: str, acknowledge: Acknowledge | None) -> EventBa
 
 
 def ranged(reply: Any, stream: str, acknowledge: Acknowledge | None) -> EventBatch:
-    """XRANGE"""
+    """Make a batch of the reply to XRANGE."""
     batch = EventBatch()
     _entries(batch, stream, reply, acknowledge)
     return batch
@@ -125,13 +125,13 @@ def _entries(batch: EventBatch, stream: str, listed: Any, acknowledge: Acknowled
 
 
 def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Acknowledge | None]) -> bool:
-    """The ordinary case, checked as a whole: every entry has an ID, and fields that are names and values."""
+    """Add the entries if all are ordinary: an ID, and fields of names and values. Returns whether they were added."""
     try:
         ids, fields = zip(*listed, strict=True)
         joined = b"\n".join(ids)
         if set(map(type, chain.from_iterable(fields))) - {bytes} or set(map(type, fields)) - {list}:
             return False
-    except (TypeError, ValueError):  # none at all, entries of other lengths, null for an entry or for its fields
+    except (TypeError, ValueError):  # no entries, entries of other lengths, null for an entry or for its fields
         return False
     if not ORDINARY_IDS.fullmatch(joined) or any(map((1).__and__, map(len, fields))):
         return False

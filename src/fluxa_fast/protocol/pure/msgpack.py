@@ -1,7 +1,7 @@
-"""msgpack by way of msgpack-python, with the contract's limits and refusals around it.
+"""Packs and unpacks with msgpack-python, within the limits of the contract.
 
-msgpack-python writes and reads whatever it handles as the contract wants. What it refuses goes through the complete
-writer and reader (`writing`, `reading`), which either manage it or say why not.
+What msgpack-python refuses goes through the complete writer and reader (`writing`, `reading`). They handle it, or raise
+the error that the contract wants.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from ..conversions import (
     from_extension,
     replacement_for,
 )
-from ..limits import MAX_BULK, MAX_DEPTH, TIMESTAMP_EXT
+from ..limits import MAX_BULK, MAX_DEPTH
+from ..wire import TIMESTAMP_EXT
 from . import reading, writing
 
 
 class BodyPacker:
-    """Packs bodies, one after the other."""
+    """Packs one body after the other."""
 
     __slots__ = ("_default", "_packer")
 
@@ -36,18 +37,18 @@ class BodyPacker:
         try:
             packed: bytes = self._packer.pack(value)
         except Exception:
-            # Whatever msgpack stumbled over: the complete writer gives the bytes, or the reason with its path.
+            # Whatever msgpack refused: the complete writer returns the bytes, or raises an error with the path.
             self._packer = Packer(default=self._replace)
             packed = writing.write(value, self._default)
         if len(packed) > MAX_BULK:
             raise body_too_large(len(packed))._located("body")
         if len(packed) > MAX_DEPTH and _may_be_deep(packed) and not _within_depth(unpackb(packed, **_TRUSTED)):
-            writing.write(value, self._default)  # it says where
+            writing.write(value, self._default)  # raises an error with the path
         return packed
 
     def _replace(self, value: object) -> object:
-        """msgpack-python's own hook: what stands for a value that it has no type for."""
-        for _ in range(2):  # a second time for what the user's hook returned
+        """msgpack-python's hook: return the replacement of a value that it has no type for."""
+        for _ in range(2):  # the second time for what the user's hook returned
             extension = extension_of(value)
             if extension is not None:
                 code, payload = extension
@@ -62,30 +63,30 @@ class BodyPacker:
 
 
 def pack(value: object, default: Default | None = None) -> bytes:
-    """The msgpack bytes of a value. `default` is asked for a replacement of what msgpack has no type for."""
+    """Return the msgpack bytes of a value. `default` replaces values that msgpack has no type for."""
     return BodyPacker(default).pack(value)
 
 
 _LARGE_HEADERS = (b"\xdc", b"\xdd", b"\xde", b"\xdf")  # array 16, array 32, map 16, map 32
 _CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
-# Timestamps that may have a second's nanoseconds or more: msgpack-python before 1.2 takes those.
+# Finds timestamps that may have 1 000 000 000 nanoseconds or more, which msgpack-python before 1.2 accepts.
 _ODD_TIMES = re.compile(rb"\xd7\xff[\xee-\xff]|\xc7\x0c\xff[\x3b-\xff]")
-_HARMLESS_BYTES = 360  # so many headers can't make it set aside more than the next figure
-_TRUSTED_BYTES = 1024 * 1024  # what msgpack-python may set aside at most for what headers merely announce
+_TRUSTED_BYTES = 1024 * 1024  # the most memory that msgpack-python may allocate for elements that are only announced
+_HARMLESS_BYTES = 360  # in so few bytes, headers can't make it allocate more than that
 
 
 _TRUSTED: dict[str, Any] = {"strict_map_key": False, "timestamp": 3, "ext_hook": from_extension}
 
 
 def unpack(data: Any) -> Any:
-    """The one value that msgpack bytes (any contiguous bytes-like) hold."""
+    """Return the value that msgpack bytes (any contiguous bytes-like) hold."""
     if type(data) is not bytes:
         with memoryview(data) as view:
             data = view.tobytes()
     if len(data) > _HARMLESS_BYTES:
         headers = sum(map(data.count, _LARGE_HEADERS))
         if headers * len(data) * 8 > _TRUSTED_BYTES:
-            # msgpack-python makes room for as many elements as a header announces, once for every nested header.
+            # msgpack-python allocates room for as many elements as a header announces, for every nested header.
             return reading.read(data)
     if b"\xff" in data and _ODD_TIMES.search(data):
         return reading.read(data)
@@ -99,7 +100,7 @@ def unpack(data: Any) -> Any:
 
 
 def _may_be_deep(data: bytes) -> bool:
-    """Whether there are enough bytes that could open a container."""
+    """Whether enough bytes could open a container to exceed the depth."""
     return len(data) - len(data.translate(None, _CONTAINERS)) > MAX_DEPTH
 
 

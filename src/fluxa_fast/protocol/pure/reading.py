@@ -1,4 +1,4 @@
-"""A complete msgpack reader in Python. Keeps its own stack, and trusts no header."""
+"""A complete msgpack reader in Python. It has its own stack, and allocates nothing for what a header announces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOTHING = object()
 
 
 class _Container:
-    """A list or dict that still misses elements."""
+    """A list or dict whose elements have not all been read."""
 
     __slots__ = ("key", "missing", "value")
 
@@ -48,15 +48,15 @@ class _Container:
 
 
 def read(data: bytes) -> Any:
-    """The one value that `data` holds.
+    """Return the value that `data` holds.
 
     Raises:
-        SerializationError: says at which byte it ends to be msgpack.
+        SerializationError: tells at which byte `data` is not msgpack.
     """
     if not data:
         raise decode_errors.empty()
     at = 0
-    owed = 0  # values that open containers still wait for: each needs a byte at least
+    owed = 0  # values that open containers still need; each takes a byte at least
     stack: list[tuple[_Container, int]] = []
     while True:
         begin = at
@@ -87,7 +87,11 @@ def read(data: bytes) -> Any:
 
 
 def _read_one(data: bytes, begin: int) -> tuple[Any, int, int]:
-    """The scalar at `begin`, or an empty container and how many elements it has (else -1), and what follows."""
+    """Read the scalar or the header at `begin`.
+
+    Returns:
+        The scalar or an empty container; the number of elements of the container, -1 for a scalar; the next position.
+    """
     if begin >= len(data):
         raise decode_errors.truncated(begin, 1, 0)
     marker = data[begin]
@@ -142,12 +146,13 @@ def _text(data: bytes, begin: int, at: int, size: int) -> tuple[str, int, int]:
 
 
 def _extension(data: bytes, begin: int, at: int, size: int) -> tuple[object, int, int]:
-    (code,) = struct.unpack(">b", _take(data, begin, at, 1))
-    return from_extension(code, _take(data, begin, at + 1, size)), -1, at + 1 + size
+    taken = _take(data, begin, at, 1 + size)
+    (code,) = struct.unpack_from(">b", taken)
+    return from_extension(code, taken[1:]), -1, at + 1 + size
 
 
 def _hashable(key: object, begin: int) -> object:
-    """An array as a key becomes a tuple; a map can't be one. Without recursion: Python's limit is lower than ours."""
+    """Make a tuple of an array that is a key; refuse a map. No recursion: Python's limit is lower than ours."""
     if type(key) is not list:
         if type(key) is dict:
             raise decode_errors.unhashable_key(begin, key)

@@ -1,4 +1,4 @@
-"""An incremental reader of RESP2 and RESP3, and the two hot replies: of XADD pipelines and of stream reads."""
+"""An incremental reader of RESP2 and RESP3, and the replies to pipelines of XADDs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .decoding import ORDINARY_IDS, Decoder, checked_id
 from .hiredis_entries import NotForHiredisError, Shortcut
 from .scanning import Scanner
 
-_RECEIVE = 64 * 1024  # bytes of room that a receive gets at least
+_RECEIVE = 64 * 1024  # bytes: the least room of a receive
 
 _Decode = Callable[[Decoder, EventBatch, Acknowledge | None], None]
 _FromHiredis = Callable[[Any, Acknowledge | None], EventBatch]
@@ -82,10 +82,10 @@ class ReplyReader:
     def capacity(self) -> int:
         return len(self._buffer)
 
-    # ---- one reply after the other ----
+    # ---- reading ----
 
     def _ready(self) -> bool:
-        """True when the reply at `_begin` is there in full. Skips pushes."""
+        """True if the reply at `_begin` has arrived in full. Skips pushes."""
         if self._broken:
             raise decode_errors.reader_broken()
         self._shortcut = None
@@ -100,7 +100,7 @@ class ReplyReader:
         return False
 
     def _finish(self, end: int) -> None:
-        """The reply up to `end` is done with."""
+        """Drop the reply that ends at `end`."""
         self._begin = end
         if self._begin == self._end:
             self._begin = self._end = 0
@@ -159,7 +159,7 @@ class ReplyReader:
                     return INCOMPLETE
                 batch = from_hiredis(reply, acknowledge)
             except (NotForHiredisError, ProtocolError, TypeError, ValueError):
-                pass  # the complete reader below says what it is
+                pass  # the complete reader below reads it, or raises the error
             else:
                 self._finish(self._end)
                 return batch
@@ -194,7 +194,7 @@ class Confirmations:
         self.expected: int = expected
         self.received: int = 0
         self.errors: list[tuple[int, str]] = []
-        self._ids: list[bytes] = []  # one or more in one bytes object, a line each; an empty line is null
+        self._ids: list[bytes] = []  # each item has one ID or more, a line each; an empty line is null
 
     def take(self, reader: ReplyReader) -> bool:
         while self.received < self.expected:
@@ -203,7 +203,7 @@ class Confirmations:
         return True
 
     def _take_many(self, reader: ReplyReader) -> bool:
-        """Take the replies that have arrived, if every one of them is the ID of an entry and nothing else."""
+        """Take the replies that have arrived, if all of them are IDs of entries. Returns whether they were taken."""
         if reader._broken or not reader._at_a_beginning() or reader._buffer[reader._begin] != 0x24:
             return False
         with memoryview(reader._buffer) as view:

@@ -1,11 +1,11 @@
-"""Finds where a RESP reply ends, without decoding it and without ever starting over."""
+"""Finds the end of a RESP reply without decoding it. No byte is looked at twice."""
 
 from __future__ import annotations
 
 from .. import decode_errors
 from ..limits import MAX_BULK, MAX_ITEMS, MAX_LINE, MAX_REPLY_DEPTH
 
-# What an open aggregate misses, where RESP3 says the end instead of the length.
+# Stand for the number of missing elements of a streamed aggregate of RESP3, which has an end instead of a length.
 STREAMED_ITEMS = -1
 STREAMED_BYTES = -2
 
@@ -18,7 +18,7 @@ _COUNTED = b"*%~>|"
 
 
 def length_of(line: bytes) -> int:
-    """The length in ``$3``, ``*-1`` or ``*?``: a number, NULL_LENGTH or STREAMED_LENGTH."""
+    """Return the length in ``$3``, ``*-1`` or ``*?``: a number, NULL_LENGTH or STREAMED_LENGTH."""
     digits = line[1:]
     if digits == b"?":
         return STREAMED_LENGTH
@@ -30,10 +30,10 @@ def length_of(line: bytes) -> int:
 
 
 class Scanner:
-    """Walks over the headers of one reply.
+    """Walks over the headers of a reply.
 
     Attributes:
-        scanned: up to here the reply is known to be well-formed.
+        scanned: the position up to which the reply is well-formed.
     """
 
     __slots__ = ("_missing", "_searched", "scanned")
@@ -41,27 +41,29 @@ class Scanner:
     def __init__(self, at: int) -> None:
         self.scanned: int = at
         self._searched = at
-        self._missing: list[tuple[int, bool]] = []  # for each open aggregate: elements it waits for; is it an attribute
+        self._missing: list[
+            tuple[int, bool]
+        ] = []  # of each open aggregate: how many elements it misses, and whether it is an attribute
 
     def moved(self, distance: int) -> None:
-        """The buffer dropped that many bytes at its beginning."""
+        """Take note that the buffer dropped `distance` bytes at its beginning."""
         self.scanned -= distance
         self._searched -= distance
 
     @property
     def untouched(self) -> bool:
-        """Whether no element of the reply was passed yet."""
+        """Whether no aggregate is open."""
         return not self._missing
 
     def scan(self, buffer: bytearray, end: int) -> bool:
-        """Go on in `buffer`, of which `end` bytes were received. True when the reply is there in full."""
+        """Continue in `buffer`, which holds `end` received bytes. True if the reply has arrived in full."""
         while True:
             state = self._element(buffer, end)
             if state is not None:
                 return state
 
     def _element(self, buffer: bytearray, end: int) -> bool | None:
-        """Pass one element. True: the reply is complete; False: more bytes are needed; None: go on."""
+        """Pass an element. True: the reply is complete; False: more bytes are needed; None: more elements follow."""
         line = self.scanned
         in_chunks = bool(self._missing) and self._missing[-1][0] == STREAMED_BYTES
         if line < end and ((buffer[line] == 0x3B) != in_chunks or buffer[line] not in _MARKERS):
@@ -141,7 +143,7 @@ class Scanner:
         self._missing.append((count, attribute))
 
     def _close_element(self) -> bool | None:
-        """One element is complete, and with it perhaps the aggregates that it was the last one of."""
+        """Count a complete element, and close the aggregates whose last one it was. True if the reply is complete."""
         while self._missing:
             count, attribute = self._missing[-1]
             if count < 0:
@@ -150,6 +152,6 @@ class Scanner:
                 self._missing[-1] = (count - 1, attribute)
                 return None
             self._missing.pop()
-            if attribute:  # it comes before an element, and is none itself
+            if attribute:  # an attribute stands before an element, and does not count as one
                 return None
         return True

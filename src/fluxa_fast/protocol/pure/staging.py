@@ -1,4 +1,4 @@
-"""Any command whose arguments are plain, appended to a buffer: `..compiled.staging`, in pure Python."""
+"""Appends commands of plain arguments to a buffer for the drop-in: `..compiled.staging`, in pure Python."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _argument(value: Any, utf8: bool) -> bytes:
 
 
 def stage_command(out: CommandBuffer, arguments: tuple[Any, ...], utf8: bool) -> bool:
-    """Append a command of plain arguments. False, and nothing is appended, if one of them is not plain."""
+    """Append a command of plain arguments. If one of them is not plain, append nothing and return False."""
     try:
         pieces = [_argument(value, utf8) for value in arguments]
     except _NotPlainError:
@@ -47,9 +47,9 @@ def stage_command(out: CommandBuffer, arguments: tuple[Any, ...], utf8: bool) ->
 def stage_entry(
     out: CommandBuffer, name: Any, options: bytes, option_count: int, id: Any, fields: dict[Any, Any], utf8: bool
 ) -> bool:
-    """Append an XADD. `options` is RESP, of `option_count` arguments between the name and the ID.
+    """Append an XADD. `options` is the RESP of the `option_count` arguments between the name and the ID.
 
-    False, and nothing is appended, if the name, the ID or a field is not plain.
+    If the name, the ID or a field is not plain, append nothing and return False.
     """
     try:
         pieces = [_argument(name, utf8), options, _argument(id, utf8)]
@@ -62,5 +62,5 @@ def stage_entry(
 
 
 def same_objects(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
-    """True if both have the same keys in the same order, and for each the very same object."""
+    """True if both dicts have the same objects as keys and as values, in the same order."""
     return [*map(id, one), *map(id, one.values())] == [*map(id, other), *map(id, other.values())]

@@ -1,4 +1,4 @@
-"""A complete msgpack writer in Python. Keeps its own stack, so that depth costs no recursion."""
+"""A complete msgpack writer in Python. It has its own stack instead of recursion."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ...errors import SerializationError
 from .. import conversions
 from ..limits import MAX_DEPTH
 
-# What a container hands out: the next value to write, and how to name the step to it if that fails.
+# The next value of a container, and for an error the function and the argument that name the step to this value.
 Child = tuple[Any, Callable[[Any], str], Any]
 
 
 def write(value: object, default: conversions.Default | None) -> bytes:
-    """The msgpack bytes of `value`.
+    """Return the msgpack bytes of `value`.
 
     Raises:
-        SerializationError: with the path to what can't be written.
+        SerializationError: with the path to the value that can't be written.
     """
     written = bytearray()
     owners: list[object] = []
@@ -56,7 +56,7 @@ def write(value: object, default: conversions.Default | None) -> bytes:
 
 
 def _write_one(value: Any, out: bytearray, default: conversions.Default | None, depth: int) -> Iterator[Child] | None:
-    """Write a scalar, or the header of a container: then the children that are to follow are returned."""
+    """Write a scalar, or write the header of a container and return its children."""
     if value is None:
         out.append(0xC0)
     elif value is True:
@@ -117,7 +117,7 @@ def _array_children(items: Any, size: int) -> Iterator[Child]:
     for position in range(size):
         try:
             item = items[position]
-        except IndexError:  # another thread's doing
+        except IndexError:  # another thread has changed the list
             raise conversions.changed() from None
         yield item, "[{}]".format, position
         if len(items) != size:
@@ -144,7 +144,7 @@ def _field_children(value: object, fields: tuple[tuple[str, str], ...], out: byt
 
 
 def _write_header(size: int, short_form: int, form16: int, out: bytearray) -> None:
-    """The header of an array or a map."""
+    """Write the header of an array or a map."""
     if size < 16:
         out.append(short_form | size)
     elif size < 1 << 16:
@@ -210,7 +210,7 @@ def _write_extension(code: int, payload: bytes, out: bytearray) -> None:
 
 
 def _write_sized(form8: int, size: int, out: bytearray) -> None:
-    """The header of a str, bin or ext: its 8, 16 or 32 bit form."""
+    """Write the header of a str, bin or ext, in its form of 8, 16 or 32 bits."""
     if size < 1 << 8:
         out += struct.pack(">BB", form8, size)
     elif size < 1 << 16:

