@@ -159,11 +159,11 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     @overload
     def register_body(self, stream: str, body: Any) -> TypedStream[Any]: ...
     def register_body(self, stream: str, body: Any) -> TypedStream[Any]:
-        """Say of what type the bodies of a stream are, for this broker.
+        """Declare the type of a stream's bodies, for this broker.
 
-        From then on `publish`, and the flushers made from now on, refuse a body of another type, and ``event.body`` of
-        the consumers made from now on is of that type. A class is asked for by isinstance: it looks after its own
-        fields. Other forms (TypedDict, unions, ``list[T]``) are checked through and through.
+        From now on `publish` and new flushers refuse a body of another type, and ``event.body`` in new consumers has
+        this type. A class is checked with isinstance: it has to check its own fields. Other forms (TypedDict, unions,
+        ``list[T]``) are checked in depth.
 
         Args:
             stream: a registered stream.
@@ -174,7 +174,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
-            TypeError: if the type is none that is understood.
+            TypeError: if the type is not supported.
             ValueError: if the stream has another type already.
         """
         self._register_body(stream, body)
@@ -202,8 +202,8 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
             SerializationError: if the body, a tag or the key can't be written; nothing was sent.
             ValueError: if there is a key, and the stream has no partitions; nothing was sent.
             PartitionsDifferError: if other services use the stream with another number; nothing was sent.
-            redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
-                the server may have the event all the same.
+            redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError the server
+                may have the event all the same.
         """
         destination = self._route(stream)
         head = destination.head(stream, key)
@@ -226,16 +226,17 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     ) -> EventConsumer[Any]:
         """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
 
-        Of a stream with partitions it reads all of them, each in its order.
+        It reads all partitions of a stream that has them, each in its order.
 
         Args:
             stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
-                less work for the server, and a crash loses what was being handled and what was read ahead.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: events that were read are never delivered again. That
+                is much less work for the server, but a crash loses the events being handled and those read ahead.
             recovery: how long outages are waited for.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            TypeError: if `recovery` is not a `Recovery`.
             ValueError: for another delivery.
         """
         return self._consumer(stream, SINGLE, delivery, recovery)
@@ -245,16 +246,17 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     ) -> EventConsumer[Any]:
         """One of any number of consumers that share the events of a stream, under a name of its own.
 
-        Of a stream with partitions it reads all of them. No order is kept between consumers.
+        It reads all partitions of a stream that has them. No order is kept between consumers.
 
         Args:
             stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
-                less work for the server, and a crash loses what was being handled and what was read ahead.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: events that were read are never delivered again. That
+                is much less work for the server, but a crash loses the events being handled and those read ahead.
             recovery: how long outages are waited for.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            TypeError: if `recovery` is not a `Recovery`.
             ValueError: for another delivery.
         """
         return self._consumer(stream, new_name(), delivery, recovery)
@@ -269,21 +271,23 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     ) -> PartitionedConsumer[Any]:
         """One of any number of consumers that share the partitions of a stream: events with the same key stay in order.
 
-        Each partition is read by one consumer at a time, under the name ``consumer-ordered``. Who that is, a lease in
-        Redis says (``GET``, ``SET``, ``PEXPIRE``, ``DEL`` in scripts); it is renewed while the consumer reads. When
-        consumers come and go, partitions are handed over, so that each has as many as the others, or one more. What a
-        former owner has not acknowledged, the next one is given first; and what a former owner acknowledges afterwards,
-        Redis refuses. A consumer that was killed keeps its partitions from the others until its leases end.
+        Each partition is read by one consumer at a time, under the name ``consumer-ordered``. A lease in Redis
+        (``GET``, ``SET``, ``PEXPIRE``, ``DEL`` in scripts) says which consumer that is; the consumer renews it while it
+        reads. When consumers come and go, partitions are handed over, so that each consumer has as many as the others,
+        or one more. The next owner of a partition is first given the events that the former owner has not acknowledged;
+        Redis refuses what the former owner acknowledges afterwards. A consumer that was killed keeps its partitions
+        from the others until its leases end.
 
         Args:
             stream: a registered stream. Without partitions, one consumer reads it, and the others stand by.
-            lease: seconds (or a timedelta), at least 0.5. The handler must be done with a batch before it ends: then
-                another consumer may have begun with the same events.
+            lease: seconds (or a timedelta), at least 0.5. The handler must be done with a batch before the lease ends:
+                after that, another consumer may have begun with the same events.
             delivery: as for `consumer_many`.
             recovery: how long outages are waited for.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            TypeError: if `recovery` is not a `Recovery`; or if `lease` is no duration.
             ValueError: for another delivery, or a shorter lease.
         """
         return PartitionedConsumer(*self._leased(stream, delivery, recovery, lease))

@@ -1,4 +1,4 @@
-"""What exists: Redis pools, and the streams on them. PublishBuffer here, checked once, then an `Engine`."""
+"""`Registry`: the Redis pools and the streams on them, which are checked once, and then become an `Engine`."""
 
 from __future__ import annotations
 
@@ -184,6 +184,9 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
 
     Args:
         default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+
+    Raises:
+        TypeError: if `default` can't be called.
     """
 
     def validate(self) -> Engine:
@@ -193,7 +196,7 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
             RegistryError: with every problem that was found.
 
         Warns:
-            ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
+            ImplementationWarning: once, if the compiled protocol is missing and the pure one was not asked for.
         """
         from .engine import Engine  # and with it all that an importer need not wait for
         from .redis_adapter.connections import BLOCKING

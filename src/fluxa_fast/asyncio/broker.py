@@ -25,7 +25,7 @@ __all__ = ["EventBroker"]
 class EventBroker(BrokerBase[Pool | ClusterPool]):
     """Publishes to registered streams and consumes from them. The tasks of one event loop may share it.
 
-    A flusher may be shared as well; a consumer belongs to one task at a time.
+    A flusher that it hands out may be shared as well; a consumer belongs to one task at a time.
     """
 
     # ---- types ----
@@ -35,9 +35,23 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     @overload
     def register_body(self, stream: str, body: Any) -> TypedStream[Any]: ...
     def register_body(self, stream: str, body: Any) -> TypedStream[Any]:
-        """Say of what type the bodies of a stream are, for this broker. Nothing to await.
+        """Declare the type of a stream's bodies, for this broker. Nothing to await.
 
-        Arguments and errors are those of `fluxa_fast.EventBroker.register_body`.
+        From now on `publish` and new flushers refuse a body of another type, and ``event.body`` in new consumers has
+        this type. A class is checked with isinstance: it has to check its own fields. Other forms (TypedDict, unions,
+        ``list[T]``) are checked in depth.
+
+        Args:
+            stream: a registered stream.
+            body: a dataclass, a NamedTuple or TypedDict, a class of msgspec, attrs or pydantic, an enum, a union...
+
+        Returns:
+            The stream with the types in its calls; a handler is given ``Sequence[Event[Order]]``.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            TypeError: if the type is not supported.
+            ValueError: if the stream has another type already.
         """
         self._register_body(stream, body)
         return TypedStream(self, stream)
@@ -49,9 +63,9 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     ) -> str:
         """Publish one event now, and return the ID that the server gave it (``XADD stream *``).
 
-        What many tasks publish at the same time goes out together, over one connection of its own. A task that is
-        cancelled (or timed out) meanwhile can't know whether the server has the event, unless it was not sent yet:
-        then it never is.
+        Events that several tasks publish at the same time go out together, over one connection of their own. If a task
+        is cancelled (or times out) meanwhile, it can't know whether the server has the event, unless the event was not
+        sent yet: then it is never sent.
 
         Args:
             stream: a registered stream.
@@ -68,8 +82,8 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
             SerializationError: if the body, a tag or the key can't be written; nothing was sent.
             ValueError: if there is a key, and the stream has no partitions; nothing was sent.
             PartitionsDifferError: if other services use the stream with another number; nothing was sent.
-            redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
-                the server may have the event all the same.
+            redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError the server
+                may have the event all the same.
         """
         destination = self._route(stream)
         head = destination.head(stream, key)
@@ -92,7 +106,18 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     ) -> EventConsumer[Any]:
         """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
 
-        Arguments and errors are those of `fluxa_fast.EventBroker.consumer_single`.
+        It reads all partitions of a stream that has them, each in its order.
+
+        Args:
+            stream: a registered stream.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: events that were read are never delivered again. That
+                is much less work for the server, but a crash loses the events being handled and those read ahead.
+            recovery: how long outages are waited for.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            TypeError: if `recovery` is not a `Recovery`.
+            ValueError: for another delivery.
         """
         return self._consumer(stream, SINGLE, delivery, recovery)
 
@@ -101,7 +126,18 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     ) -> EventConsumer[Any]:
         """One of any number of consumers that share the events of a stream, under a name of its own.
 
-        Arguments and errors are those of `fluxa_fast.EventBroker.consumer_many`.
+        It reads all partitions of a stream that has them. No order is kept between consumers.
+
+        Args:
+            stream: a registered stream.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: events that were read are never delivered again. That
+                is much less work for the server, but a crash loses the events being handled and those read ahead.
+            recovery: how long outages are waited for.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            TypeError: if `recovery` is not a `Recovery`.
+            ValueError: for another delivery.
         """
         return self._consumer(stream, new_name(), delivery, recovery)
 
@@ -115,7 +151,24 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     ) -> PartitionedConsumer[Any]:
         """One of any number of consumers that share the partitions of a stream: events with the same key stay in order.
 
-        Arguments and errors are those of `fluxa_fast.EventBroker.consumer_ordered`.
+        Each partition is read by one consumer at a time, under the name ``consumer-ordered``. A lease in Redis
+        (``GET``, ``SET``, ``PEXPIRE``, ``DEL`` in scripts) says which consumer that is; the consumer renews it while it
+        reads. When consumers come and go, partitions are handed over, so that each consumer has as many as the others,
+        or one more. The next owner of a partition is first given the events that the former owner has not acknowledged;
+        Redis refuses what the former owner acknowledges afterwards. A consumer that was killed keeps its partitions
+        from the others until its leases end.
+
+        Args:
+            stream: a registered stream. Without partitions, one consumer reads it, and the others stand by.
+            lease: seconds (or a timedelta), at least 0.5. The handler must be done with a batch before the lease ends:
+                after that, another consumer may have begun with the same events.
+            delivery: as for `consumer_many`.
+            recovery: how long outages are waited for.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            TypeError: if `recovery` is not a `Recovery`; or if `lease` is no duration.
+            ValueError: for another delivery, or a shorter lease.
         """
         return PartitionedConsumer(*self._leased(stream, delivery, recovery, lease))
 
@@ -130,7 +183,8 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     async def get_stream_statistics(self, stream: str) -> RedisStreamStatistics | None:
         """The state of one stream, or None if it is not registered.
 
-        Errors are those of `fluxa_fast.EventBroker.get_stream_statistics`.
+        Raises:
+            redis.RedisError: what the server says about the stream, or what the network says.
         """
         if not self._is_registered(stream):
             return None
@@ -142,7 +196,16 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
     async def get_streams_statistics(self, *streams: str) -> list[RedisStreamStatistics]:
         """The state of streams, in one round trip for each pool or node; no arguments: of all registered streams.
 
-        Arguments, result and errors are those of `fluxa_fast.EventBroker.get_streams_statistics`.
+        Args:
+            streams: registered streams.
+
+        Returns:
+            All of them, in the order of the arguments. Where the server could not tell the state of a stream (its key
+            is of another type, or the user has no rights to it), `RedisStreamStatistics.error` says why.
+
+        Raises:
+            UnregisteredStreamError: if one of the streams is not registered; nothing was sent.
+            redis.RedisError: what the network says.
         """
         found: list[RedisStreamStatistics] = []
         for name, on_pool in self._by_pool(streams).items():

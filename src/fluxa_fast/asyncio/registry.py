@@ -1,4 +1,4 @@
-"""What exists, as `fluxa_fast.Registry` collects it, for asyncio."""
+"""`Registry`: as that of `fluxa_fast`, for asyncio."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ __all__ = ["Registry"]
 
 
 class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
-    """Collects pools and streams until `validate` makes an `Engine` of them. Nothing of it has to be awaited.
+    """Collects pools and streams until `validate` makes an `Engine` of them. None of its methods is awaited.
 
     Args:
         default: asked for a replacement of every value that msgpack has no type for, when an event is published.
+
+    Raises:
+        TypeError: if `default` can't be called.
     """
 
     def validate(self) -> Engine:
@@ -27,6 +30,6 @@ class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
             RegistryError: with every problem that was found.
 
         Warns:
-            ImplementationWarning: once, if the compiled protocol is missing and nobody asked for the pure one.
+            ImplementationWarning: once, if the compiled protocol is missing and the pure one was not asked for.
         """
         return Engine(*self._checked(ASYNCIO, Pool, ClusterPool))
