@@ -45,7 +45,7 @@ def test_a_block_that_does_not_work_is_noticed(server_url: str, tmp_path: Path) 
         reader.close()
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_a_target() -> None:
     """Those to files; what is within the docs, the docs' own build checks too."""
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):

@@ -101,13 +101,13 @@ class Twins:
         self.client.xdel(TWIN, *ids)
 
     def skip(self) -> None:
-        """Somebody moves the group on: what lies between is not delivered, and not to be deleted."""
+        """Move the group on, as an operator does: the entries between are not delivered, and must not be deleted."""
         after = self.random.choice(sorted(self.ids(OURS), key=numbers) or ["0-0"])
         if numbers(after) > self.delivered(GROUP):
             self.both(lambda stream: self.client.xgroup_setid(stream, GROUP, after))
 
     def delete(self) -> None:
-        """Somebody deletes an entry, pending or not."""
+        """Delete an entry, pending or not, as an operator does."""
         ids = sorted(self.ids(TWIN))
         if ids:
             id = self.random.choice(ids)
@@ -151,7 +151,7 @@ class Twins:
         assert self.owed <= ours
         left = ours - twin
         acknowledged_by_both = left - self.owed
-        # Such an entry goes with our next acknowledgement; nobody tells us of the other group's.
+        # Such an entry goes with our next acknowledgement: the server does not tell us of the other group's.
         remembered = {f"{id[0]}-{id[1]}" for consumer in self.all_consumers for id in consumer._member.kept.next(10**6)}
         assert acknowledged_by_both <= remembered
         listed = [

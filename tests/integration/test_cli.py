@@ -145,7 +145,7 @@ def test_a_server_that_does_not_start_says_why(program: str) -> None:
         EmbeddedServer(program, config={"nonsense": "1"})
 
 
-def test_a_port_that_somebody_else_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_another_program_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         ports = iter([taken.getsockname()[1]])
