@@ -25,6 +25,7 @@ __all__ = ["Plan", "Result", "run", "with_one_server"]
 
 _LOSSLESS = {name: fault for name, fault in FAULTS.items() if fault.keeps_data}
 _ON_WORKERS = ("killed producer", "killed consumer", "stopped consumer")
+_STARTING = 60.0  # seconds for all workers to start
 _DRAINING = 60.0  # seconds without any event being handled, after which what is left counts as lost
 
 
@@ -118,12 +119,13 @@ def run(plan: Plan, site: Any, pool: dict[str, Any], folder: Path) -> Result:
         folder: for the records.
     """
     chance = random.Random(plan.seed)
-    began = time.monotonic()
     producers, consumers = _workers(plan, pool, folder)
     faults: Counter[str] = Counter()
     repeating: list[tuple[float, float]] = []
     paused: list[tuple[int, float, float]] = []  # consumers, and from when to when
     try:
+        _wait_until_at_work([*producers, *consumers])
+        began = time.monotonic()
         while time.monotonic() < began + plan.seconds or any(one.running and plan.events for one in producers):
             time.sleep(chance.uniform(0.2, 1.0))
             if time.monotonic() > began + plan.seconds:
@@ -186,6 +188,13 @@ def _workers(plan: Plan, pool: dict[str, Any], folder: Path) -> tuple[list[_Work
             )
             made[role].append(_Worker(job))
     return made["producer"], made["consumer"]
+
+
+def _wait_until_at_work(workers: Sequence[_Worker]) -> None:
+    """Wait for the first record of each worker: on a busy machine, processes take their time to start."""
+    end = time.monotonic() + _STARTING
+    while time.monotonic() < end and not all(worker.job.records.exists() for worker in workers):
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager
