@@ -142,6 +142,7 @@ def test_promise_7_a_byte_that_is_not_what_the_server_sent(make_engine: MakeEngi
             assert admin.xpending("orders", "consumer_group")["pending"] == 0
 
 
+@pytest.mark.any_server
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_may_come_before_there_is_a_stream(site: Site, name: str) -> None:
     """Workers of the ledger may be slower to start than the first fault is to come."""
