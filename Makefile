@@ -7,6 +7,10 @@ BIN = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILT_FROM = pyproject.toml setup.py src/fluxa_fast/_version.py \
 	$(wildcard src/fluxa_fast/protocol/compiled/*.pyx src/fluxa_fast/protocol/compiled/*.pxd)
 
+# Left out are files whose tests ask for an implementation by name, and have had the pure one in `make test`, or for none.
+PURE = tests/unit $(addprefix --ignore=tests/unit/test_,faces.py hostile.py msgpack.py registry.py) \
+	$(addprefix tests/integration/test_,publish.py flush.py consume.py) -k 'not redis and not asyncio'
+
 .DEFAULT_GOAL := help
 .PHONY: help demo dev test test-pure ledger fuzz bench micro lint types docs coverage dist check clean
 
@@ -63,9 +67,12 @@ dist: ## Build sdist, pure and compiled wheel into dist, reproducibly
 	rm -rf dist
 	tools/build-distributions dist sdist pure wheel
 
+# Tests start some hundred processes: without bytecode, each of them would compile the package again.
+test test-pure check: export PYTHONDONTWRITEBYTECODE =
+
 check: lint types docs test ## Everything that CI checks, in one go: about 15 minutes
 	# What FLUXA_FAST_IMPL=python changes: `make test` has the pure implementation with everything else.
-	$(MAKE) test-pure ARGS="tests/unit tests/integration/test_publish.py tests/integration/test_flush.py tests/integration/test_consume.py -k 'not redis and not asyncio'"
+	$(MAKE) test-pure ARGS="$(PURE)"
 	$(MAKE) micro ARGS="--quiet --benchmark-disable"  # that they still run; what they measure here means nothing
 	tools/check-oldest
 	$(MAKE) fuzz ARGS=20000  # the compiled core under sanitizers

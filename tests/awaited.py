@@ -44,7 +44,7 @@ class Loop:
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
-            assert not others, f"tasks that nobody waits for: {others}"
+            assert not others, f"tasks that are still running: {others}"
 
         try:
             self.run(leave)

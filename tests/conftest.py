@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from typing import Any
 
 import hypothesis
@@ -28,6 +29,9 @@ def _implementations() -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "any_server: about no server; runs on one of them, others of its kind on another"
+    )
     if WITHOUT_GIL:  # what another thread has left behind is freed in the middle of a later test
         config.addinivalue_line("filterwarnings", "ignore:unclosed:ResourceWarning")
         config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -52,7 +56,7 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What has been tested elsewhere is left out, unless FLUXA_FAST_TEST_EVERYTHING=1.
+    """Leave out what has been tested elsewhere, unless FLUXA_FAST_TEST_EVERYTHING=1.
 
     Of implementations, servers and blocking or asyncio, each pair meets: blocking use has the compiled implementation
     with Redis and the pure one with Valkey, asyncio the other way round. On clusters nothing is new to the
@@ -66,6 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         awaited = parameters.get("faces") == "asyncio" or "run" in fixtures
         on_a_cluster = not {"shared_cluster", "secured"}.isdisjoint(fixtures) or parameters.get("place") == "cluster"
         wanted = everything or _is_their_server(parameters, awaited=awaited, on_a_cluster=on_a_cluster)
+        wanted = wanted and (everything or not item.get_closest_marker("any_server") or _is_its_server(item))
         wanted = wanted and not (awaited and item.get_closest_marker("blocking"))
         wanted = wanted and not (on_a_cluster and parameters.get("implementation") == "python" != _implementations()[0])
         (kept if wanted else left).append(item)
@@ -74,6 +79,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 _SERVERS = ("server_url", "own_server", "site", "shared_cluster")
+
+
+def _is_its_server(item: pytest.Item) -> bool:
+    """Whether a test that may run on any server is to run on this one. Its other parameters decide."""
+    from tests.fix_servers import PROGRAMS
+
+    parameters = item.callspec.id.split("-") if isinstance(item, pytest.Function) else []
+    here = [each for each in parameters if each in PROGRAMS]
+    others = "-".join(each for each in parameters if each not in PROGRAMS)
+    return not here or here == [sorted(PROGRAMS)[zlib.crc32(others.encode()) % len(PROGRAMS)]]
 
 
 def _is_their_server(parameters: dict[str, Any], *, awaited: bool, on_a_cluster: bool) -> bool:

@@ -46,7 +46,7 @@ def run(loop_name: str) -> Iterator[Run]:
             async def checked() -> Any:
                 result = await asyncio.wait_for(work, 60)
                 others = asyncio.all_tasks() - {asyncio.current_task()}
-                assert not others, f"tasks that nobody waits for: {others}"
+                assert not others, f"tasks that are still running: {others}"
                 return result
 
             return runner.run(checked())

@@ -65,7 +65,7 @@ class Proxy:
             _shut(far if up else near, socket.SHUT_WR)
 
     def stall(self) -> None:
-        """Forward nothing any more: the connections stay open, and are silent, as when a cable is pulled."""
+        """Forward nothing any more. The connections stay open, as when a cable is pulled."""
         self._flowing.clear()
 
     def flow(self) -> None:

@@ -134,11 +134,11 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
     @overload
     def register_body(self, stream: str, body: Any) -> TypedStream[Any]: ...
     def register_body(self, stream: str, body: Any) -> TypedStream[Any]:
-        """Say of what type the bodies of a stream are, for this broker.
+        """Declare the type of a stream's bodies, for this broker.
 
-        From then on `publish`, and the flushers made from now on, refuse a body of another type, and ``event.body`` of
-        the consumers made from now on is of that type. A class is asked for by isinstance: it looks after its own
-        fields. Other forms (TypedDict, unions, ``list[T]``) are checked through and through.
+        From now on `publish` and new flushers refuse a body of another type, and ``event.body`` in new consumers has
+        this type. A class is checked with isinstance: it has to check its own fields. Other forms (TypedDict, unions,
+        ``list[T]``) are checked in depth.
 
         Args:
             stream: a registered stream.
@@ -149,7 +149,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
-            TypeError: if the type is none that is understood.
+            TypeError: if the type is not supported.
             ValueError: if the stream has another type already.
         """
         self._register_body(stream, body)
@@ -177,8 +177,8 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
             SerializationError: if the body, a tag or the key can't be written; nothing was sent.
             ValueError: if there is a key, and the stream has no partitions; nothing was sent.
             PartitionsDifferError: if other services use the stream with another number; nothing was sent.
-            redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
-                the server may have the event all the same.
+            redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError the server
+                may have the event all the same.
         """
         destination = self._route(stream)
         head = destination.head(stream, key)

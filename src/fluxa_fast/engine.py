@@ -56,14 +56,14 @@ class Engine(EngineBase[Pool | ClusterPool]):
     def close(self) -> None:
         """Close the connections of all pools. A client that was handed in is not closed: it gets its connections back.
 
-        What threads are doing ends at once: a call that waits for a server raises FluxaError, and so does every later
+        Calls of other threads end at once: a call that waits for a server raises FluxaError, and so does every later
         call of the engine's brokers, flushers and consumers. A flush that was going on raises FlushError, which says
-        what became of each event. What consumers have not acknowledged stays pending.
+        what became of each event. Events that consumers have not acknowledged stay pending.
 
         Safe to call twice, and from several threads.
 
         Raises:
-            Exception: what a pool raised that could not be closed, once all others are closed; the first one.
+            Exception: the first error of a pool that could not be closed, once all other pools are closed.
         """
         close_all(pool.close for pool in self._pools.values())
 

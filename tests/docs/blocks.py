@@ -68,7 +68,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 class Reader:
-    """Runs the blocks of one page, as somebody does who follows it."""
+    """Runs the blocks of one page, as its readers do."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._url = url
@@ -89,7 +89,7 @@ class Reader:
         if run is not None:
             run(block)
         elif block.language not in SHOWN_ONLY:
-            raise ValueError(f"{block.place}: nobody knows how to run {block.language or 'a block without a language'}")
+            raise ValueError(f"{block.place}: tests/docs can't run {block.language or 'a block without a language'}")
 
     def _there(self, code: str) -> str:
         address = self._url.removeprefix("redis://")
@@ -125,7 +125,7 @@ class Reader:
         elif words[0] in ("python", "python3"):
             words = [sys.executable, *words[1:], *(["--help"] if words[1] == "-m" else [])]
         else:
-            raise ValueError(f"{block.place}: nobody knows how to run {words[0]}")
+            raise ValueError(f"{block.place}: tests/docs can't run {words[0]}")
         done = subprocess.run(words, cwd=self._folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{block.place}: {shlex.join(words)}\n{done.stdout}{done.stderr}"
         return None

@@ -11,6 +11,7 @@ import redis
 from tests.docs.blocks import PAGES, ROOT, SHOWN_ONLY, Block, Reader, blocks_of
 
 
+@pytest.mark.any_server
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_everything_that_a_page_says_works(
     page: Path, server_url: str, client: redis.Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -23,6 +24,7 @@ def test_everything_that_a_page_says_works(
         reader.close()
 
 
+@pytest.mark.any_server
 def test_a_block_that_does_not_work_is_noticed(server_url: str, tmp_path: Path) -> None:
     reader = Reader(server_url, tmp_path)
     page = ROOT / "README.md"
@@ -45,7 +47,7 @@ def test_a_block_that_does_not_work_is_noticed(server_url: str, tmp_path: Path) 
         reader.close()
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_a_target() -> None:
     """Those to files; what is within the docs, the docs' own build checks too."""
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):

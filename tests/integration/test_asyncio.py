@@ -95,7 +95,7 @@ def test_every_task_is_told_of_its_own_event(async_engine: Engine, client: redis
     assert isinstance(unregistered, UnregisteredStreamError)
 
 
-def test_a_lost_connection_is_told_to_everybody_and_nothing_is_sent_again(
+def test_a_lost_connection_fails_every_task_and_nothing_is_sent_again(
     implementation: Implementation, run: Run, proxy: Proxy, own_server: EmbeddedServer
 ) -> None:
     engine = new_engine(f"127.0.0.1:{proxy.port}")
@@ -119,7 +119,7 @@ def test_a_lost_connection_is_told_to_everybody_and_nothing_is_sent_again(
     run(work())
 
 
-def test_a_server_that_is_not_there_fails_everybody_at_once(implementation: Implementation, run: Run) -> None:
+def test_a_missing_server_fails_every_task_at_once(implementation: Implementation, run: Run) -> None:
     engine = new_engine("127.0.0.1:1")
     broker = broker_of(engine)
 
@@ -136,7 +136,7 @@ def test_a_server_that_is_not_there_fails_everybody_at_once(implementation: Impl
     run(work())
 
 
-def test_a_silent_server_is_a_timeout(
+def test_an_unresponsive_server_is_a_timeout(
     implementation: Implementation, server_url: str, client: redis.Redis, run: Run
 ) -> None:
     engine = new_engine(server_url, socket_timeout=0.2)
@@ -264,7 +264,7 @@ def test_promise_2_publish_many_takes_back_its_own_events_only(
             await flusher.publish_many("orders", failing())
         await busy
         assert len(flusher) == 20
-        with pytest.raises(SerializationError, match=r"bodies\[5000\]"):  # and if nobody else was there
+        with pytest.raises(SerializationError, match=r"bodies\[5000\]"):  # also if no other event was there
             await flusher.publish_many("users", failing())
         assert len(await flusher.flush()) == 20
 
@@ -478,7 +478,7 @@ def test_handlers_at_once_and_at_most_once(async_engine: Engine, client: redis.R
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, True, "2"])
-def test_a_concurrency_that_is_none(async_engine: Engine, run: Run, concurrency: Any) -> None:
+def test_a_concurrency_that_is_no_positive_int(async_engine: Engine, run: Run, concurrency: Any) -> None:
     consumer = broker_of(async_engine).consumer_single("orders")
     with pytest.raises((TypeError, ValueError), match="concurrency is"):
         run(consumer.run(print, concurrency=concurrency))
@@ -705,7 +705,7 @@ else:
 def test_nothing_is_left_behind(
     implementation: Implementation, server_url: str, client: redis.Redis, loop: str
 ) -> None:
-    """In development mode Python warns of sockets, transports and tasks that nobody closed or waited for."""
+    """In development mode Python warns of sockets and transports that were not closed, and of tasks that were not awaited."""
     outcome = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "always", "-c", PROGRAM, server_url, loop],
         env={**os.environ, "FLUXA_FAST_IMPL": implementation.name},

@@ -51,7 +51,7 @@ def test_everything_comes_once_and_is_gone(broker: EventBroker, client: redis.Re
     assert consumer.cleanup() == 0
 
 
-def test_an_exception_loses_the_batch_in_hand_and_no_other(broker: EventBroker, client: redis.Redis) -> None:
+def test_an_exception_loses_the_current_batch_and_no_other(broker: EventBroker, client: redis.Redis) -> None:
     fill(broker, 100)
     consumer = broker.consumer_single("orders", delivery="at-most-once")
     seen: list[int] = []

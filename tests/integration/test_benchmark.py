@@ -101,7 +101,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(fluxa_fast, [*arguments, "--client", "fluxa_fast pure", "--client", "redis-py"])
     assert result.exit_code == 0, result.output
     assert {row["client"] for row in json.loads(file.read_text())} == {"fluxa_fast pure", "redis-py"}
-    refused = CliRunner().invoke(fluxa_fast, ["bench", "--client", "nobody"])
+    refused = CliRunner().invoke(fluxa_fast, ["bench", "--client", "missing"])
     assert refused.exit_code != 0
     assert "fluxa_fast pure" in refused.output
 

@@ -15,10 +15,10 @@ import redis
 import redis.sentinel
 
 from fluxa_fast.embedded import EmbeddedServer
-from fluxa_fast.redis_adapter import connections as redis_py
+from fluxa_fast.redis_adapter import connections
 from fluxa_fast.redis_adapter.pools import BLOCKING
 from tests.fix_servers import Certificates, tls_settings
-from tests.silence import silent
+from tests.unresponsive_server import unresponsive
 
 LONG = 300.0  # seconds: a test that waits for that long has failed
 PATIENT = {"socket_timeout": LONG, "socket_connect_timeout": LONG}
@@ -44,23 +44,23 @@ def pool(request: pytest.FixtureRequest, own_server: EmbeddedServer) -> Iterator
 def _gives_up(pool: Any) -> None:
     began = time.monotonic()
     with pytest.raises((redis.TimeoutError, redis.ConnectionError)):
-        redis_py.borrow(pool, 0.3)
+        connections.borrow(pool, 0.3)
     assert time.monotonic() - began < LONG / 5
 
 
 def _works(pool: Any, within: float = LONG / 2) -> None:
-    connection = redis_py.borrow(pool, within)
+    connection = connections.borrow(pool, within)
     assert type(connection) is pool.connection_class
     assert connection.socket_timeout == LONG
-    assert redis_py.raw_socket(connection).gettimeout() == LONG
+    assert connections.raw_socket(connection).gettimeout() == LONG
     connection.send_command("PING")
     assert connection.read_response() in (b"PONG", "PONG")
-    redis_py.give_back(pool, connection, reusable=True)
+    connections.give_back(pool, connection, reusable=True)
     assert connection._sock is None
 
 
-def test_a_silent_server_is_waited_for_no_longer(pool: Any, own_server: EmbeddedServer) -> None:
-    with silent(own_server):
+def test_an_unresponsive_server_is_waited_for_no_longer(pool: Any, own_server: EmbeddedServer) -> None:
+    with unresponsive(own_server):
         _gives_up(pool)
     _works(pool)
 
@@ -68,11 +68,11 @@ def test_a_silent_server_is_waited_for_no_longer(pool: Any, own_server: Embedded
 def test_the_pool_is_as_it_was(pool: Any) -> None:
     for _ in range(3):
         _works(pool)
-    held = redis_py.borrow(pool)  # its only one
+    held = connections.borrow(pool)  # its only one
     _works(pool)
-    redis_py.give_back(pool, held, reusable=True)
-    assert redis_py.borrow(pool) is held
-    redis_py.give_back(pool, held, reusable=True)
+    connections.give_back(pool, held, reusable=True)
+    assert connections.borrow(pool) is held
+    connections.give_back(pool, held, reusable=True)
 
 
 def test_a_server_that_answers_each_step_late_is_waited_for_no_longer(own_server: EmbeddedServer) -> None:
@@ -114,7 +114,7 @@ def test_with_tls(certificates: Certificates) -> None:
         options = {"host": "127.0.0.1", "port": int(settings["tls-port"]), "ssl_ca_certs": certificates.authority}
         pool = redis.ConnectionPool(connection_class=redis.SSLConnection, **options, **PATIENT)
         _works(pool)
-        with silent(server):
+        with unresponsive(server):
             _gives_up(pool)
         pool.disconnect()
 
@@ -140,13 +140,13 @@ def test_a_master_that_sentinels_know(own_server: EmbeddedServer, sentinels: lis
     manager = kind([("127.0.0.1", one.port) for one in sentinels], sentinel_kwargs=dict(PATIENT))
     pool = manager.master_for("mymaster", **PATIENT).connection_pool
     _works(pool)
-    with silent(sentinels[0]):
+    with unresponsive(sentinels[0]):
         _works(pool, 8.0)
-    with silent(*sentinels):
+    with unresponsive(*sentinels):
         _gives_up(pool)
-    with silent(own_server):
+    with unresponsive(own_server):
         _gives_up(pool)
     _works(pool)
     known = [client.connection_pool.connection_kwargs["port"] for client in manager.sentinels]
     assert sorted(known) == sorted(one.port for one in sentinels)
-    redis_py.close(pool)
+    connections.close(pool)

@@ -330,7 +330,7 @@ def test_promise_5_cleanup_that_is_cancelled(async_engine: Engine, client: redis
     run(at_every_await(when, begin, ledger.check))
 
 
-def test_a_cancelled_task_does_not_wait_for_a_server_that_is_silent(
+def test_a_cancelled_task_does_not_wait_for_a_server_that_does_not_respond(
     async_engine: Engine, client: redis.Redis, run: Run
 ) -> None:
     """To settle what was handled takes a second at most."""

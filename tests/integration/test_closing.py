@@ -14,11 +14,11 @@ import redis
 from fluxa_fast import FlushError, FluxaError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded.cluster import EmbeddedCluster
-from fluxa_fast.redis_adapter import connections as redis_py
+from fluxa_fast.redis_adapter import connections
 from tests.awaited import Faces
 from tests.fix_cluster import ON_CLUSTERS
 from tests.proxy import Proxy
-from tests.silence import silent
+from tests.unresponsive_server import unresponsive
 
 if sys.platform == "win32":
     pytest.skip("faults of POSIX processes", allow_module_level=True)
@@ -153,7 +153,7 @@ def _all_are_refused(engine: Any) -> None:
     assert not wrong
 
 
-def test_every_call_after_it_is_refused(make: Callable[..., Any], server_url: str, client: redis.Redis) -> None:
+def test_every_call_after_close_is_refused(make: Callable[..., Any], server_url: str, client: redis.Redis) -> None:
     _all_are_refused(make(server_url))
 
 
@@ -224,7 +224,7 @@ def test_a_consumer_ends(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_consumer_of_a_silent_server_ends(
+def test_a_consumer_of_an_unresponsive_server_ends(
     make: Callable[..., Any], own_server: EmbeddedServer, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     engine = make(own_server.url, socket_timeout=LONG * 5)
@@ -233,7 +233,7 @@ def test_a_consumer_of_a_silent_server_ends(
     consuming = _how("run", _consumer(broker, kind), lambda _: handled.set())
     broker.publish("users" if kind == "plain" else "orders", 1)
     assert handled.wait(LONG)
-    with silent(own_server):
+    with unresponsive(own_server):
         time.sleep(1.5)
         engine.close()
         consuming.ends_closed()
@@ -345,7 +345,7 @@ def test_an_outage_that_close_meets_is_no_foreign_error(make: Callable[..., Any]
     """Redis-py is making connections for these threads; the server never answers."""
     engine = make(own_server.url, socket_timeout=LONG * 5)
     broker = _broker(engine)
-    with silent(own_server):
+    with unresponsive(own_server):
         threads = [_Calling(broker.publish, "users", 1), _Calling(broker.get_streams_statistics)]
         threads.append(_how("run", _consumer(broker, "plain"), print))
         time.sleep(0.5)
@@ -438,7 +438,7 @@ def test_a_client_that_was_handed_in_has_all_of_its_connections_back(
     time.sleep(0.3)
     engine.close()
     running.ends_closed()
-    borrow = redis_py.async_borrow if isinstance(faces, Faces) else redis_py.borrow
+    borrow = connections.async_borrow if isinstance(faces, Faces) else connections.borrow
     borrowed = [call(borrow, pool) for _ in range(8)]
     for connection in borrowed:
         call(connection.send_command, "PING")
@@ -476,7 +476,7 @@ def test_blocks_that_are_left_in_the_wrong_order(
 class TestOnAClusterToo:
     pytestmark = ON_CLUSTERS
 
-    def test_every_call_after_it_is_refused(self, cluster: EmbeddedCluster, make: Callable[..., Any]) -> None:
+    def test_every_call_after_close_is_refused(self, cluster: EmbeddedCluster, make: Callable[..., Any]) -> None:
         _all_are_refused(make(cluster.url))
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -514,7 +514,7 @@ class TestOnAClusterToo:
         for thread in threads:
             thread.ends_closed()
 
-    def test_a_flush_to_silent_nodes_tells_what_became_of_the_events(
+    def test_a_flush_to_unresponsive_nodes_tells_what_became_of_the_events(
         self, cluster: EmbeddedCluster, make: Callable[..., Any]
     ) -> None:
         engine = make(cluster.url, socket_timeout=LONG * 5)
@@ -524,7 +524,7 @@ class TestOnAClusterToo:
         flusher.flush()
         for number in range(300):
             flusher.publish("orders", number, key=number)
-        with silent(*cluster.nodes):
+        with unresponsive(*cluster.nodes):
             flushing = _Calling(flusher.flush)
             time.sleep(0.5)
             engine.close()

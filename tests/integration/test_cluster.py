@@ -28,8 +28,8 @@ from tests.awaited import Faces
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
 from tests.integration.test_statistics import check_a_partition_of_another_type
-from tests.silence import silent
 from tests.slots import move_slot, moving_slot
+from tests.unresponsive_server import unresponsive
 
 if sys.platform == "win32":
     pytest.skip("faults of POSIX processes", allow_module_level=True)
@@ -374,7 +374,7 @@ def test_a_stream_of_one_key_is_followed_as_well(
     assert seen == [0, 1, 2, 3, 4]
 
 
-def test_the_topology_may_be_asked_for_while_nobody_has_a_slot(
+def test_the_topology_may_be_asked_for_while_no_node_owns_a_slot(
     cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
 ) -> None:
     """CLUSTERDOWN: what can't be placed is refused when patience ends, the rest is there; and then all goes on."""
@@ -440,10 +440,10 @@ def test_what_one_node_refuses_for_good_is_told_and_the_rest_is_there(
 
 
 @pytest.mark.parametrize("how_many", [1, 2])
-def test_a_node_that_is_gone_holds_nobody_back(
+def test_a_dead_node_does_not_block_the_others(
     cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine, how_many: int
 ) -> None:
-    """It is silent: what was sent to it is unconfirmed, and stays in order; the others have theirs."""
+    """Events that were sent to an unresponsive node are unconfirmed, and stay in order; other nodes have theirs."""
     flusher = _broker(make_cluster_engine(cluster.url, socket_timeout=0.5)).new_flusher()
     for number in range(300):  # so that there is a connection to each node
         flusher.publish("orders", number, key=number)
@@ -451,7 +451,7 @@ def test_a_node_that_is_gone_holds_nobody_back(
     gone = cluster.nodes[:how_many]
     theirs = {index for index, key in enumerate(KEYS) if cluster.owner(key_slot(key)) in gone}
     lost = [number for number in range(300) if partition_of(number, PARTITIONS) in theirs]
-    with silent(*gone):
+    with unresponsive(*gone):
         for number in range(300):
             flusher.publish("orders", number, key=number)
         with pytest.raises(FlushError, match="timeout while") as caught:
@@ -469,7 +469,7 @@ def test_a_node_that_is_gone_holds_nobody_back(
 def test_a_flush_that_is_interrupted_keeps_its_account(
     cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
 ) -> None:
-    """A signal comes while nodes are silent. Nobody is waited for after that, and the next flush has the rest."""
+    """A signal comes while nodes do not respond. No node is waited for after that, and the next flush sends the rest."""
     flusher = _broker(make_cluster_engine(cluster.url, socket_timeout=20.0)).new_flusher()
     for number in range(300):
         flusher.publish("orders", number, key=number)
@@ -482,7 +482,7 @@ def test_a_flush_that_is_interrupted_keeps_its_account(
     before = signal.signal(signal.SIGUSR1, interrupt)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
     try:
-        with silent(*gone):
+        with unresponsive(*gone):
             for number in range(300, 600):
                 flusher.publish("orders", number, key=number)
             timer.start()

@@ -373,7 +373,7 @@ def test_promise_5_cleanup_never_loses_events(broker: EventBroker, client: redis
     assert consumer.name.encode() not in [one["name"] for one in client.xinfo_consumers("orders", GROUP)]
 
 
-def test_cleanup_of_what_never_was(broker: EventBroker, client: redis.Redis) -> None:
+def test_cleanup_without_a_group(broker: EventBroker, client: redis.Redis) -> None:
     assert broker.consumer_single("orders").cleanup() == 0
     assert not client.exists("orders")
 

@@ -244,7 +244,7 @@ def test_a_connection_whose_new_credentials_are_refused_is_replaced(
         use = lambda: broker.publish("users", 1)  # noqa: E731
     use()
     kept = set(_users(own_server))
-    provider.rotate("second", "of nobody")
+    provider.rotate("second", "wrong")
     use()
     use()
     users = _users(own_server)
@@ -329,7 +329,7 @@ def test_a_consumer_under_load_whose_new_credentials_are_refused(
         before = len(handled)
         handled.extend(event.body for event in events)
         if before < 5000 <= len(handled):
-            provider.rotate("second", "of nobody")
+            provider.rotate("second", "wrong")
         if set(handled) >= set(range(total)):
             consumer.stop()
 
@@ -359,7 +359,7 @@ def test_tasks_and_threads_that_publish_all_the_time(
         thread.start()
     for user in ("second", "third", "fourth", "second"):
         time.sleep(0.2)
-        provider.rotate(user, "of nobody" if user == "fourth" else None)
+        provider.rotate(user, "wrong" if user == "fourth" else None)
     time.sleep(0.3)
     over.set()
     for thread in threads:

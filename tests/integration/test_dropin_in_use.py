@@ -96,7 +96,7 @@ def test_a_task_adds_while_another_executes(
     _test(run, server_url, test)
 
 
-def test_two_tasks_use_one_that_watches(implementation: Implementation, server_url: str, run: Run) -> None:
+def test_two_tasks_use_a_pipeline_that_watches(implementation: Implementation, server_url: str, run: Run) -> None:
     async def test(theirs: Any) -> None:
         await theirs.set("a", "of a")
         await theirs.set("b", "of b")

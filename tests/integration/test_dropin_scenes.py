@@ -122,7 +122,9 @@ SCENES: list[Scene] = [
 
 
 @pytest.mark.parametrize("options", [{}, {"protocol": 3, "decode_responses": True}], ids=["as-it-comes", "3-text"])
-def test_scenes(implementation: Any, server_url: str, client: redis.Redis, options: dict[str, Any]) -> None:
+def test_scenes_end_as_redis_pys(
+    implementation: Any, server_url: str, client: redis.Redis, options: dict[str, Any]
+) -> None:
     for scene in SCENES:
         ends = []
         for make in (lambda one: one.pipeline(transaction=False), fluxa_fast.pipeline):

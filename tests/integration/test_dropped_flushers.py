@@ -88,7 +88,7 @@ def test_of_very_many_events_the_streams_of_the_first_are_named(broker: EventBro
     [lambda flusher: flusher.flush(), lambda flusher: flusher.clear(), lambda flusher: None],
     ids=["flushed", "cleared", "empty"],
 )
-def test_a_flusher_without_events_is_dropped_in_silence(
+def test_a_flusher_without_events_is_dropped_without_a_warning(
     broker: EventBroker, client: redis.Redis, settle: Callable[[Any], object], eager: bool
 ) -> None:
     with told() as texts:
@@ -100,7 +100,7 @@ def test_a_flusher_without_events_is_dropped_in_silence(
     assert texts == []
 
 
-def test_what_a_failed_flush_has_left_is_told_of(broker: EventBroker, client: redis.Redis) -> None:
+def test_events_that_a_failed_flush_has_left_are_warned_of(broker: EventBroker, client: redis.Redis) -> None:
     client.set("users", "not a stream")
     with told() as texts:
         flusher = broker.new_flusher()
@@ -131,7 +131,7 @@ def test_a_block_that_an_exception_leaves_sends_nothing_and_needs_no_warning(
     assert texts == []
 
 
-def test_what_is_collected_after_such_a_block_is_told_of(broker: EventBroker, client: redis.Redis) -> None:
+def test_events_that_are_collected_after_such_a_block_are_warned_of(broker: EventBroker, client: redis.Redis) -> None:
     with told() as texts:
         with pytest.raises(KeyError), broker.new_flusher() as flusher:
             flusher.publish("orders", 1)

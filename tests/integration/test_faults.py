@@ -110,9 +110,9 @@ class Consuming(threading.Thread):
 
 @pytest.mark.parametrize("how", ["consume", "run"])
 def test_promise_7_a_byte_that_is_not_what_the_server_sent(make_engine: MakeEngine, site: Site, how: str) -> None:
-    """Whichever it is: an error or none, and in the end every event was handled, and none is left.
+    """Whichever byte it is, there is an error or none; in the end every event was handled, and none is left.
 
-    (That a letter in a body is another one, nobody can tell but TCP.)
+    (A changed letter in a body is noticed by TCP only.)
     """
     direct = make_engine(site.server.url).new_context().get_event_broker()
     bodies = ["one", ["two", 2], {"three": 3}]
@@ -145,6 +145,7 @@ def test_promise_7_a_byte_that_is_not_what_the_server_sent(make_engine: MakeEngi
             assert admin.xpending("orders", "consumer_group")["pending"] == 0
 
 
+@pytest.mark.any_server
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_may_come_before_there_is_a_stream(site: Site, name: str) -> None:
     """Workers of the ledger may be slower to start than the first fault is to come."""

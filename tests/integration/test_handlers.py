@@ -222,7 +222,7 @@ def test_promise_9_on_asyncio_what_an_async_handler_returns_is_asked_too(
     implementation: Implementation, server_url: str, client: redis.Redis, run: Run, kind: str, concurrency: int
 ) -> None:
     async def returns_a_coroutine(events: Sequence[Event]) -> Any:
-        return awaited(events)  # and nobody awaits that
+        return awaited(events)  # which is not awaited
 
     async def returns_a_generator(events: Sequence[Event]) -> Any:
         return generating(events)

@@ -1,4 +1,4 @@
-"""The ledger for half a minute or less: see `tests.ledger`. By hand it runs for longer, with more events.
+"""The ledger for some seconds: see `tests.ledger`. By hand it runs for longer, with more events.
 
 Promises are numbered in docs/guarantees.md.
 """
@@ -16,9 +16,9 @@ if sys.platform == "win32":
 
 from tests.fix_servers import PROGRAMS
 from tests.ledger.audit import Balance, audit, report
-from tests.ledger.books import Book, spans, unspan
 from tests.ledger.cluster import CLUSTER_FAULTS, with_cluster
 from tests.ledger.order import check_order
+from tests.ledger.records import RecordFile, spans, unspan
 from tests.ledger.run import Plan, Result, with_one_server
 from tests.sentinels import with_sentinels
 
@@ -43,14 +43,14 @@ def _check(result: Result) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("program", sorted(PROGRAMS))
 def test_promises_3_4_and_6_the_ledger_balances(program: str, tmp_path: Path) -> None:
-    _check(with_one_server(_plan(20.0), PROGRAMS[program], tmp_path))
+    _check(with_one_server(_plan(14.0), PROGRAMS[program], tmp_path))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("program", sorted(PROGRAMS)[:1])
 def test_the_ledger_balances_through_failovers(program: str, tmp_path: Path) -> None:
-    _check(with_sentinels(_plan(30.0), PROGRAMS[program], tmp_path))
+    _check(with_sentinels(_plan(22.0), PROGRAMS[program], tmp_path))
 
 
 @pytest.mark.slow
@@ -58,8 +58,8 @@ def test_the_ledger_balances_through_failovers(program: str, tmp_path: Path) -> 
 @pytest.mark.xdist_group("cluster")
 @pytest.mark.parametrize(("program", "ordered"), list(zip(sorted(PROGRAMS), (False, True), strict=False)))
 def test_the_ledger_balances_on_a_cluster(program: str, *, ordered: bool, tmp_path: Path) -> None:
-    """Nodes are killed and added, slots move, most primaries fall silent; owners of partitions are paused."""
-    plan = _plan(20.0)
+    """Nodes are killed and added, slots move, most primaries stop to respond; owners of partitions are paused."""
+    plan = _plan(14.0)
     plan.faults = CLUSTER_FAULTS
     plan.ordered = ordered
     plan.rate = 200.0
@@ -83,14 +83,14 @@ def test_the_ledger_balances_on_a_cluster(program: str, *, ordered: bool, tmp_pa
     ],
 )
 def test_the_audit_finds_what_does_not_balance(tmp_path: Path, doctored: list[str], problem: str) -> None:
-    books = {role: Book(tmp_path / f"{role}-0.book") for role in ("producer", "consumer")}
-    books["producer"].write("begun", "0-4")
-    books["producer"].write("confirmed", *spans([0, 1, 2]))
+    records = {role: RecordFile(tmp_path / f"{role}-0.records") for role in ("producer", "consumer")}
+    records["producer"].write("begun", "0-4")
+    records["producer"].write("confirmed", *spans([0, 1, 2]))
     for number in range(3):
-        books["consumer"].write("handled", f"{number + 1}-0:0:{number}")
+        records["consumer"].write("handled", f"{number + 1}-0:0:{number}")
     for line in doctored:
         role, _, words = line.partition(": ")
-        books[role].write(*words.split())
+        records[role].write(*words.split())
     balance = audit(tmp_path, added=4 if "5-0" in str(doctored) else 3)
     assert balance.problem_count == bool(problem), balance.problems
     if problem:
@@ -113,10 +113,10 @@ def test_spans_are_read_back() -> None:
     ],
 )
 def test_the_order_of_owners_is_checked(tmp_path: Path, lines: list[str], problem: str) -> None:
-    books = [Book(tmp_path / f"consumer-{number}.book") for number in range(2)]
+    records = [RecordFile(tmp_path / f"consumer-{number}.records") for number in range(2)]
     for line in lines:
         number, *words = line.split()
-        books[int(number)].write(*words)
+        records[int(number)].write(*words)
     balance = Balance()
     check_order(tmp_path, balance, ())
     assert bool(balance.problems) == bool(problem), balance.problems

@@ -248,7 +248,7 @@ def test_a_key_of_another_type_is_refused(make_broker: MakeBroker, place: tuple[
             call()
 
 
-def test_the_key_is_in_no_stream_s_way() -> None:
+def test_the_key_of_the_number_is_no_key_of_a_stream() -> None:
     assert count_key("orders") == KEY
     assert count_key("x}y") == "{19055}:partitions:x}y"
 

@@ -524,7 +524,7 @@ def test_an_owner_knows_from_where_to_wait(
 
 
 def test_an_owner_does_not_wait_for_what_was_delivered(place: Place, broker: Any) -> None:
-    """What another group keeps in the stream wakes nobody, whoever had it."""
+    """Entries that only another group keeps in the stream wake no consumer, whichever consumer had them."""
     for key in KEYS:
         place.command(key, "XGROUP", "CREATE", key, "audit", "0", "MKSTREAM")
     first, second = (broker.consumer_ordered("orders") for _ in range(2))
@@ -547,7 +547,7 @@ def test_order_is_kept_while_partitions_change_hands(place: Place, broker: Any) 
 
     def remember(events: Sequence[Any]) -> None:
         time.sleep(0.002)
-        order.extend(event.body for event in events)  # one list for all: threads take turns at that
+        order.extend(event.body for event in events)  # one list for all threads
 
     workers = [Worker(broker, remember)]
     try:
@@ -567,7 +567,7 @@ def test_order_is_kept_while_partitions_change_hands(place: Place, broker: Any) 
         assert [number for number in order if number % 20 == key] == list(range(key, 4000, 20))
 
 
-def test_whoever_has_lost_a_lease_can_not_acknowledge(place: Place, broker: Any) -> None:
+def test_a_consumer_that_lost_a_lease_can_not_acknowledge(place: Place, broker: Any) -> None:
     """As if it had been stopped past its lease: another one has the partition by then."""
     _publish(broker, range(60))
     late = broker.consumer_ordered("orders", lease=30.0)
@@ -575,7 +575,7 @@ def test_whoever_has_lost_a_lease_can_not_acknowledge(place: Place, broker: Any)
 
     def be_robbed(events: Sequence[Any]) -> None:
         for key in KEYS:
-            place.command(key, "SET", beside(key, "lease"), "somebody else")
+            place.command(key, "SET", beside(key, "lease"), "another consumer")
         seen(events)
 
     while not seen.numbers:
@@ -603,7 +603,7 @@ def test_a_single_acknowledgement_is_fenced_too(place: Place, broker: Any) -> No
             while True:
                 consumer.consume(10, 0.2, lambda events: kept.extend(events) or {}["keep"])
     key = kept[0].stream
-    place.command(key, "SET", beside(key, "lease"), "somebody else")
+    place.command(key, "SET", beside(key, "lease"), "another consumer")
     with pytest.raises(LeaseLostError, match="lease on"):
         kept[0].ack()
     assert not kept[0].acknowledged
@@ -682,7 +682,7 @@ def test_without_scripts_nothing_can_be_owned(place: Place, make_cluster_engine:
 def test_a_slot_that_is_half_moved_has_no_second_lease(
     cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
 ) -> None:
-    """The stream has moved, what lies beside it has not. Nobody may make it anew at the new node."""
+    """The stream has moved, the keys beside it have not. No consumer may make them anew at the new node."""
     broker = make_cluster_engine(cluster.url).new_context().get_event_broker()
     seen = Seen()
     consumers = [broker.consumer_ordered("orders", lease=0.5) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Promise 8 in processes of their own: forks, patched sockets, and an end of the interpreter that nobody hears.
+"""Promise 8 in processes of their own: forks, patched sockets, and interpreters that end without a word.
 
 Promises are numbered in docs/guarantees.md.
 """
@@ -19,7 +19,7 @@ from tests.isolated.programs import PROGRAMS
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.blocking
-def test_promise_8(implementation: Implementation, server_url: str, client: redis.Redis, program: str) -> None:
+def test_promise_8_programs(implementation: Implementation, server_url: str, client: redis.Redis, program: str) -> None:
     if "fork" in program and not hasattr(os, "fork"):
         pytest.skip("there is no fork")
     if "gevent" in program and not importlib.util.find_spec("gevent"):

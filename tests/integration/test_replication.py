@@ -108,7 +108,7 @@ def test_a_sentinel_that_is_down_is_asked_once(make_engine: MakeEngine, servers:
 
 
 def test_masters_that_are_asked_for_at_the_same_time_lose_no_sentinel(servers: Replicated) -> None:
-    """The first one is down, so that everybody who asks moves another one to the front."""
+    """The first Sentinel is down, so that every thread and task that asks moves another one to the front."""
     addresses = [("127.0.0.1", 1), *(("127.0.0.1", one.port) for one in servers.sentinels)]
     blocking = Sentinels(addresses, sentinel_kwargs={"retry": no_retries(BLOCKING)})
     with ThreadPoolExecutor(8) as threads:

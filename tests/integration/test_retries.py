@@ -140,7 +140,7 @@ def _outage(recovery: Recovery, failures: int) -> list[float]:
         yield
 
     delays = []
-    flow = recovered(recovery, Outage("somebody"), attempt)
+    flow = recovered(recovery, Outage("a consumer"), attempt)
     try:
         step = next(flow)
         while True:

@@ -24,7 +24,7 @@ from fluxa_fast.protocol import Implementation
 from tests.fix_asyncio import Run
 from tests.integration.test_handlers import fill, left, new_consumer, registry
 from tests.isolated.interrupted import interrupted
-from tests.silence import silent
+from tests.unresponsive_server import unresponsive
 
 GROUP = "consumer_group"
 KINDS = ["plain", "partitioned", "ordered"]
@@ -395,7 +395,7 @@ def test_an_interruption_anywhere_comes_out_and_the_consumer_goes_on(
 @needs_signals
 @pytest.mark.blocking
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", ["silent", "gone"])
+@pytest.mark.parametrize("how", ["unresponsive", "gone"])
 def test_an_interruption_is_not_kept_waiting_by_a_server_that_is_away(
     implementation: Implementation, own_server: EmbeddedServer, kind: str, how: str
 ) -> None:
@@ -411,7 +411,7 @@ def test_an_interruption_is_not_kept_waiting_by_a_server_that_is_away(
             with consumer:
                 consumer.run(print)
 
-        with silent(own_server):
+        with unresponsive(own_server):
             if how == "gone":
                 own_server.kill()
             began = time.monotonic()

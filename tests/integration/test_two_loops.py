@@ -111,13 +111,13 @@ def _second_is_refused(engine: Engine, loops: tuple[Loop, Loop]) -> None:
     first.run(engine.aclose)
 
 
-def test_every_call_in_the_second_is_refused(
+def test_every_call_in_a_second_loop_is_refused(
     implementation: Implementation, server_url: str, client: redis.Redis, loops: tuple[Loop, Loop]
 ) -> None:
     _second_is_refused(_engine(server_url), loops)
 
 
-def test_an_acknowledgement_in_the_second_is_refused(
+def test_an_acknowledgement_in_a_second_loop_is_refused(
     implementation: Implementation, server_url: str, client: redis.Redis, loops: tuple[Loop, Loop]
 ) -> None:
     engine = _engine(server_url)
@@ -214,5 +214,5 @@ def test_loops_that_begin_at_the_same_time(
 class TestOnAClusterToo:
     pytestmark = ON_CLUSTERS
 
-    def test_every_call_in_the_second_is_refused(self, cluster: EmbeddedCluster, loops: tuple[Loop, Loop]) -> None:
+    def test_every_call_in_a_second_loop_is_refused(self, cluster: EmbeddedCluster, loops: tuple[Loop, Loop]) -> None:
         _second_is_refused(_engine(cluster.url), loops)

@@ -123,7 +123,7 @@ def test_a_mismatch_names_stream_event_and_place(broker: EventBroker) -> None:
     assert seen == [f"orders: event {id}: body.Lines[0].StockUnit: expected str, not int"]
 
 
-def test_what_can_not_be_registered(broker: EventBroker) -> None:
+def test_types_that_can_not_be_registered(broker: EventBroker) -> None:
     with pytest.raises(UnregisteredStreamError):
         broker.register_body("nothing", Order)
     with pytest.raises(TypeError, match="'orders' can't have such bodies"):

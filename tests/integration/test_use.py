@@ -16,7 +16,7 @@ from tests.ledger.use import FACES, KINDS, play
 @pytest.mark.parametrize("face", FACES)
 def test_use_of_all_kinds_under_disturbances_loses_nothing_and_comes_to_an_end(face: str, kind: str) -> None:
     chance = random.Random()
-    report = play(face, kind, 5.0, chance.randrange(1_000_000), chance.choice(sorted(PROGRAMS.values())))
+    report = play(face, kind, 4.0, chance.randrange(1_000_000), chance.choice(sorted(PROGRAMS.values())))
     assert not report["problems"], report
     assert report["handled"] > 100
     assert report["calls"] > 10

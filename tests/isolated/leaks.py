@@ -303,7 +303,7 @@ def _references() -> int:
 
 
 def repeat(once: Round, rounds: int) -> None:
-    """Cycles are collected now and then: how many of them pile up before Python does it, differs from version to version."""
+    """Python collects cycles now and then. How many pile up before that differs from version to version."""
     for number in range(rounds):
         once()
         if number % (rounds // 50 + 1) == 0:

@@ -194,7 +194,7 @@ def runs_under_gevent(url: str) -> None:
     blocked = gevent.spawn(broker.consumer_many("users").consume, 1, 20.0, print)
     gevent.sleep(0.1)
     blocked.kill()  # in the middle of a read
-    gevent.sleep(0.1)  # Redis 6.2 would hand the event to whoever has just hung up
+    gevent.sleep(0.1)  # Redis 6.2 would hand the event to the connection that was just closed
     broker.publish("users", 1)
     assert broker.consumer_many("users").consume(10, None, lambda events: None) == 1
 

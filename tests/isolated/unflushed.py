@@ -240,7 +240,7 @@ def forks_within_a_generator_of_publish_many(url: str) -> None:
 
 
 @program
-def forks_and_the_child_ends_in_silence(url: str) -> None:
+def forks_and_the_child_ends_without_a_warning(url: str) -> None:
     flusher = _buffer(url)
 
     def child() -> None:

@@ -37,9 +37,9 @@ def main() -> int:
     parser.add_argument("--sentinels", action="store_true", help="a master with two replicas, failed over at random")
     parser.add_argument("--replicas", type=int, default=2, help="with --sentinels: that must have an event")
     parser.add_argument("--program", default=find_server(), help="of the server")
-    parser.add_argument("--books", type=Path, help="a folder to keep them in")
+    parser.add_argument("--records", type=Path, help="a folder to keep the records in")
     given = parser.parse_args()
-    folder = given.books or Path(tempfile.mkdtemp(prefix="ledger-"))
+    folder = given.records or Path(tempfile.mkdtemp(prefix="ledger-"))
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(
         seconds=given.seconds,
@@ -52,7 +52,7 @@ def main() -> int:
     )
     if given.fault:
         plan.faults = {name: FAULTS[name] for name in given.fault}
-    print(f"seed {plan.seed}, books in {folder}", flush=True)
+    print(f"seed {plan.seed}, records in {folder}", flush=True)
     if given.sentinels:
         result = with_sentinels(plan, given.program, folder, given.replicas)
     else:
@@ -60,7 +60,7 @@ def main() -> int:
     print(json.dumps(report(result.balance, seconds=round(result.seconds), faults=result.faults), indent=2))
     for problem in result.balance.problems:
         print(problem)
-    if not given.books and not result.balance.problem_count:
+    if not given.records and not result.balance.problem_count:
         shutil.rmtree(folder)
     return 1 if result.balance.problem_count else 0
 

@@ -1,4 +1,4 @@
-"""Compares the books: what was promised, against what was done."""
+"""Compares the records of consumers with those of producers: what was promised, and what was done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.ledger.books import read, unspan
+from tests.ledger.records import read, unspan
 
 __all__ = ["Balance", "audit"]
 
@@ -46,7 +46,7 @@ class Balance:
 
 @dataclass
 class _Produced:
-    """The books of one producer."""
+    """The records of one producer."""
 
     confirmed: bytearray  # 1 for each number that was
     tries: dict[int, int]  # how often a number was sent without an answer
@@ -54,14 +54,14 @@ class _Produced:
 
 @dataclass
 class _Consumed:
-    """The book of one consumer."""
+    """The records of one consumer."""
 
     times: list[float]  # of what may explain that an event comes again, ascending
     kinds: list[str]
 
 
 def audit(folder: Path, *, added: int | None = None, repeating: Sequence[tuple[float, float]] = ()) -> Balance:
-    """Compare the books in a folder.
+    """Compare the records in a folder.
 
     Args:
         added: entries that the server says were ever added to the stream; None if that can't be known.
@@ -70,19 +70,19 @@ def audit(folder: Path, *, added: int | None = None, repeating: Sequence[tuple[f
     balance = Balance()
     producers = [_producer(path, balance) for path in _by_number(folder, "producer")]
     consumers: list[_Consumed] = []
-    # ID -> (when it was handled last, by whom)
+    # ID -> (when it was handled last, by which consumer)
     last: dict[int, tuple[float, int]] = {}
     entries: list[dict[int, int]] = [defaultdict(int) for _ in producers]
     handlings: list[tuple[float, int, list[str]]] = []
     for number, path in enumerate(_by_number(folder, "consumer")):
-        book = _Consumed([], [])
+        records = _Consumed([], [])
         for line in read(path):
             if line.kind == "handled":
                 handlings.append((line.time, number, line.words))  # type: ignore[arg-type]
             elif line.kind in _EXPLAINS:
-                book.times.append(line.time)
-                book.kinds.append(line.kind)
-        consumers.append(book)
+                records.times.append(line.time)
+                records.kinds.append(line.kind)
+        consumers.append(records)
     handlings.sort(key=lambda one: one[0])
     for time, number, words in handlings:
         for word in words:
@@ -99,17 +99,17 @@ def audit(folder: Path, *, added: int | None = None, repeating: Sequence[tuple[f
                 else:
                     balance.problem(f"{word} was handled at {before} and again at {(time, number)}, for no reason")
             last[key] = time, number
-    for producer, (book, copies) in enumerate(zip(producers, entries, strict=True)):
-        balance.confirmed += sum(book.confirmed)
+    for producer, (records, copies) in enumerate(zip(producers, entries, strict=True)):
+        balance.confirmed += sum(records.confirmed)
         balance.handled += len(copies)
-        for number, confirmed in enumerate(book.confirmed):
+        for number, confirmed in enumerate(records.confirmed):
             if confirmed and number not in copies:
                 balance.problem(f"event {producer}:{number} was confirmed and never handled")
         for number, count in copies.items():
             balance.published_again += count - 1
-            if count > 1 + book.tries.get(number, 0):
+            if count > 1 + records.tries.get(number, 0):
                 balance.problem(
-                    f"event {producer}:{number} is there {count} times, for {book.tries.get(number, 0)} retries"
+                    f"event {producer}:{number} is there {count} times, for {records.tries.get(number, 0)} retries"
                 )
     if added is not None and added != len(last):
         balance.problem(f"{added} entries were added to the stream, and {len(last)} were handled")
@@ -117,25 +117,25 @@ def audit(folder: Path, *, added: int | None = None, repeating: Sequence[tuple[f
 
 
 def _by_number(folder: Path, role: str) -> list[Path]:
-    return sorted(folder.glob(f"{role}-*.book"), key=lambda path: int(path.stem.partition("-")[2]))
+    return sorted(folder.glob(f"{role}-*.records"), key=lambda path: int(path.stem.partition("-")[2]))
 
 
 def _producer(path: Path, balance: Balance) -> _Produced:
-    book = _Produced(bytearray(), defaultdict(int))
+    records = _Produced(bytearray(), defaultdict(int))
     for line in read(path):
         if line.kind == "begun":
-            book.confirmed.extend(bytes(int(line.words[0].partition("-")[2]) + 1 - len(book.confirmed)))
+            records.confirmed.extend(bytes(int(line.words[0].partition("-")[2]) + 1 - len(records.confirmed)))
         elif line.kind == "confirmed":
             for number in unspan(line.words):
-                if book.confirmed[number]:
+                if records.confirmed[number]:
                     balance.problem(f"{path.stem}: event {number} was confirmed twice")
-                book.confirmed[number] = 1
+                records.confirmed[number] = 1
         elif line.kind == "unconfirmed":
             for number in unspan(line.words):
-                book.tries[number] += 1
+                records.tries[number] += 1
         elif line.kind == "error":
             balance.problem(f"{path.stem}: {' '.join(line.words)}")
-    return book
+    return records
 
 
 def _explained(
@@ -146,10 +146,10 @@ def _explained(
 ) -> str | None:
     """What makes it right that an entry handled `before` was handled `again`."""
     for number in {before[1], again[1]}:
-        book = consumers[number]
-        place = bisect_left(book.times, before[0])
-        if place < len(book.times) and book.times[place] <= again[0]:
-            return book.kinds[place]
+        records = consumers[number]
+        place = bisect_left(records.times, before[0])
+        if place < len(records.times) and records.times[place] <= again[0]:
+            return records.kinds[place]
     if any(begin - 1.0 <= again[0] and before[0] <= end + 1.0 for begin, end in repeating):
         return "the server forgot"
     return None

@@ -1,4 +1,4 @@
-"""The ledger on a cluster: what befalls nodes and slots, while producers and consumers go on."""
+"""The ledger on a cluster: faults of nodes, and slots that move, while producers and consumers go on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.partitions import key_slot, partition_streams
 from tests.ledger.faults import STREAM, Fault, State, state_of
 from tests.ledger.run import Plan, Result, run
-from tests.silence import silent
 from tests.slots import move_slot, moving_slot, primaries
+from tests.unresponsive_server import unresponsive
 
 __all__ = ["CLUSTER_FAULTS", "ClusterSite", "with_cluster"]
 
@@ -105,7 +105,7 @@ def _primary_killed(site: ClusterSite) -> Iterator[None]:
     slot = next(slot for slot in map(key_slot, site.keys) if site.cluster.owner(slot) is victim)
     victim.kill()
     yield
-    site.cluster.wait_until(lambda: _has_owner(site.cluster, slot), "nobody took over")
+    site.cluster.wait_until(lambda: _has_owner(site.cluster, slot), "no node took over")
     victim.start()
     site.cluster.wait_until_ready()
 
@@ -126,9 +126,9 @@ def _has_owner(cluster: EmbeddedCluster, slot: int) -> bool:
 
 @contextmanager
 def _cluster_down(site: ClusterSite) -> Iterator[None]:
-    """Most of the primaries are silent, so nobody can be elected: CLUSTERDOWN."""
+    """Most of the primaries do not respond, so no replica can be elected: CLUSTERDOWN."""
     nodes = primaries(site.cluster)
-    with silent(*nodes[: len(nodes) // 2 + 1]):
+    with unresponsive(*nodes[: len(nodes) // 2 + 1]):
         time.sleep(2.5)
         yield
     site.cluster.wait_until_ready()

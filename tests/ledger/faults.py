@@ -1,4 +1,4 @@
-"""What befalls servers and the way to them. Each fault is a context: in its block it lasts, after it all is well again."""
+"""Faults of servers and of the way to them. Each fault is a context: it lasts as long as the block, and ends with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import redis
 
 from fluxa_fast.embedded import EmbeddedServer
 from tests.proxy import Proxy
-from tests.silence import silent
+from tests.unresponsive_server import unresponsive
 
 __all__ = ["FAULTS", "Fault", "Site", "State", "persistent_server", "state_of"]
 
@@ -191,7 +191,7 @@ def _loading(site: Site) -> Iterator[None]:
 
 
 def _stopped(site: Site) -> AbstractContextManager[None]:
-    return silent(site.server)
+    return unresponsive(site.server)
 
 
 # Bytes that a file may have. The next write fails as a whole: after a part of it, Redis 7.0 has been seen to leave a file

@@ -1,4 +1,4 @@
-"""Checks of the books of consumers that own partitions: the order of each key, and one consumer in a partition at a time."""
+"""Checks the records of consumers that own partitions: events of a key in order, one consumer in a partition at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.ledger.audit import Balance
-from tests.ledger.books import read
+from tests.ledger.records import read
 from tests.ledger.worker import key_of
 
 __all__ = ["check_order"]
@@ -18,13 +18,13 @@ def check_order(folder: Path, balance: Balance, paused: Sequence[tuple[int, floa
     """Add to the balance what is out of order.
 
     Args:
-        folder: of the books.
+        folder: with the records.
         balance: to add problems to.
         paused: consumers that were stopped for a while, and from when to when: what was being handled then is excused.
     """
     handlings: list[tuple[float, Sequence[str]]] = []
     spans: dict[str, list[tuple[float, float, int]]] = defaultdict(list)  # of each partition: begin, end, consumer
-    for path in folder.glob("consumer-*.book"):
+    for path in folder.glob("consumer-*.records"):
         consumer = int(path.stem.partition("-")[2])
         begun: dict[str, float] = {}
         for line in read(path):

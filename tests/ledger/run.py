@@ -25,6 +25,7 @@ __all__ = ["Plan", "Result", "run", "with_one_server"]
 
 _LOSSLESS = {name: fault for name, fault in FAULTS.items() if fault.keeps_data}
 _ON_WORKERS = ("killed producer", "killed consumer", "stopped consumer")
+_STARTING = 60.0  # seconds for all workers to start
 _DRAINING = 60.0  # seconds without any event being handled, after which what is left counts as lost
 
 
@@ -34,7 +35,7 @@ class Plan:
 
     Attributes:
         seconds: for which there are faults.
-        faces, implementations: of the workers, in turn.
+        faces, implementations: of the workers, one after the other.
         producers, consumers: how many.
         events: of all producers together; None: as many as the seconds allow.
         rate: events per second of each producer; None: as fast as it can.
@@ -103,27 +104,28 @@ class _Worker:
         except subprocess.TimeoutExpired as error:
             self.process.send_signal(signal.SIGABRT)  # it tells where it is
             self.process.wait()
-            error.add_note("its book ends with:\n" + "\n".join(self.job.book.read_text().splitlines()[-10:]))
+            error.add_note("its records end with:\n" + "\n".join(self.job.records.read_text().splitlines()[-10:]))
             raise
         if code not in (0, -signal.SIGTERM):  # it may have had no time yet to begin
             raise RuntimeError(f"{self.job.role} {self.job.number} ended with {code}")
 
 
 def run(plan: Plan, site: Any, pool: dict[str, Any], folder: Path) -> Result:
-    """Carry the plan out, and compare the books.
+    """Carry the plan out, and check the records.
 
     Args:
-        site: what the faults befall; its `state` is what there is in the stream.
+        site: the server or cluster that has the faults; its `state` tells what is in the stream.
         pool: how workers reach the server, as the arguments of `register_redis`.
-        folder: for the books.
+        folder: for the records.
     """
     chance = random.Random(plan.seed)
-    began = time.monotonic()
     producers, consumers = _workers(plan, pool, folder)
     faults: Counter[str] = Counter()
     repeating: list[tuple[float, float]] = []
     paused: list[tuple[int, float, float]] = []  # consumers, and from when to when
     try:
+        _wait_until_at_work([*producers, *consumers])
+        began = time.monotonic()
         while time.monotonic() < began + plan.seconds or any(one.running and plan.events for one in producers):
             time.sleep(chance.uniform(0.2, 1.0))
             if time.monotonic() > began + plan.seconds:
@@ -132,7 +134,7 @@ def run(plan: Plan, site: Any, pool: dict[str, Any], folder: Path) -> Result:
             faults[name] += 1
             fault = plan.faults.get(name)
             befell = time.monotonic()
-            with fault.context(site) if fault else _befalling(name, chance, producers, consumers, paused):
+            with fault.context(site) if fault else _process_fault(name, chance, producers, consumers, paused):
                 time.sleep(chance.uniform(0.1, 1.5))
             if fault and fault.repeats:
                 repeating.append((befell, time.monotonic()))
@@ -188,8 +190,15 @@ def _workers(plan: Plan, pool: dict[str, Any], folder: Path) -> tuple[list[_Work
     return made["producer"], made["consumer"]
 
 
+def _wait_until_at_work(workers: Sequence[_Worker]) -> None:
+    """Wait for the first record of each worker: on a busy machine, processes take their time to start."""
+    end = time.monotonic() + _STARTING
+    while time.monotonic() < end and not all(worker.job.records.exists() for worker in workers):
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
-def _befalling(
+def _process_fault(
     name: str,
     chance: random.Random,
     producers: list[_Worker],
@@ -219,7 +228,7 @@ def _drain(site: Any, folder: Path) -> None:
     """Wait until nothing is left, or nothing happens any more."""
     size, since = -1, time.monotonic()
     while site.state().left:
-        now = sum(path.stat().st_size for path in folder.glob("consumer-*.book"))
+        now = sum(path.stat().st_size for path in folder.glob("consumer-*.records"))
         if now != size:
             size, since = now, time.monotonic()
         if time.monotonic() > since + _DRAINING:

@@ -1,4 +1,4 @@
-"""Fuzzing of use: consumers of all kinds, used and disturbed at random, with books that have to balance.
+"""Fuzzing of use: consumers of all kinds, used and disturbed at random, with records that have to agree.
 
     python -m tests.ledger.use --seconds 60
 
@@ -101,7 +101,7 @@ return {}
 """
 
 
-class Books:
+class Records:
     """What was published, taken away and handled. Threads share it."""
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class Disturber(threading.Thread):
     def __init__(self, scene: Scene) -> None:
         super().__init__(daemon=True)
         self.scene = scene
-        self.books = scene.books
+        self.records = scene.records
         self.chance = random.Random(scene.seed + 1)
         self.over = threading.Event()
         self.next = 0
@@ -152,7 +152,7 @@ class Disturber(threading.Thread):
                     self.over.wait(self.chance.random() * 0.03)
                 self.heal(admin)
         except BaseException as error:
-            self.books.problem(f"the disturber failed: {error!r}")
+            self.records.problem(f"the disturber failed: {error!r}")
 
     def publish(self, admin: redis.Redis) -> None:
         key = self.chance.choice(self.scene.keys)
@@ -164,7 +164,7 @@ class Disturber(threading.Thread):
         self.sent += len(numbers)
         for number, reply in zip(numbers, pipe.execute(raise_on_error=False), strict=True):
             if not isinstance(reply, Exception):
-                self.books.published.add(number)
+                self.records.published.add(number)
 
     def audit(self, admin: redis.Redis) -> None:
         """The second group reads slowly, and acknowledges."""
@@ -177,7 +177,7 @@ class Disturber(threading.Thread):
             except redis.ResponseError:  # there is another type of key
                 continue
             for _, entries in found:
-                self.books.audited |= numbers_of(entries)
+                self.records.audited |= numbers_of(entries)
                 admin.xack(key, AUDIT, *(id for id, _ in entries))
 
     def disturb(self, admin: redis.Redis) -> None:
@@ -189,9 +189,9 @@ class Disturber(threading.Thread):
 
     def _taken(self, reply: Any, *, audited: bool) -> None:
         numbers = numbers_of([(id, dict(zip(flat[::2], flat[1::2], strict=True))) for id, flat in reply])
-        self.books.taken |= numbers
+        self.records.taken |= numbers
         if audited:
-            self.books.audited |= numbers  # they are nobody's loss
+            self.records.audited |= numbers  # no group has lost them
 
     def _destroy(self, admin: redis.Redis, key: str) -> None:
         admin.xgroup_destroy(key, GROUP)
@@ -282,7 +282,7 @@ class Scene:
         self.seed = seed
         self.program = program
         self.chance = random.Random(seed)
-        self.books = Books()
+        self.records = Records()
         self.audited = self.chance.random() < 0.5 and kind != "at most once"
         self.disturbances = list(disturbances) or [one for one in DISTURBANCES if self.chance.random() < 0.7]
         self.server: Any = None
@@ -334,16 +334,16 @@ class Scene:
     def begin_batch(self, events: Sequence[Any]) -> str:
         """What the handler is to do."""
         if self.stopped and self.kind != "at most once":
-            self.books.problem("a batch began after stop()")
+            self.records.problem("a batch began after stop()")
         if not events:
-            self.books.problem("a handler was given nothing")
+            self.records.problem("a handler was given nothing")
         return self.chance.choices(
             ["handle", "fail", "stop", "again", "empty the list", "give back", "thread", "acknowledge", "odd"],
             [10, 2, 2, 2, 2, 1, 1, 2, 1],
         )[0]
 
     def end_batch(self, bodies: Sequence[int]) -> None:
-        self.books.handled.update(bodies)
+        self.records.handled.update(bodies)
 
     def stop(self) -> None:
         self.consumer.stop()
@@ -358,11 +358,11 @@ class Scene:
         except LateError:
             raise
         except BaseException as error:
-            self.books.problem(f"a call out of turn ended with {type(error).__name__}: {str(error)[:150]}")
+            self.records.problem(f"a call that must be refused ended with {type(error).__name__}: {str(error)[:150]}")
         else:
-            self.books.problem("a call out of turn was not refused")
+            self.records.problem("a call that must be refused was not")
 
-    def out_of_turn(self) -> Callable[[], object]:
+    def call_to_refuse(self) -> Callable[[], object]:
         consumer = self.consumer
         return self.chance.choice(
             [
@@ -385,18 +385,18 @@ class Scene:
         if what == "stop":
             self.stop()
         elif what == "again":
-            self.must_be_refused(self.out_of_turn())
+            self.must_be_refused(self.call_to_refuse())
         elif what == "empty the list":
             while events:
                 events.pop()
         elif what == "give back" and not in_loop:
             return (one for one in events)
         elif what == "thread" and not self.armed.is_set():
-            thread = threading.Thread(target=self.must_be_refused, args=(self.out_of_turn(),))
+            thread = threading.Thread(target=self.must_be_refused, args=(self.call_to_refuse(),))
             thread.start()
             thread.join()
         elif what == "acknowledge":
-            self.end_batch(bodies[:1])  # it is not given again, whatever befalls the handler from here on
+            self.end_batch(bodies[:1])  # it is not given again, whatever happens to the handler from here on
             with contextlib.suppress(FluxaError, redis.RedisError):
                 events[0].ack()
         self.end_batch(bodies)
@@ -442,9 +442,9 @@ class Scene:
         except FluxaError:
             return
         except Exception as error:
-            self.books.problem(f"a call out of turn ended with {type(error).__name__}: {str(error)[:150]}")
+            self.records.problem(f"a call that must be refused ended with {type(error).__name__}: {str(error)[:150]}")
         else:
-            self.books.problem("a call out of turn was not refused")
+            self.records.problem("a call that must be refused was not")
 
     # ---- the blocking face ----
 
@@ -472,7 +472,7 @@ class Scene:
                     error = late_error
                 self.armed.clear()
                 self.to_end_by = float("inf")
-                self.books.note_end(error)
+                self.records.note_end(error)
                 if time.monotonic() >= end or (isinstance(error, FluxaError) and "closed" in str(error)):
                     break
             with contextlib.suppress(FluxaError, redis.RedisError):
@@ -519,7 +519,7 @@ class Scene:
         else:
             with contextlib.suppress(TypeError):
                 consumer.consume(count, None, self.handle_awaited)
-                self.books.problem("a blocking consumer took an async handler")
+                self.records.problem("a blocking consumer took an async handler")
 
     # ---- asyncio ----
 
@@ -547,7 +547,7 @@ class Scene:
                 for timer in timers:
                     timer.cancel()
                 self.to_end_by = float("inf")
-                self.books.note_end(error)
+                self.records.note_end(error)
                 if time.monotonic() >= end or (isinstance(error, FluxaError) and "closed" in str(error)):
                     break
             with contextlib.suppress(FluxaError, redis.RedisError):
@@ -601,18 +601,18 @@ class Scene:
             took = time.monotonic() - began
             self.check_commands(commands, took)
             self.drain(admin)
-        self.check_books()
+        self.check_records()
         return {
             "face": self.face,
             "kind": self.kind,
             "seed": self.seed,
-            "published": len(self.books.published),
-            "handled": len(self.books.handled),
-            "taken away": len(self.books.taken),
-            "calls": self.books.calls,
-            "ended with": dict(self.books.ended),
+            "published": len(self.records.published),
+            "handled": len(self.records.handled),
+            "taken away": len(self.records.taken),
+            "calls": self.records.calls,
+            "ended with": dict(self.records.ended),
             "commands": commands,
-            "problems": self.books.problems,
+            "problems": self.records.problems,
         }
 
     def watch(self) -> None:
@@ -620,10 +620,10 @@ class Scene:
         while self.playing:
             time.sleep(0.2)
             if time.monotonic() > self.to_end_by + LONGEST:
-                self.books.problem(f"a call did not end within {LONGEST:.0f} s")
+                self.records.problem(f"a call did not end within {LONGEST:.0f} s")
                 print(
                     json.dumps(
-                        {"face": self.face, "kind": self.kind, "seed": self.seed, "problems": self.books.problems}
+                        {"face": self.face, "kind": self.kind, "seed": self.seed, "problems": self.records.problems}
                     )
                 )
                 sys.stdout.flush()
@@ -631,11 +631,11 @@ class Scene:
                 os._exit(1)
 
     def check_commands(self, commands: int, seconds: float) -> None:
-        events = sum(self.books.handled.values()) + len(self.books.published)
-        bound = 5_000 + 100 * self.books.calls + 10 * events + 400 * seconds
+        events = sum(self.records.handled.values()) + len(self.records.published)
+        bound = 5_000 + 100 * self.records.calls + 10 * events + 400 * seconds
         if commands > bound:
-            self.books.problem(
-                f"{commands} commands in {seconds:.0f} s, for {self.books.calls} calls and {events} events"
+            self.records.problem(
+                f"{commands} commands in {seconds:.0f} s, for {self.records.calls} calls and {events} events"
             )
 
     def drain(self, admin: redis.Redis) -> None:
@@ -655,7 +655,7 @@ class Scene:
                 handled += consumer.consume(1000, 1.5 if self.kind == "ordered" else 0.05, handle)
                 idle = 0 if handled else idle + 1
             if idle < 3:
-                self.books.problem("what is left comes again and again")
+                self.records.problem("what is left comes again and again")
             consumer.cleanup()
         for key in self.keys if self.audited else ():
             for after in ("0", ">"):
@@ -664,21 +664,21 @@ class Scene:
                         entries = found[0][1]  # type: ignore[index]
                         if not entries:
                             break
-                        self.books.audited |= numbers_of(entries)
+                        self.records.audited |= numbers_of(entries)
                         admin.xack(key, AUDIT, *(id for id, _ in entries))
 
-    def check_books(self) -> None:
+    def check_records(self) -> None:
         if self.kind != "at most once":
-            lost = self.books.published - self.books.taken - set(self.books.handled)
+            lost = self.records.published - self.records.taken - set(self.records.handled)
             if lost:
-                self.books.problem(f"{len(lost)} events were lost: {sorted(lost)[:10]}...")
+                self.records.problem(f"{len(lost)} events were lost: {sorted(lost)[:10]}...")
         if self.audited:
-            missed = self.books.published - self.books.audited
+            missed = self.records.published - self.records.audited
             if missed:
-                self.books.problem(f"the second group was not given {len(missed)} events: {sorted(missed)[:10]}...")
-        unknown = set(self.books.handled) - self.books.published
+                self.records.problem(f"the second group was not given {len(missed)} events: {sorted(missed)[:10]}...")
+        unknown = set(self.records.handled) - self.records.published
         if unknown:
-            self.books.problem(f"{len(unknown)} events were handled that nobody has published")
+            self.records.problem(f"{len(unknown)} events were handled that were never published")
 
 
 def play(

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 import fluxa_fast
 from fluxa_fast import FlushError, Recovery
 from tests.awaited import Faces, Loop
-from tests.ledger.books import Book, read, spans
+from tests.ledger.records import RecordFile, read, spans
 
 __all__ = ["KEYS", "Job", "consume", "key_of", "left_after", "produce"]
 
@@ -38,7 +38,7 @@ class Job:
     Attributes:
         role: ``producer`` or ``consumer``.
         number: of the producer or consumer.
-        folder: where the books are.
+        folder: where the records are.
         pool: the arguments of `register_redis`.
         face: ``sync`` or ``asyncio``.
         implementation: ``c`` or ``python``.
@@ -70,8 +70,8 @@ class Job:
     seed: int = 0
 
     @property
-    def book(self) -> Path:
-        return Path(self.folder, f"{self.role}-{self.number}.book")
+    def records(self) -> Path:
+        return Path(self.folder, f"{self.role}-{self.number}.records")
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "tests.ledger.worker", json.dumps(asdict(self))]
@@ -83,7 +83,7 @@ class Job:
 def produce(broker: Any, job: Job, stop: threading.Event) -> None:
     """Publish number after number, and flush again until all are confirmed. What is stopped finishes its flush."""
     chance = random.Random(job.seed)
-    book = Book(job.book)
+    records = RecordFile(job.records)
     flusher = broker.new_flusher(eager=chance.random() < 0.3)
     number = _first_number(job)
     while not stop.is_set() and (job.events is None or number < job.events):
@@ -91,19 +91,19 @@ def produce(broker: Any, job: Job, stop: threading.Event) -> None:
         size = chance.randint(1, job.batch)
         waiting = list(range(number, number + size))
         number += size
-        book.write("begun", f"{waiting[0]}-{waiting[-1]}")
+        records.write("begun", f"{waiting[0]}-{waiting[-1]}")
         for one in waiting:
             padding = 0 if chance.random() < 0.9 else chance.choice((10, 1000, 50_000))
             body = {"producer": job.number, "number": one, "padding": bytes(padding)}
             flusher.publish(STREAM, body, key=key_of(job.number, one) if job.partitions else None)
         while waiting:
-            waiting = _flush(flusher, job, book, waiting)
+            waiting = _flush(flusher, job, records, waiting)
             if waiting:
                 time.sleep(0.05)
         if job.rate:
             stop.wait(max(0.0, began + size / job.rate - time.monotonic()))
-    book.write("ended")
-    book.close()
+    records.write("ended")
+    records.close()
 
 
 def key_of(producer: int, number: int) -> str:
@@ -114,14 +114,14 @@ def key_of(producer: int, number: int) -> str:
 def _first_number(job: Job) -> int:
     """Where a producer goes on that was killed: what it had begun is in doubt."""
     last = -1
-    if job.book.exists():
-        for line in read(job.book):
+    if job.records.exists():
+        for line in read(job.records):
             if line.kind == "begun":
                 last = int(line.words[0].partition("-")[2])
     return last + 1
 
 
-def _flush(flusher: Any, job: Job, book: Book, waiting: list[int]) -> list[int]:
+def _flush(flusher: Any, job: Job, records: RecordFile, waiting: list[int]) -> list[int]:
     """Flush once. Returns the numbers that wait again, in their order."""
     options = {"replicas": job.replicas, "timeout": 1.0} if job.replicas else {}
     try:
@@ -130,15 +130,15 @@ def _flush(flusher: Any, job: Job, book: Book, waiting: list[int]) -> list[int]:
         unconfirmed = {position for lost in error.unconfirmed for position in lost.positions}
         left = left_after(error, waiting)
         if len(left) != len(flusher) or len(error.confirmed) + len(left) != len(waiting):
-            book.write("error", f"the account of a flush does not add up: {error}, {len(flusher)} wait")
-        book.write("why", str(error)[:500])
+            records.write("error", f"the account of a flush does not add up: {error}, {len(flusher)} wait")
+        records.write("why", str(error)[:500])
         gone = set(left)
-        book.write("confirmed", *spans(one for one in waiting if one not in gone))
-        book.write("unconfirmed", *spans(waiting[position] for position in sorted(unconfirmed)))
+        records.write("confirmed", *spans(one for one in waiting if one not in gone))
+        records.write("unconfirmed", *spans(waiting[position] for position in sorted(unconfirmed)))
         return left
     if confirmed != len(waiting):
-        book.write("error", f"a flush of {len(waiting)} events confirmed {confirmed}")
-    book.write("confirmed", *spans(waiting))
+        records.write("error", f"a flush of {len(waiting)} events confirmed {confirmed}")
+    records.write("confirmed", *spans(waiting))
     return []
 
 
@@ -155,23 +155,23 @@ class HandlerError(Exception):
     """Raised by a handler at random."""
 
 
-class _ToBook(logging.Handler):
-    """Notes when the package says that it met an outage."""
+class _OutageRecorder(logging.Handler):
+    """Records every outage that the package logs."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, records: RecordFile) -> None:
         super().__init__()
-        self._book = book
+        self._records = records
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._book.write("outage", record.getMessage())
+        self._records.write("outage", record.getMessage())
 
 
 def consume(broker: Any, job: Job, stop: threading.Event) -> None:
-    """Consume in every way there is, in turn, until told to stop."""
+    """Consume in every way there is, one after the other, until told to stop."""
     chance = random.Random(job.seed)
-    book = Book(job.book)
-    book.write("started")
-    told = _ToBook(book)
+    records = RecordFile(job.records)
+    records.write("started")
+    told = _OutageRecorder(records)
     logging.getLogger("fluxa_fast").addHandler(told)
 
     def handle(events: Sequence[Any]) -> None:
@@ -179,12 +179,12 @@ def consume(broker: Any, job: Job, stop: threading.Event) -> None:
         handled = events[: chance.randint(0, len(events))] if fails else events
         if handled:
             words = [f"{_id_of(event)}:{event.body['producer']}:{event.body['number']}" for event in handled]
-            book.write("handled", *words)
+            records.write("handled", *words)
             if job.ordered:
                 time.sleep(chance.choice((0.0, 0.001, 0.05)))
-                book.write("done", *{word.partition(":")[0].partition("@")[2] for word in words})
+                records.write("done", *{word.partition(":")[0].partition("@")[2] for word in words})
         if fails:
-            book.write("failed")
+            records.write("failed")
             raise HandlerError
 
     consumer = _new_consumer(broker, job)
@@ -194,24 +194,24 @@ def consume(broker: Any, job: Job, stop: threading.Event) -> None:
         way = chance.choices(ways, (5, 3, 2, 1))[0]
         try:
             if time.monotonic() > claimed + job.min_idle / 2 and not job.ordered:
-                book.write("claiming")
+                records.write("claiming")
                 claimed = time.monotonic()
                 consumer.auto_claim(job.batch, job.min_idle, handle)
             elif way == "leave":
-                book.write("cleared", consumer.cleanup())
+                records.write("cleared", consumer.cleanup())
                 consumer = _new_consumer(broker, job)
             else:
-                _in_one_way(way, consumer, job, book, handle, chance)
+                _in_one_way(way, consumer, job, records, handle, chance)
         except HandlerError:
-            book.write("failed")  # by now, those beside it have been cancelled
+            records.write("failed")  # by now, those beside it have been cancelled
         except (RedisError, TimeoutError) as error:
-            book.write("error", type(error).__name__, error)
+            records.write("error", type(error).__name__, error)
             time.sleep(0.05)
     with suppress(RedisError):
-        book.write("cleared", consumer.cleanup())
-    book.write("ended")
+        records.write("cleared", consumer.cleanup())
+    records.write("ended")
     logging.getLogger("fluxa_fast").removeHandler(told)
-    book.close()
+    records.close()
 
 
 def _new_consumer(broker: Any, job: Job) -> Any:
@@ -227,7 +227,7 @@ def _id_of(event: Any) -> str:
     return f"{event.id}@{rest.partition('of')[0]}" if of else str(event.id)
 
 
-def _in_one_way(way: str, consumer: Any, job: Job, book: Book, handle: Any, chance: random.Random) -> None:
+def _in_one_way(way: str, consumer: Any, job: Job, records: RecordFile, handle: Any, chance: random.Random) -> None:
     if way == "run":
         timer = threading.Timer(chance.uniform(0.05, 2.0), consumer.stop)
         timer.start()
@@ -241,7 +241,7 @@ def _in_one_way(way: str, consumer: Any, job: Job, book: Book, handle: Any, chan
         for events in consumer.batches(job.batch, 0.3):
             handle(events)
             if chance.random() < 0.02:
-                book.write("left")  # the batch stays pending
+                records.write("left")  # the batch stays pending
                 break
     else:
         consumer.consume(job.batch, chance.choice((None, 0.5)), handle)
@@ -265,7 +265,7 @@ def main() -> None:
     faulthandler.enable()  # the driver aborts what does not end
     job = Job(**json.loads(sys.argv[1]))
     stop = threading.Event()
-    # Waited for by a thread: a handler would interrupt whoever may hold the event's lock.
+    # A thread waits for it: a signal handler might interrupt the thread that holds the event's lock.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_stop_when_told, args=(stop,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which stops us

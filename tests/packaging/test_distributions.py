@@ -123,7 +123,7 @@ def test_the_sdist_holds_what_git_has(built: Distributions) -> None:
     assert found == expected
 
 
-def test_the_sdist_is_of_nobody(built: Distributions) -> None:
+def test_the_sdist_names_no_user(built: Distributions) -> None:
     with tarfile.open(built.sdist) as archive:
         for member in archive:
             assert (member.uid, member.gid, member.uname, member.gname) == (0, 0, "", "")

@@ -1,4 +1,4 @@
-"""What stays in the stream for other groups is tried again in turns, and not remembered without end."""
+"""Entries that stay in the stream for other groups are tried again in turns, and not remembered without end."""
 
 from __future__ import annotations
 

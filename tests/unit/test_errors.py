@@ -180,7 +180,7 @@ def test_what_is_refused_for_now_is_sent_again_when_the_cause_is_over(message: s
     assert advice(message, message) == f"call flush() again when {when}"
 
 
-def test_what_is_refused_for_good_is_mended_or_dropped() -> None:
+def test_events_that_are_refused_for_good_are_mended_or_dropped() -> None:
     assert (
         advice("WRONGTYPE Operation")
         == "mend the cause of WRONGTYPE or call discard_refused(), then call flush() again"

@@ -48,7 +48,7 @@ def test_importing_everything_leaves_the_gil_off(name: str) -> None:
 
 @pytest.mark.skipif(not WITHOUT_GIL, reason="this Python always has its lock")
 @pytest.mark.skipif(not find_spec("hiredis"), reason="hiredis is not installed")
-def test_hiredis_is_used_where_somebody_wants_it() -> None:
+def test_hiredis_is_used_where_it_was_asked_for() -> None:
     """Who imported it before, or told Python to leave the lock off whatever comes."""
     used = "import fluxa_fast, redis.utils; assert redis.utils.HIREDIS_AVAILABLE"
     assert python(f"import hiredis; {used}", "python").returncode == 0

@@ -121,7 +121,7 @@ def said_in_python() -> list[str]:
     return said
 
 
-def test_what_python_cant_say() -> None:
+def test_values_that_python_can_not_express() -> None:
     """float32, a nan with other bits, tags twice under one name, a tag that hides the body."""
     unsaid = set(with_body()) - set(said_in_python())
     assert unsaid == {"flt", "float32 0.1", "tagged", "float64 nan", "order with duplicate meta key", "meta key s"}

@@ -26,7 +26,7 @@ from fluxa_fast.protocol import Implementation
         (None, "user_id_of_http_call"),
     ],
 )
-def test_rules(implementation: Implementation, rule: Any, name: str) -> None:
+def test_rules_of_wire_names(implementation: Implementation, rule: Any, name: str) -> None:
     @wire_names(rule, other="O")
     @dataclass
     class Record:

@@ -46,11 +46,11 @@ def without_compiled(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_best_there_is() -> None:
+def test_the_compiled_implementation_is_preferred() -> None:
     assert python(SHOW).stdout.strip() == ("c" if COMPILED else "python")
 
 
-def test_asked_for() -> None:
+def test_an_implementation_that_is_asked_for() -> None:
     assert python(SHOW, FLUXA_FAST_IMPL="python").stdout.strip() == "python"
     assert "FLUXA_FAST_IMPL is 'c' or 'python', not 'rust'" in python(SHOW, FLUXA_FAST_IMPL="rust").stderr
 

@@ -69,7 +69,7 @@ def test_buffers_that_are_swapped_while_others_write(compiled: Implementation) -
 
     def publish() -> None:
         for number in range(ROUNDS):
-            with suppress(BufferError):  # somebody looks at it
+            with suppress(BufferError):  # a view of it is held
                 writer.publish("orders", {"number": number})
 
     def swap() -> None:

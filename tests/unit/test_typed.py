@@ -169,6 +169,6 @@ def test_mismatches_name_event_place_and_type(
     assert message in str(caught.value)
 
 
-def test_what_is_not_a_type(implementation: Implementation) -> None:
+def test_values_that_are_no_type(implementation: Implementation) -> None:
     with pytest.raises(TypeError, match="can't make"):
         event_with(implementation, 1).unserialize(range)

@@ -24,7 +24,7 @@ __all__ = ["EventBroker"]
 class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[Any]]):
     """Publishes to registered streams and consumes from them. The tasks of one event loop may share it.
 
-    A flusher may be shared as well; a consumer belongs to one task at a time.
+    A flusher that it hands out may be shared as well; a consumer belongs to one task at a time.
     """
 
     # ---- types ----
@@ -34,9 +34,23 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
     @overload
     def register_body(self, stream: str, body: Any) -> TypedStream[Any]: ...
     def register_body(self, stream: str, body: Any) -> TypedStream[Any]:
-        """Say of what type the bodies of a stream are, for this broker. Nothing to await.
+        """Declare the type of a stream's bodies, for this broker. Nothing to await.
 
-        Arguments and errors are those of `fluxa_fast.EventBroker.register_body`.
+        From now on `publish` and new flushers refuse a body of another type, and ``event.body`` in new consumers has
+        this type. A class is checked with isinstance: it has to check its own fields. Other forms (TypedDict, unions,
+        ``list[T]``) are checked in depth.
+
+        Args:
+            stream: a registered stream.
+            body: a dataclass, a NamedTuple or TypedDict, a class of msgspec, attrs or pydantic, an enum, a union...
+
+        Returns:
+            The stream with the types in its calls; a handler is given ``Sequence[Event[Order]]``.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            TypeError: if the type is not supported.
+            ValueError: if the stream has another type already.
         """
         self._register_body(stream, body)
         return TypedStream(self, stream)
@@ -48,9 +62,9 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
     ) -> str:
         """Publish one event now, and return the ID that the server gave it (``XADD stream *``).
 
-        What many tasks publish at the same time goes out together, over one connection of its own. A task that is
-        cancelled (or timed out) meanwhile can't know whether the server has the event, unless it was not sent yet:
-        then it never is.
+        Events that several tasks publish at the same time go out together, over one connection of their own. If a task
+        is cancelled (or times out) meanwhile, it can't know whether the server has the event, unless the event was not
+        sent yet: then it is never sent.
 
         Args:
             stream: a registered stream.
@@ -67,8 +81,8 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
             SerializationError: if the body, a tag or the key can't be written; nothing was sent.
             ValueError: if there is a key, and the stream has no partitions; nothing was sent.
             PartitionsDifferError: if other services use the stream with another number; nothing was sent.
-            redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError
-                the server may have the event all the same.
+            redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError the server
+                may have the event all the same.
         """
         destination = self._route(stream)
         head = destination.head(stream, key)
@@ -94,7 +108,8 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
     async def get_stream_statistics(self, stream: str) -> RedisStreamStatistics | None:
         """The state of one stream, or None if it is not registered.
 
-        Errors are those of `fluxa_fast.EventBroker.get_stream_statistics`.
+        Raises:
+            redis.RedisError: what the server says about the stream, or what the network says.
         """
         if not self._is_registered(stream):
             return None
@@ -106,7 +121,16 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
     async def get_streams_statistics(self, *streams: str) -> list[RedisStreamStatistics]:
         """The state of streams, in one round trip for each pool or node; no arguments: of all registered streams.
 
-        Arguments, result and errors are those of `fluxa_fast.EventBroker.get_streams_statistics`.
+        Args:
+            streams: registered streams.
+
+        Returns:
+            All of them, in the order of the arguments. Where the server could not tell the state of a stream (its key
+            is of another type, or the user has no rights to it), `RedisStreamStatistics.error` says why.
+
+        Raises:
+            UnregisteredStreamError: if one of the streams is not registered; nothing was sent.
+            redis.RedisError: what the network says.
         """
         found: list[RedisStreamStatistics] = []
         for name, on_pool in self._by_pool(streams).items():

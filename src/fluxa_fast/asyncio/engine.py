@@ -27,15 +27,15 @@ class Engine(EngineBase[Pool | ClusterPool]):
     async def aclose(self) -> None:
         """Close the connections of all pools. A client that was handed in is not closed: it gets its connections back.
 
-        What tasks are doing ends at once: a call that waits for a server raises FluxaError, and so does every later
+        Calls of other tasks end at once: a call that waits for a server raises FluxaError, and so does every later
         call of the engine's brokers, flushers and consumers. A flush that was going on raises FlushError, which says
-        what became of each event. What consumers have not acknowledged stays pending.
+        what became of each event. Events that consumers have not acknowledged stay pending.
 
         Safe to call twice, and from several tasks.
 
         Raises:
             FluxaError: if another event loop uses the engine, and is running. Nothing was closed.
-            Exception: what a pool raised that could not be closed, once all others are closed; the first one.
+            Exception: the first error of a pool that could not be closed, once all other pools are closed.
         """
         await async_close_all(pool.close for pool in self._pools.values())
 
@@ -49,7 +49,7 @@ class Engine(EngineBase[Pool | ClusterPool]):
 
 
 class Context:
-    """Hands out the event broker of an engine. Tasks may share it."""
+    """Hands out the event broker of an engine. The tasks of one event loop may share it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

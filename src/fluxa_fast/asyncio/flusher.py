@@ -50,15 +50,14 @@ def _pusher(flusher: EventFlusher) -> Callable[[int], None]:
 class EventFlusher:
     """Collects events for any registered streams until `flush` sends them, with one pipeline for each pool.
 
-    An eager one begins to send while it still collects, as soon as there is a connection: `flush` then sends the rest,
-    and takes the replies. Once sent, an event can't be taken back by `clear`, nor by an exception in an ``async with``
-    block.
+    An eager flusher begins to send while it still collects, as soon as there is a connection: `flush` then sends the
+    rest, and reads the replies. An event that was sent can't be taken back by `clear`, nor by an exception in an
+    ``async with`` block.
 
     A subclass may override `publish` and `publish_many`; neither calls the other.
 
-    The tasks of one event loop may share it: what they publish while a flush is under way waits for the next one, and
-    flushes are done one after the other. `len()` of it is the number of events that wait. A forked child's copy is
-    empty.
+    The tasks of one event loop may share it: events that they publish during a flush wait for the next one, and only
+    one flush runs at a time. `len()` tells the number of events that wait. A forked child's copy is empty.
 
     Warns:
         ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
@@ -100,7 +99,9 @@ class EventFlusher:
     ) -> int:
         """Collect one event for each body, all with the same tags and the same key.
 
-        Others run in between, however many there are.
+        Other tasks run in between, however many bodies there are. After an error, also one that `bodies` raised, no
+        event of the call is collected, nor after the task was cancelled. Events that were collected before the call are
+        untouched.
 
         Args:
             stream: a registered stream.
@@ -113,8 +114,7 @@ class EventFlusher:
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
-            SerializationError: if a body (it says which) or a tag can't be written; no event of the call is collected
-                then, nor if the iterable raises or the task is cancelled. What else was collected is untouched.
+            SerializationError: if a body (it says which) or a tag can't be written.
             TypeError: if `bodies` is one body (a str, bytes, mapping, NamedTuple or pydantic model), or no iterable.
             ValueError: if there is a key, and the stream has no partitions.
         """
@@ -146,25 +146,27 @@ class EventFlusher:
     async def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
         """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
 
-        Pools, and the nodes of a cluster, are flushed at the same time: on a cluster events keep their order per stream
-        and partition. Of what a node refuses because a slot has moved, or for now, it has nothing: that is sent again,
-        for three seconds at most. Others run in between, however many events there are.
+        Pools are flushed at the same time. The nodes of a cluster are flushed at the same time: there, events keep
+        their order per stream and partition. Events that a node refuses because a slot has moved, or for now, were not
+        added: they are sent again, for three seconds at most. Other tasks run in between, however many events there
+        are.
 
         Args:
-            replicas: how many replicas must have the events too before they count as confirmed (``WAIT``). Those that
-                the master has and too few replicas stay in the flusher as unconfirmed.
+            replicas: how many replicas must have the events too before they count as confirmed (``WAIT``). Events that
+                the master has and too few replicas have stay in the flusher as unconfirmed.
             timeout: seconds (or a timedelta) to wait for replicas, per pool.
 
         Returns:
             The IDs of the events, in the order of publishing.
 
         Raises:
-            FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
-                were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
-                replies were lost, or that too few replicas had, may be published twice by that.
+            FlushError: if an event was refused or its reply was lost. It says what became of every event; the confirmed
+                ones have left the flusher, the others stay, in order, for the next `flush`. Events whose replies were
+                lost, or that too few replicas had, may then be published twice.
+            FluxaError: if another event loop uses the flusher; nothing was sent.
             PartitionsDifferError: if other services use a stream with another number of partitions; nothing was sent.
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
-            asyncio.CancelledError: if the task was cancelled: those that were confirmed have left the flusher.
+            asyncio.CancelledError: if the task was cancelled; the confirmed events have left the flusher.
         """
         replication = replication_to(replicas, timeout)
         async with self._flushing:

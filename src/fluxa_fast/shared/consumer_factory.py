@@ -29,16 +29,17 @@ class MakesConsumers(ABC, Generic[C]):
     ) -> C:
         """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
 
-        Of a stream with partitions it reads all of them, each in its order.
+        It reads all partitions of a stream that has them, each in its order.
 
         Args:
             stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
-                less work for the server, and a crash loses what was being handled and what was read ahead.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: events that were read are never delivered again. That
+                is much less work for the server, but a crash loses the events being handled and those read ahead.
             recovery: how long outages are waited for.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            TypeError: if `recovery` is not a `Recovery`.
             ValueError: for another delivery.
         """
         return self._new_consumer(stream, ConsumerOptions.checked(SINGLE, delivery, recovery))
@@ -48,16 +49,17 @@ class MakesConsumers(ABC, Generic[C]):
     ) -> C:
         """One of any number of consumers that share the events of a stream, under a name of its own.
 
-        Of a stream with partitions it reads all of them. No order is kept between consumers.
+        It reads all partitions of a stream that has them. No order is kept between consumers.
 
         Args:
             stream: a registered stream.
-            delivery: ``"at-least-once"``, or ``"at-most-once"``: what is read is never delivered again. That is much
-                less work for the server, and a crash loses what was being handled and what was read ahead.
+            delivery: ``"at-least-once"``, or ``"at-most-once"``: events that were read are never delivered again. That
+                is much less work for the server, but a crash loses the events being handled and those read ahead.
             recovery: how long outages are waited for.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            TypeError: if `recovery` is not a `Recovery`.
             ValueError: for another delivery.
         """
         return self._new_consumer(stream, ConsumerOptions.checked(new_name(), delivery, recovery))
@@ -72,22 +74,23 @@ class MakesConsumers(ABC, Generic[C]):
     ) -> C:
         """One of any number of consumers that share the partitions of a stream: events with the same key stay in order.
 
-        Each partition is read by one consumer at a time, under the name ``consumer-ordered``. A lease in Redis says
-        which consumer that is (``GET``, ``SET``, ``PEXPIRE``, ``DEL`` in scripts); it is renewed while the consumer
-        reads. When consumers come and go, partitions are handed over, so that each has as many as the others, or one
-        more. What a former owner has not acknowledged, the next one is given first; and what a former owner
-        acknowledges afterwards, Redis refuses. A consumer that was killed keeps its partitions from the others until
-        its leases end.
+        Each partition is read by one consumer at a time, under the name ``consumer-ordered``. A lease in Redis
+        (``GET``, ``SET``, ``PEXPIRE``, ``DEL`` in scripts) says which consumer that is; the consumer renews it while it
+        reads. When consumers come and go, partitions are handed over, so that each consumer has as many as the others,
+        or one more. The next owner of a partition is first given the events that the former owner has not acknowledged;
+        Redis refuses what the former owner acknowledges afterwards. A consumer that was killed keeps its partitions
+        from the others until its leases end.
 
         Args:
             stream: a registered stream. Without partitions, one consumer reads it, and the others stand by.
-            lease: seconds (or a timedelta), at least 0.5. The handler must be done with a batch before it ends: then
-                another consumer may have begun with the same events.
+            lease: seconds (or a timedelta), at least 0.5. The handler must be done with a batch before the lease ends:
+                after that, another consumer may have begun with the same events.
             delivery: as for `consumer_many`.
             recovery: how long outages are waited for.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            TypeError: if `recovery` is not a `Recovery`; or if `lease` is no duration.
             ValueError: for another delivery, or a shorter lease.
         """
         return self._new_consumer(stream, ConsumerOptions.checked(new_name(), delivery, recovery, lease))

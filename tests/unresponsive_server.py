@@ -1,4 +1,4 @@
-"""Servers that fall silent: their processes are stopped, and their connections stay open."""
+"""Servers that do not respond: their processes are stopped, and their connections stay open."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 from fluxa_fast.embedded import EmbeddedServer
 
-__all__ = ["silent"]
+__all__ = ["unresponsive"]
 
 
 @contextmanager
-def silent(*servers: EmbeddedServer) -> Iterator[None]:
-    """They do nothing for as long as the block lasts."""
+def unresponsive(*servers: EmbeddedServer) -> Iterator[None]:
+    """Stop the processes of these servers for as long as the block lasts."""
     for server in servers:
         os.kill(server.pid, signal.SIGSTOP)
     try:

@@ -1,4 +1,4 @@
-"""What producers and consumers write down. A line is with the kernel before its process goes on, so kill -9 loses none.
+"""The ledger records of producers and consumers. The kernel has a line before its process goes on: kill -9 loses none.
 
 | line | by | meaning |
 |---|---|---|
@@ -20,17 +20,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Book", "Line", "read", "spans", "unspan"]
+__all__ = ["Line", "RecordFile", "read", "spans", "unspan"]
 
 
-class Book:
-    """The lines of one process."""
+class RecordFile:
+    """The file with the records of one process."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def write(self, kind: str, *words: object) -> None:
-        """Add a line: the time (of a clock that all processes of the machine share), and this."""
+        """Add a line: the time (of a clock that all processes of the machine share), the kind and the words."""
         line = " ".join([f"{time.monotonic():.6f}", kind, *map(str, words)])
         os.write(self._file, line.replace("\n", " ").encode() + b"\n")
 
