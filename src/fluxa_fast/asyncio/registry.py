@@ -14,7 +14,7 @@ __all__ = ["Registry"]
 
 
 class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
-    """Collects pools and streams until `validate` makes an `Engine` of them. No call has to be awaited.
+    """Collects pools and streams until `validate` makes an `Engine` of them. None of its methods is awaited.
 
     Args:
         default: called with every value of an event that msgpack has no type for; returns what to write in its place.

@@ -13,6 +13,7 @@ from typing import Any
 from redis.exceptions import ClusterDownError, ConnectionError, TimeoutError
 
 from ..protocol import decode_errors
+from ..protocol.entry_ids import parse_id
 from ..protocol.interface import CommandBuffer, ErrorReply
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 from .consume.group_member import GROUP, group_in, is_missing
@@ -161,5 +162,5 @@ def _age(id: str, now: int) -> timedelta:
     """How long ago the entry with that ID was added, if its ID is a time. `now`: milliseconds since 1970."""
     if id in ("", "0-0"):
         return timedelta()
-    milliseconds = max(0, now - int(id.partition("-")[0]))
+    milliseconds = max(0, now - parse_id(id)[0])
     return timedelta(milliseconds=milliseconds)

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import LeaseLostError
+from ...protocol.entry_ids import EntryId, by_id, parse_id
 from ...protocol.interface import CommandBuffer, ErrorReply
 from ...scripts import ACKNOWLEDGE, FENCED_ACKNOWLEDGE, FENCED_TRIM_DELIVERED, TRIM_DELIVERED, Script
 from ..replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED, named
 from ..retry import Recovery, raise_for_error
 from ..scripting import ScriptRefusedError
 from ..steps import Flow, Receive, Send, Take, YieldControl, any_reply
-from .deferred_deletes import Id
 from .group_member import GROUP, GroupMember, is_missing
 
-__all__ = ["Acknowledgements", "acknowledge", "id_numbers", "joined", "position"]
+__all__ = ["Acknowledgements", "acknowledge", "joined"]
 
 _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
@@ -47,7 +47,7 @@ class _Page:
 
     replies: int
     events: Sequence[Any] = ()
-    kept: Sequence[Id] = ()
+    kept: Sequence[EntryId] = ()
     script: Script | None = None
     asks: bool = False
 
@@ -124,7 +124,7 @@ class Acknowledgements:
             commands.command(*head, GROUP)
         self._pages.append(_Page(commands.command_count - before, events, script=script))
 
-    def _write_script_again(self, commands: CommandBuffer, kept: Sequence[Id]) -> None:
+    def _write_script_again(self, commands: CommandBuffer, kept: Sequence[EntryId]) -> None:
         ids = (f"{milliseconds}-{sequence}" for milliseconds, sequence in kept)
         script = ACKNOWLEDGE if self._member.fence is None else FENCED_ACKNOWLEDGE
         commands.command(*self._member.scripting.call(script), *self._member.keys, GROUP, *ids)
@@ -179,7 +179,7 @@ class Acknowledgements:
         if page.script in _ACKNOWLEDGING:
             member.alone_until = -math.inf if member.shared else time.monotonic() + _ALONE
             if rest or page.kept:
-                member.deferred_deletes.tried(page.kept, map(id_numbers, rest))
+                member.deferred_deletes.tried(page.kept, map(parse_id, rest))
         else:
             member.trim_at = time.monotonic() + _TRIMMED_AGAIN if rest[0] else math.inf
 
@@ -190,20 +190,9 @@ def joined(first: list[Any], then: list[Any]) -> list[Any]:
     They are out of order where another client has set the group back (XGROUP SETID) between two reads.
     """
     events = first + then
-    if first and then and position(first[-1]) > position(then[0]):
-        events.sort(key=position)
+    if first and then and by_id(first[-1]) > by_id(then[0]):
+        events.sort(key=by_id)
     return events
-
-
-def position(event: Any) -> Id:
-    """Return the event's ID as numbers, which sort as the server does."""
-    return id_numbers(event.id)
-
-
-def id_numbers(id: str | bytes) -> Id:
-    """Return the milliseconds and the sequence number of an ID."""
-    milliseconds, _, sequence = (id.decode() if isinstance(id, bytes) else id).partition("-")
-    return int(milliseconds), int(sequence)
 
 
 def acknowledge(

@@ -6,10 +6,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-__all__ = ["DeferredDeletes", "Id"]
+from ...protocol.entry_ids import EntryId
 
-Id = tuple[int, int]
-"""Milliseconds and sequence number."""
+__all__ = ["DeferredDeletes"]
 
 _MOST = 100_000
 
@@ -20,18 +19,18 @@ class DeferredDeletes:
     __slots__ = ("_ids", "_lock")
 
     def __init__(self) -> None:
-        self._ids: dict[Id, None] = {}  # those that were tried last stand at the end
+        self._ids: dict[EntryId, None] = {}  # those that were tried last stand at the end
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def next(self, count: int) -> list[Id]:
+    def next(self, count: int) -> list[EntryId]:
         """Return up to `count` IDs that were not tried for the longest time, ascending."""
         with self._lock:
             return sorted(islice(self._ids, count))
 
-    def tried(self, ids: Sequence[Id], still: Iterable[Id]) -> None:
+    def tried(self, ids: Sequence[EntryId], still: Iterable[EntryId]) -> None:
         """Take note that `ids` were tried. `still` has those of them that must stay, and new ones."""
         with self._lock:
             for id in ids:

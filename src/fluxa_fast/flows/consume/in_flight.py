@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LeaseLostError
+from ...protocol.entry_ids import highest_id
 from ...protocol.interface import ErrorReply, EventBatch
 from ...scripts import OWN_PENDING, RELEASE_LEASE, Script
 from ..replies import NUMBER, OK
 from ..retry import raise_for_error
 from ..scripting import ScriptRefusedError
 from ..steps import Flow, Receive, any_reply
-from .acknowledge import Acknowledgements, id_numbers
+from .acknowledge import Acknowledgements
 from .group_member import GROUP_LOST, group_in
 from .leases import Leases, is_fenced, script_reply
-from .partition_state import NEW, PENDING, Partition, ReadEvents
+from .partition_state import NEW, Partition, ReadEvents
 from .reading import claimed_reply, events_reply
 
 if TYPE_CHECKING:
@@ -166,11 +167,13 @@ class ReadReply(_Reading):
         if batch is None:
             return ()
         new = self.after == NEW
+        full = len(batch.events) + len(batch.deleted) >= self._count
         if not new:
             self.inconclusive = True
             partition.forget(batch.deleted)
-            self.next_page = _last_id(batch)
-        full = len(batch.events) + len(batch.deleted) >= self._count
+            self.next_page = (
+                highest_id([*(event.id for event in batch.events[-1:]), *batch.deleted[-1:]]) if full else ""
+            )
         partition.read_was_answered(new=new, full=full)
         if partition.lease is not None:  # they count once the fence has been passed
             self.events = batch.events
@@ -230,12 +233,6 @@ class ClaimReply(_Reading):
 
     def lost(self) -> None:
         self.partition.read_was_lost()
-
-
-def _last_id(batch: EventBatch) -> str:
-    """Return the highest ID of a page of pending entries."""
-    ids: list[str] = [event.id for event in batch.events[-1:]] + batch.deleted[-1:]
-    return max(ids, key=id_numbers, default=PENDING)
 
 
 # ---- leases ---------------------------------------------------------------------------------------------

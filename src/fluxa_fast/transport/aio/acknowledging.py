@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...flows.consume.acknowledge import acknowledge, position
+from ...flows.consume.acknowledge import acknowledge
 from ...flows.consume.group_member import GroupMember
+from ...protocol.entry_ids import by_id
 from ..failures import told_again
 from .cluster import ClusterPool
 from .one_loop import OneLoopLock
@@ -62,7 +63,7 @@ class Acknowledging:
             raise told_again(own.error)
 
     async def _do(self, own: _Round) -> None:
-        own.events.sort(key=position)
+        own.events.sort(key=by_id)
         try:
             await self._pool.run(acknowledge(self._member, own.events, pending=self._pending), self._member.stream)
         except Exception as error:
