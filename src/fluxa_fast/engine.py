@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from .broker import EventBroker
 from .errors import UnregisteredStreamError
 from .partitions import RegisteredStream
-from .shared.publish_buffer import AnyPool
+from .shared.buffer_targets import AnyPool
 from .transport.blocking.cluster import ClusterPool
 from .transport.blocking.pool import Pool
 from .transport.failures import close_all

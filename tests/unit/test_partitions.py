@@ -195,11 +195,13 @@ def test_streams_whose_keys_beside_them_would_be_the_same_are_refused(pools: tup
 
 def _writer(implementation: Implementation) -> tuple[Any, list[Any]]:
     buffers = [implementation.CommandBuffer() for _ in range(4)]
-    routes = {
-        "orders": [(entry_head(stream), index) for index, stream in enumerate(partition_streams("orders", 3))],
-        "users": [(entry_head("users"), 3)],
-    }
-    return implementation.EventWriter(routes, buffers), buffers
+    heads = {"orders": [*map(entry_head, partition_streams("orders", 3))], "users": [entry_head("users")]}
+
+    def open_target(stream: str, partition: int) -> tuple[int, Any]:
+        index = partition if stream == "orders" else 3
+        return index, buffers[index]
+
+    return implementation.EventWriter(heads, open_target), buffers
 
 
 def test_the_same_key_goes_to_the_same_partition(implementation: Implementation) -> None:

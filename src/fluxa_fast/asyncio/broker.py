@@ -72,7 +72,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool]):
                 the server may have the event all the same.
         """
         destination = self._route(stream)
-        head = destination.head(stream, key)
+        head = destination.head_for(stream, key)
         if (check := destination.check) is not None and check.due:
             await checked_together(check, destination.pool)
         return await destination.pool.publish(head, body, tags)
