@@ -25,13 +25,13 @@ __all__ = ["EventFlusher"]
 class EventFlusher(FlusherBase[Pool | ClusterPool]):
     """Collects events for any registered streams until `flush` sends them, with one pipeline for each pool.
 
-    An eager one begins to send while it still collects, so that the server does not wait for Python: `flush` then sends
-    the rest, and takes the replies. Once sent, an event can't be taken back by `clear`, nor by an exception in a
-    ``with`` block.
+    An eager flusher begins to send while it still collects, so that the server does not wait for Python; `flush` then
+    sends the rest, and takes the replies. Neither `clear` nor an exception in a ``with`` block takes back an event that
+    was sent.
 
     A subclass may override `publish` and `publish_many`; neither calls the other.
 
-    Belongs to one thread. `len()` of it is the number of events that wait. A forked child's copy is empty.
+    A flusher belongs to one thread. Its `len()` is the number of events that wait. Its copy in a forked child is empty.
 
     Warns:
         ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
@@ -56,9 +56,9 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
         Args:
             stream: a registered stream.
             bodies: anything that can be iterated over; a generator is not kept.
-            tags: of every event.
+            tags: the tags of every event.
             first: what errors call the first body, if the call is one of several for the same bodies.
-            key: of every event, as in `publish`.
+            key: the partition key of every event, as in `publish`.
 
         Returns:
             How many events were collected.
@@ -73,23 +73,24 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
         return self._buffer.writer.publish_many(stream, bodies, tags, first, key)
 
     def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
-        """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
+        """Send all collected events (``XADD stream *``), to each pool in the order in which they were published.
 
-        To the nodes of a cluster they go at the same time, per stream and partition in that order. Of what a node
-        refuses because a slot has moved, or for now, it has nothing: that is sent again, for three seconds at most.
+        The nodes of a cluster are sent to at the same time, so events keep their order within each stream and
+        partition. What a node refuses because a slot has moved, or because it can't take events at the moment, is sent
+        again, for three seconds at most.
 
         Args:
-            replicas: how many replicas must have the events too before they count as confirmed (``WAIT``). Those that
-                the master has and too few replicas stay in the flusher as unconfirmed.
-            timeout: seconds (or a timedelta) to wait for replicas, per pool.
+            replicas: how many replicas must have the events before they count as confirmed (``WAIT``). Events that
+                only the master and fewer replicas have stay in the flusher as unconfirmed.
+            timeout: seconds (or a timedelta) to wait for the replicas of each pool.
 
         Returns:
             The IDs of the events, in the order of publishing.
 
         Raises:
-            FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
-                were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
-                replies were lost, or that too few replicas had, may be published twice by that.
+            FlushError: if an event was refused or its reply was lost. It says what became of every event. Those that
+                were confirmed have left the flusher; the others stay, in order, for the next `flush`, which may publish
+                events twice whose replies were lost, or that too few replicas had.
             PartitionsDifferError: if other services use a stream with another number of partitions; nothing was sent.
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
         """
@@ -110,7 +111,10 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
             return result
 
     def _compare_partitions(self) -> dict[str, Exception]:
-        """Compare the numbers of partitions of streams that are new here. Returns the errors of the network by stream.
+        """Compare the numbers of partitions of the streams that are new here.
+
+        Returns:
+            The errors of the network and the server, by stream.
 
         Raises:
             PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.

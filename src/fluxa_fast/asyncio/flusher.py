@@ -34,14 +34,14 @@ _GIVEN_BACK = 16 * 1024 * 1024  # bytes of memory that take about a millisecond 
 class EventFlusher(FlusherBase[Pool | ClusterPool]):
     """Collects events for any registered streams until `flush` sends them, with one pipeline for each pool.
 
-    An eager one begins to send while it still collects, as soon as there is a connection: `flush` then sends the rest,
-    and takes the replies. Once sent, an event can't be taken back by `clear`, nor by an exception in an ``async with``
-    block.
+    An eager flusher begins to send while it still collects, as soon as there is a connection; `flush` then sends the
+    rest, and takes the replies. Neither `clear` nor an exception in an ``async with`` block takes back an event that
+    was sent.
 
     A subclass may override `publish` and `publish_many`; neither calls the other.
 
-    The tasks of one event loop may share it: what they publish while a flush is under way waits for the next one, and
-    flushes are done one after the other. `len()` of it is the number of events that wait. A forked child's copy is
+    The tasks of one event loop may share a flusher. Events that are published during a flush wait for the next one, and
+    flushes are done one after the other. Its `len()` is the number of events that wait. Its copy in a forked child is
     empty.
 
     Warns:
@@ -62,13 +62,13 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
     ) -> int:
         """Collect one event for each body, all with the same tags and the same key.
 
-        Others run in between, however many there are.
+        Other tasks run in between, however many bodies there are.
 
         Args:
             stream: a registered stream.
             bodies: anything that can be iterated over; a generator is not kept.
-            tags: of every event.
-            key: of every event, as in `publish`.
+            tags: the tags of every event.
+            key: the partition key of every event, as in `publish`.
 
         Returns:
             How many events were collected.
@@ -95,27 +95,28 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
         return call.count
 
     async def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
-        """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
+        """Send all collected events (``XADD stream *``), to each pool in the order in which they were published.
 
-        Pools, and the nodes of a cluster, are flushed at the same time: on a cluster events keep their order per stream
-        and partition. Of what a node refuses because a slot has moved, or for now, it has nothing: that is sent again,
-        for three seconds at most. Others run in between, however many events there are.
+        The pools, and the nodes of a cluster, are sent to at the same time, so on a cluster events keep their order
+        within each stream and partition. What a node refuses because a slot has moved, or because it can't take events
+        at the moment, is sent again, for three seconds at most. Other tasks run in between, however many events there
+        are.
 
         Args:
-            replicas: how many replicas must have the events too before they count as confirmed (``WAIT``). Those that
-                the master has and too few replicas stay in the flusher as unconfirmed.
-            timeout: seconds (or a timedelta) to wait for replicas, per pool.
+            replicas: how many replicas must have the events before they count as confirmed (``WAIT``). Events that
+                only the master and fewer replicas have stay in the flusher as unconfirmed.
+            timeout: seconds (or a timedelta) to wait for the replicas of each pool.
 
         Returns:
             The IDs of the events, in the order of publishing.
 
         Raises:
-            FlushError: if an event was refused or its reply was lost. It says what became of every event; those that
-                were confirmed have left the flusher, the others stay, in order, for the next `flush`. Events whose
-                replies were lost, or that too few replicas had, may be published twice by that.
+            FlushError: if an event was refused or its reply was lost. It says what became of every event. Those that
+                were confirmed have left the flusher; the others stay, in order, for the next `flush`, which may publish
+                events twice whose replies were lost, or that too few replicas had.
             PartitionsDifferError: if other services use a stream with another number of partitions; nothing was sent.
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
-            asyncio.CancelledError: if the task was cancelled: those that were confirmed have left the flusher.
+            asyncio.CancelledError: if the task was cancelled. The events that were confirmed have left the flusher.
         """
         replication = replication_to(replicas, timeout)
         async with self._flushing:
@@ -142,7 +143,10 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
             return result
 
     async def _compare_partitions(self) -> dict[str, Exception]:
-        """Compare the numbers of partitions of streams that are new here. Returns the errors of the network by stream.
+        """Compare the numbers of partitions of the streams that are new here.
+
+        Returns:
+            The errors of the network and the server, by stream.
 
         Raises:
             PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.
@@ -154,7 +158,7 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
         return checks.errors
 
     def _push(self, index: int) -> None:
-        if not self._flushing.locked():  # what that flush can't send goes before this
+        if not self._flushing.locked():  # what a flush in progress can't send must go first
             super()._push(index)
 
     def _link_to_push(self, pool: Pool) -> Link | None:

@@ -44,8 +44,8 @@ class FlusherBase(ABC, Generic[P]):
             stream: a registered stream.
             body: anything that msgpack can write; None if the tags say it all.
             tags: more about the event, readable without decoding the body.
-            key: events with the same key go to the same partition of the stream, so that they stay in order; an int
-                counts as its digits. None: to the partition that this flush has chosen.
+            key: a partition key. Events with the same key go to the same partition of the stream, so that they stay in
+                order; an int counts as its digits. None: the event goes to a partition that changes with each flush.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
@@ -100,7 +100,7 @@ class FlusherBase(ABC, Generic[P]):
         """Return a link of a single server's pool to push to; None: nothing can be sent at once."""
 
     def _push(self, index: int) -> None:
-        """Send a piece of a full buffer, as far as nothing must be waited for. An eager flusher does this."""
+        """Send a piece of a full buffer without waiting. Only an eager flusher does this."""
         target = self._buffer.targets[index]
         piece = target.next_piece()
         if self._buffer.targets.may_be_pushed(index):

@@ -115,7 +115,7 @@ class BufferFlush:
         replies: as in `FlushReplies`.
         error: why the other replies did not come, or why the replies that came confirm nothing; None: neither is so.
         not_replicated: as in `FlushReplies`.
-        of_one_server: whether the pool was registered as a single server, as far as is known.
+        of_one_server: whether the pool is known to be registered as a single server.
         held_back: whether the buffer is not sent, because of `error`.
     """
 
