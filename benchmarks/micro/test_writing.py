@@ -18,7 +18,9 @@ _THOUSAND = range(1000)
 @pytest.mark.benchmark(group="publish a thousand events into a buffer")
 def test_publish(benchmark: BenchmarkFixture, implementation: Implementation, body: Any) -> None:
     buffer = implementation.CommandBuffer()
-    publish = implementation.EventWriter({"orders": [(entry_head("orders"), 0)]}, [buffer]).publish
+    publish = implementation.EventWriter(
+        {"orders": [entry_head("orders")]}, lambda stream, partition: (0, buffer)
+    ).publish
 
     def thousand() -> None:
         for _ in _THOUSAND:

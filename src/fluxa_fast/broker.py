@@ -17,9 +17,9 @@ from .protocol.commands import entry_head
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
 from .protocol.typed import Reader, checker, reader
+from .shared.buffer_targets import AnyPool
 from .shared.consumer_base import ConsumerParts
 from .shared.consumer_factory import MakesConsumers
-from .shared.publish_buffer import AnyPool
 from .shared.routing import StreamRoute
 from .statistics import RedisStreamStatistics, added_up
 from .transport.blocking.cluster import ClusterPool
@@ -181,7 +181,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
                 may have the event all the same.
         """
         destination = self._route(stream)
-        head = destination.head(stream, key)
+        head = destination.head_for(stream, key)
         if (check := destination.check) is not None and check.due:
             destination.pool.run(check_partitions(check, destination.pool), check.key)
         return destination.pool.publish(head, body, tags)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
-from typing import Any
 
-from redis.exceptions import RedisError
-
-from .errors import FlushError, FluxaError
-from .flows.partition_count import check_partitions, not_checked
+from .errors import FluxaError
+from .flows.partition_count import check_partitions
 from .flows.publish.outcome import FlushResult
-from .flows.publish.pipeline import BufferFlush, Replication
 from .protocol.hashing import Key
+from .shared.flusher_base import FlusherBase, replication_to
 from .shared.ownership import ThreadGuard
-from .shared.publish_buffer import PublishBuffer, replication_to
+from .shared.partition_checks import PartitionChecks
 from .shared.routing import StreamRoute
 from .shared.validation import Duration
 from .transport.blocking.cluster import ClusterPool
@@ -26,18 +22,7 @@ from .transport.blocking.pool import Pool
 __all__ = ["EventFlusher"]
 
 
-def _pusher(flusher: EventFlusher) -> Callable[[int], None]:
-    """What the writer of an eager flusher calls; it does not keep a flusher that nobody uses any more."""
-    reference = weakref.ref(flusher)
-
-    def push(index: int) -> None:
-        if (alive := reference()) is not None:
-            alive._push(index)
-
-    return push
-
-
-class EventFlusher:
+class EventFlusher(FlusherBase[Pool | ClusterPool]):
     """Collects events for any registered streams until `flush` sends them, with one pipeline for each pool.
 
     An eager flusher begins to send while it still collects, so that the server does not wait for Python: `flush` then
@@ -52,33 +37,11 @@ class EventFlusher:
         ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
-    def __init__(self, destinations: Mapping[str, StreamRoute[Pool | ClusterPool]], *, eager: bool = False) -> None:
-        self._buffer = PublishBuffer(destinations, _pusher(self) if eager else None)
+    def __init__(self, routes: Mapping[str, StreamRoute[Pool | ClusterPool]], *, eager: bool = False) -> None:
+        super().__init__(routes, eager=eager)
         self._guard = ThreadGuard("flusher")
-        # The same calls as the methods below, without their frames: this is the hot path. A subclass may have its own.
-        if type(self).publish is _PUBLISH:
-            self.publish = self._buffer.writer.publish  # type: ignore[method-assign]
-        if type(self).publish_many is _PUBLISH_MANY:
+        if type(self).publish_many is _PUBLISH_MANY:  # as `publish`: without a frame
             self.publish_many = self._buffer.writer.publish_many  # type: ignore[method-assign]
-
-    def publish(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
-    ) -> None:
-        """Collect one event. It is serialised now, so a change to `body` afterwards is not seen.
-
-        Args:
-            stream: a registered stream.
-            body: anything that msgpack can write; None if the tags say it all.
-            tags: more about the event, readable without decoding the body.
-            key: events with the same key go to the same partition of the stream, so that they stay in order; an int
-                counts as its digits. None: to the partition that this flush has chosen.
-
-        Raises:
-            UnregisteredStreamError: if the stream is not registered.
-            SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
-            ValueError: if there is a key, and the stream has no partitions; nothing was collected.
-        """
-        self._buffer.writer.publish(stream, body, tags, key)
 
     def publish_many(
         self,
@@ -96,9 +59,9 @@ class EventFlusher:
         Args:
             stream: a registered stream.
             bodies: anything that can be iterated over; a generator is not kept.
-            tags: of every event.
+            tags: the tags of every event.
             first: what errors call the first body, if the call is one of several for the same bodies.
-            key: of every event, as in `publish`.
+            key: the partition key of every event, as in `publish`.
 
         Returns:
             How many events were collected.
@@ -111,19 +74,8 @@ class EventFlusher:
         """
         return self._buffer.writer.publish_many(stream, bodies, tags, first, key)
 
-    def __len__(self) -> int:
-        return self._buffer.count
-
-    def __bool__(self) -> bool:
-        return True  # an empty flusher is still a flusher
-
-    @property
-    def size(self) -> int:
-        """The bytes that `flush` would send."""
-        return self._buffer.size
-
     def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
-        """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
+        """Send all collected events (``XADD stream *``), to each pool in the order in which they were published.
 
         The nodes of a cluster are flushed at the same time: there, events keep their order per stream and partition.
         Events that a node refuses because a slot has moved, or for now, were not added: they are sent again, for three
@@ -147,80 +99,47 @@ class EventFlusher:
         """
         replication = replication_to(replicas, timeout)
         with self._guard():
-            errors = self._check_partitions() if self._buffer.unchecked else {}
-            flushing = self._buffer.begin()
-            self._buffer.hold_back(flushing, errors)
+            errors = self._compare_partitions() if self._buffer.targets.unchecked else {}
+            flushing = self._buffer.begin(errors)
             try:
-                self._send(flushing, replication)
-            except BaseException:  # Ctrl-C, for one: what was confirmed must not be sent again
-                with suppress(FlushError):
-                    self._settle(flushing)
+                for index, pool, flushes in self._buffer.by_pool(flushing):
+                    pool.flush(flushes, replication, self._buffer.links.pop(index, None))
+            except BaseException:  # Ctrl-C, for example
+                self._abandon_links()
+                self._interrupted(flushing)
                 raise
-            return self._settle(flushing)
+            self._abandon_links()
+            result = self._buffer.settle(flushing)
+            self._buffer.recycle(flushing)
+            return result
 
-    def _push(self, index: int) -> None:
-        """An eager flusher has collected enough: send what the socket takes."""
-        with suppress(FluxaError), self._guard():  # a closed engine, another thread: `flush` says so
-            piece = self._buffer.next_piece(index)
-            if not self._buffer.may_be_pushed(index):
-                return
-            pool: Any = self._buffer.lanes[index].pool  # of a single server: only those are pushed to
-            link: Link = self._buffer.links.pop(index, None) or pool.take_link()
-            self._buffer.links[index] = link
-            piece.push(link)
+    def _compare_partitions(self) -> dict[str, Exception]:
+        """Compare the numbers of partitions of the streams that are new here.
 
-    def _check_partitions(self) -> dict[str, Exception]:
-        """Compare the numbers of partitions of streams that are new here. Returns the errors of the network by stream.
+        Returns:
+            The errors of the network and the server, by stream.
 
         Raises:
             PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.
         """
-        errors: dict[str, Exception] = {}
-        tried: set[str] = set()
-        while untried := self._buffer.untried(tried):
-            for stream, pool, check in untried:
-                try:
-                    if check.due:
-                        pool.run(check_partitions(check, pool), check.key)
-                except RedisError as error:
-                    errors[stream] = not_checked(check, error)
-                except FluxaError:
-                    if self._buffer.has_events_of(stream):
-                        raise
-                if not check.due:
-                    del self._buffer.unchecked[stream]
-        return errors
+        checks = PartitionChecks(self._buffer.targets)
+        for pool, check in checks:
+            with checks.outcome(check):
+                pool.run(check_partitions(check, pool), check.key)
+        return checks.errors
 
-    def _send(self, flushing: Sequence[BufferFlush], replication: Replication | None) -> None:
-        for index, pool, flushes in self._buffer.by_pool(flushing):
-            pool.flush(flushes, replication, self._buffer.links.pop(index, None))
+    def _push(self, index: int) -> None:
+        with suppress(FluxaError), self._guard():  # a closed engine, another thread: `flush` says so
+            super()._push(index)
 
-    def _settle(self, flushing: Sequence[BufferFlush]) -> FlushResult:
-        self._abandon()
-        result = self._buffer.settle(flushing)
-        for flush in flushing:
-            flush.buffer.clear()
-        return result
+    def _link_to_push(self, pool: Pool) -> Link:
+        return pool.take_link()
 
-    def _abandon(self) -> None:
-        """Give up what has begun: replies that are still to come can't be waited for any more."""
-        while self._buffer.links:
-            self._buffer.links.popitem()[1].drop()
+    def _abandon(self, link: Link) -> None:
+        link.drop()
 
-    def discard_refused(self) -> int:
-        """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
-
-        Returns:
-            How many events were dropped.
-        """
-        with self._guard():
-            return self._buffer.discard_refused()
-
-    def clear(self) -> int:
-        """Drop all collected events. Returns how many there were; an eager flusher may have sent some of them."""
-        with self._guard():
-            self._abandon()
-            return self._buffer.clear()
+    def _guarded(self) -> AbstractContextManager[None]:
+        return self._guard()
 
     def __enter__(self) -> EventFlusher:
         return self
@@ -233,8 +152,7 @@ class EventFlusher:
             if kind is None:
                 self.flush()
         finally:
-            self._buffer.given_up = len(self)  # the exception that leaves the block tells of what is left
+            self._give_up()
 
 
-_PUBLISH = EventFlusher.publish
 _PUBLISH_MANY = EventFlusher.publish_many

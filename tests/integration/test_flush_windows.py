@@ -158,7 +158,7 @@ def test_promise_3_an_eager_flusher_that_is_interrupted_sends_nothing_twice(
 
     def interrupted(connection: Connection) -> None:
         fill(connection)
-        if flusher._buffer.flushes[0].replies.received > 100:
+        if (begun := flusher._buffer.targets[0].begun) is not None and begun.replies.received > 100:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -227,7 +227,7 @@ def test_publish_many(broker: EventBroker, client: redis.Redis) -> None:
 def test_promise_2_publish_many_is_all_or_nothing(broker: EventBroker) -> None:
     flusher = broker.new_flusher()
     flusher.publish("orders", 1)
-    before = bytes(flusher._buffer._buffers[0])
+    before = bytes(flusher._buffer.targets[0].buffer)
 
     def failing() -> Iterator[object]:
         yield 1
@@ -245,7 +245,7 @@ def test_promise_2_publish_many_is_all_or_nothing(broker: EventBroker) -> None:
         flusher.publish_many("unknown", [1])
     with pytest.raises(TypeError):
         flusher.publish_many("orders", 5)  # type: ignore[arg-type]
-    assert bytes(flusher._buffer._buffers[0]) == before
+    assert bytes(flusher._buffer.targets[0].buffer) == before
     assert len(flusher) == 1
     assert len(flusher.flush()) == 1
 
@@ -277,7 +277,7 @@ def test_writers_of_both_implementations_agree(implementation: Implementation) -
     full: list[int] = []
     buffer = implementation.CommandBuffer()
     buffer.full_at = 200
-    writer = implementation.EventWriter({"s": [(entry_head("s"), 0)]}, [buffer], full.append)
+    writer = implementation.EventWriter({"s": [entry_head("s")]}, lambda stream, partition: (0, buffer), full.append)
     while not full:
         assert len(buffer) < 200
         writer.publish("s", 1)

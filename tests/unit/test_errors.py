@@ -51,7 +51,7 @@ SAMPLES = {
     SerializationError: [SerializationError("too deep", "body[0]", "orders"), SerializationError("too deep")],
     NotReplicatedError: [NotReplicatedError("default", 1, 2, 0.5)],
     PartitionsDifferError: [PartitionsDifferError("orders", 4, 3)],
-    FlushError: [FlushError(FlushResult((), ()), [REFUSED], [LOST]), FlushError(FlushResult((), ()), [], [LOST])],
+    FlushError: [FlushError(FlushResult((), {}), [REFUSED], [LOST]), FlushError(FlushResult((), {}), [], [LOST])],
 }
 ERRORS = [
     value
@@ -131,7 +131,7 @@ def test_a_result_survives_with_its_ids(implementation: Implementation, again: C
     reader.feed(b"$3\r\n1-0\r\n-ERR no\r\n$3\r\n2-0\r\n")
     replies = implementation.Confirmations(3)
     assert replies.take(reader)
-    copied = again(FlushResult([(0, 3)], [FlushReplies(replies, False)]))
+    copied = again(FlushResult([(0, 3)], {0: FlushReplies(replies, False)}))
     assert type(copied) is FlushResult
     assert copied.ids == list(copied) == ["1-0", "2-0"]
     assert (len(copied), repr(copied)) == (2, "<FlushResult: 2 events>")
@@ -152,7 +152,7 @@ def advice(*refused: str, unconfirmed: bool = False) -> str:
     for position, message in enumerate(refused):
         reply = ErrorReply(message)
         events.append(RefusedEvent(position, "orders", "default", error_of(reply), reply.code))
-    text = str(FlushError(FlushResult((), ()), events, [LOST] if unconfirmed else []))
+    text = str(FlushError(FlushResult((), {}), events, [LOST] if unconfirmed else []))
     return text.partition("what was not confirmed stays in the flusher: ")[2]
 
 
@@ -201,6 +201,6 @@ def test_advice_for_several_fates() -> None:
 def test_the_first_refusal_is_told_with_its_code() -> None:
     refused = RefusedEvent(0, "orders", "default", error_of(ErrorReply("OOM command not allowed")), "OOM")
     assert "first refusal: stream 'orders' on pool 'default': OOM command not allowed;" in str(
-        FlushError(FlushResult((), ()), [refused], [])
+        FlushError(FlushResult((), {}), [refused], [])
     )
-    assert "on pool 'default': WRONGTYPE of a key;" in str(FlushError(FlushResult((), ()), [REFUSED], []))
+    assert "on pool 'default': WRONGTYPE of a key;" in str(FlushError(FlushResult((), {}), [REFUSED], []))

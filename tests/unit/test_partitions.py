@@ -195,11 +195,13 @@ def test_streams_whose_keys_beside_them_would_be_the_same_are_refused(pools: tup
 
 def _writer(implementation: Implementation) -> tuple[Any, list[Any]]:
     buffers = [implementation.CommandBuffer() for _ in range(4)]
-    routes = {
-        "orders": [(entry_head(stream), index) for index, stream in enumerate(partition_streams("orders", 3))],
-        "users": [(entry_head("users"), 3)],
-    }
-    return implementation.EventWriter(routes, buffers), buffers
+    heads = {"orders": [*map(entry_head, partition_streams("orders", 3))], "users": [entry_head("users")]}
+
+    def open_target(stream: str, partition: int) -> tuple[int, Any]:
+        index = partition if stream == "orders" else 3
+        return index, buffers[index]
+
+    return implementation.EventWriter(heads, open_target), buffers
 
 
 def test_the_same_key_goes_to_the_same_partition(implementation: Implementation) -> None:
@@ -255,6 +257,64 @@ def test_a_refused_key_leaves_the_buffers_as_they_were(implementation: Implement
     assert [buffer.command_count for buffer in buffers] == [0, 0, 0, 0]
     with pytest.raises(UnregisteredStreamError):
         writer.publish("others", 1, None, "k")
+
+
+def test_a_target_is_opened_for_its_first_event(implementation: Implementation) -> None:
+    opened: list[tuple[str, int]] = []
+    buffer = implementation.CommandBuffer()
+
+    def open_target(stream: str, partition: int) -> tuple[int, Any]:
+        opened.append((stream, partition))
+        return 0, buffer
+
+    heads = {"orders": [*map(entry_head, partition_streams("orders", 3))], "users": [entry_head("users")]}
+    writer = implementation.EventWriter(heads, open_target)
+    with pytest.raises(SerializationError):
+        writer.publish("orders", 1, None, 1.5)  # type: ignore[arg-type]
+    with pytest.raises(UnregisteredStreamError):
+        writer.publish("others", 1)
+    assert opened == []
+    for _ in range(2):
+        for key in range(20):
+            writer.publish("orders", 1, None, key)
+        writer.publish("users", 1)
+        writer.restart(())
+    assert sorted(opened) == [("orders", 0), ("orders", 1), ("orders", 2), ("users", 0)]
+    assert buffer.command_count == 42
+
+
+def test_the_targets_that_hold_events_are_told(implementation: Implementation) -> None:
+    writer, buffers = _writer(implementation)
+    assert writer.filled == []
+    index = writer.index("orders", 5)
+    assert writer.publish_many("orders", [], None, 0, 5) == 0
+    assert writer.filled == []
+    writer.publish("users", 1)
+    assert writer.publish_many("orders", [], None, 0, 5) == 0
+    writer.publish("users", 1)
+    assert (writer.filled, list(writer.order)) == ([3], [(3, 2)])
+    writer.publish("orders", 1, None, 5)
+    assert writer.filled == [index, 3]
+    buffers[index].clear()
+    assert writer.filled == [3]
+
+
+def test_a_writer_knows_that_an_event_is_being_written(implementation: Implementation) -> None:
+    refused: list[str] = []
+
+    def hook(value: object) -> object:
+        with pytest.raises(SerializationError) as caught:
+            writer.check_idle()
+        refused.append(str(caught.value))
+        return None
+
+    buffer = implementation.CommandBuffer(hook)
+    writer = implementation.EventWriter({"users": [entry_head("users")]}, lambda stream, partition: (0, buffer))
+    writer.check_idle()
+    writer.publish("users", object())
+    writer.check_idle()
+    assert refused
+    assert all("is being written to" in message for message in refused)
 
 
 @given(st.text(min_size=1), st.integers(1, 16384), st.data())

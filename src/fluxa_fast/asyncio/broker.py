@@ -85,7 +85,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
                 may have the event all the same.
         """
         destination = self._route(stream)
-        head = destination.head(stream, key)
+        head = destination.head_for(stream, key)
         if (check := destination.check) is not None and check.due:
             await checked_together(check, destination.pool)
         return await destination.pool.publish(head, body, tags)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from types import TracebackType
-from typing import Any
 
-from redis.exceptions import RedisError
-
-from ..errors import FlushError, FluxaError
-from ..flows.partition_count import not_checked
+from ..errors import FluxaError
 from ..flows.publish.outcome import FlushResult
-from ..flows.publish.pipeline import BufferFlush, Replication
 from ..protocol.hashing import Key
-from ..shared.publish_buffer import PublishBuffer, replication_to
+from ..shared.flusher_base import FlusherBase, replication_to
+from ..shared.partition_checks import PartitionChecks
 from ..shared.routing import StreamRoute
 from ..shared.validation import Duration
 from ..transport.aio.cluster import ClusterPool
@@ -36,18 +31,7 @@ _LARGEST_PART = 2048
 _GIVEN_BACK = 16 * 1024 * 1024  # bytes of memory that take about a millisecond to return
 
 
-def _pusher(flusher: EventFlusher) -> Callable[[int], None]:
-    """What the writer of an eager flusher calls; it does not keep a flusher that nobody uses any more."""
-    reference = weakref.ref(flusher)
-
-    def push(index: int) -> None:
-        if (alive := reference()) is not None:
-            alive._push(index)
-
-    return push
-
-
-class EventFlusher:
+class EventFlusher(FlusherBase[Pool | ClusterPool]):
     """Collects events for any registered streams until `flush` sends them, with one pipeline for each pool.
 
     An eager flusher begins to send while it still collects, as soon as there is a connection: `flush` then sends the
@@ -63,31 +47,9 @@ class EventFlusher:
         ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
-    def __init__(self, destinations: Mapping[str, StreamRoute[Pool | ClusterPool]], *, eager: bool = False) -> None:
-        self._buffer = PublishBuffer(destinations, _pusher(self) if eager else None)
+    def __init__(self, routes: Mapping[str, StreamRoute[Pool | ClusterPool]], *, eager: bool = False) -> None:
+        super().__init__(routes, eager=eager)
         self._flushing = OneLoopLock("the flusher")
-        # The same call as the method below, without its frame: this is the hot path. A subclass may have its own.
-        if type(self).publish is _PUBLISH:
-            self.publish = self._buffer.writer.publish  # type: ignore[method-assign]
-
-    def publish(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
-    ) -> None:
-        """Collect one event; nothing to await. It is serialised now, so a change to `body` afterwards is not seen.
-
-        Args:
-            stream: a registered stream.
-            body: anything that msgpack can write; None if the tags say it all.
-            tags: more about the event, readable without decoding the body.
-            key: events with the same key go to the same partition of the stream, so that they stay in order; an int
-                counts as its digits. None: to the partition that this flush has chosen.
-
-        Raises:
-            UnregisteredStreamError: if the stream is not registered.
-            SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
-            ValueError: if there is a key, and the stream has no partitions; nothing was collected.
-        """
-        self._buffer.writer.publish(stream, body, tags, key)
 
     async def publish_many(
         self,
@@ -106,8 +68,8 @@ class EventFlusher:
         Args:
             stream: a registered stream.
             bodies: anything that can be iterated over; a generator is not kept.
-            tags: of every event.
-            key: of every event, as in `publish`.
+            tags: the tags of every event.
+            key: the partition key of every event, as in `publish`.
 
         Returns:
             How many events were collected.
@@ -132,19 +94,8 @@ class EventFlusher:
             self._push(index)
         return call.count
 
-    def __len__(self) -> int:
-        return self._buffer.count
-
-    def __bool__(self) -> bool:
-        return True  # an empty flusher is still a flusher
-
-    @property
-    def size(self) -> int:
-        """The bytes that `flush` would send."""
-        return self._buffer.size
-
     async def flush(self, *, replicas: int = 0, timeout: Duration = 1.0) -> FlushResult:
-        """Send all collected events (``XADD stream *``), per pool in the order in which they were published.
+        """Send all collected events (``XADD stream *``), to each pool in the order in which they were published.
 
         Pools are flushed at the same time. The nodes of a cluster are flushed at the same time: there, events keep
         their order per stream and partition. Events that a node refuses because a slot has moved, or for now, were not
@@ -170,93 +121,58 @@ class EventFlusher:
         """
         replication = replication_to(replicas, timeout)
         async with self._flushing:
-            errors = (await self._check_partitions()) if self._buffer.unchecked else {}
-            flushing = self._buffer.begin()
-            self._buffer.hold_back(flushing, errors)
+            errors = (await self._compare_partitions()) if self._buffer.targets.unchecked else {}
+            flushing = self._buffer.begin(errors)
             try:
-                await self._send(flushing, replication)
-            except BaseException:  # cancelled, for one: what was confirmed must not be sent again
-                with suppress(FlushError):
-                    self._buffer.settle(flushing)
-                    for flush in flushing:
-                        flush.buffer.clear()
+                await together(
+                    [
+                        pool.flush(flushes, replication, self._buffer.links.pop(index, None))
+                        for index, pool, flushes in self._buffer.by_pool(flushing)
+                    ]
+                )
+            except BaseException:  # cancelled, for example
+                self._interrupted(flushing)
                 raise
             finally:
-                await self._abandon()
+                while self._buffer.links:
+                    await self._buffer.links.popitem()[1].drop()
             result = self._buffer.settle(flushing)
-            for flush in flushing:
+            for flush in flushing.values():
                 while not flush.buffer.give_back(_GIVEN_BACK):
                     await asyncio.sleep(0)
+            self._buffer.recycle(flushing)
             return result
 
-    def _push(self, index: int) -> None:
-        """An eager flusher has collected enough: send what the transport takes."""
-        if self._flushing.locked():  # what that flush can't send goes before this
-            return
-        piece = self._buffer.next_piece(index)
-        if not self._buffer.may_be_pushed(index):
-            return
-        link: Link | None = self._buffer.links.get(index)
-        if link is None:
-            try:
-                pool: Any = self._buffer.lanes[index].pool  # of a single server: only those are pushed to
-                link = pool.take_connected_link()
-            except (FluxaError, RuntimeError):  # the engine is closed: `flush` says so; or there is no event loop
-                return
-            if link is None:
-                return
-            self._buffer.links[index] = link
-        piece.push(link)
+    async def _compare_partitions(self) -> dict[str, Exception]:
+        """Compare the numbers of partitions of the streams that are new here.
 
-    async def _check_partitions(self) -> dict[str, Exception]:
-        """Compare the numbers of partitions of streams that are new here. Returns the errors of the network by stream.
+        Returns:
+            The errors of the network and the server, by stream.
 
         Raises:
             PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.
         """
-        errors: dict[str, Exception] = {}
-        tried: set[str] = set()
-        while untried := self._buffer.untried(tried):  # meanwhile another task may use a stream for the first time
-            for stream, pool, check in untried:
-                try:
-                    if check.due:
-                        await checked_together(check, pool)
-                except RedisError as error:
-                    errors[stream] = not_checked(check, error)
-                except FluxaError:
-                    if self._buffer.has_events_of(stream):
-                        raise
-                if not check.due:
-                    del self._buffer.unchecked[stream]
-        return errors
+        checks = PartitionChecks(self._buffer.targets)
+        for pool, check in checks:
+            with checks.outcome(check):
+                await checked_together(check, pool)
+        return checks.errors
 
-    async def _send(self, flushing: Sequence[BufferFlush], replication: Replication | None) -> None:
-        await together(
-            [
-                pool.flush(flushes, replication, self._buffer.links.pop(index, None))
-                for index, pool, flushes in self._buffer.by_pool(flushing)
-            ]
-        )
+    def _push(self, index: int) -> None:
+        if not self._flushing.locked():  # what a flush in progress can't send must go first
+            super()._push(index)
 
-    async def _abandon(self) -> None:
-        """Give up what has begun: replies that are still to come can't be waited for any more."""
-        while self._buffer.links:
-            await self._buffer.links.popitem()[1].drop()
+    def _link_to_push(self, pool: Pool) -> Link | None:
+        try:
+            return pool.take_connected_link()
+        except (FluxaError, RuntimeError):  # the engine is closed: `flush` says so; or there is no event loop
+            return None
 
-    def discard_refused(self) -> int:
-        """Drop the events that the server refused in the last flush, so that they don't fail the next one again.
+    def _abandon(self, link: Link) -> None:
+        link.abandon()
 
-        Returns:
-            How many events were dropped.
-        """
-        return self._buffer.discard_refused()
-
-    def clear(self) -> int:
-        """Drop all collected events. Returns how many there were; an eager flusher may have sent some of them."""
-        dropped = self._buffer.clear()
-        while self._buffer.links:
-            self._buffer.links.popitem()[1].abandon()
-        return dropped
+    def _guarded(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def __aenter__(self) -> EventFlusher:
         return self
@@ -269,7 +185,4 @@ class EventFlusher:
             if kind is None:
                 await self.flush()
         finally:
-            self._buffer.given_up = len(self)  # the exception that leaves the block tells of what is left
-
-
-_PUBLISH = EventFlusher.publish
+            self._give_up()

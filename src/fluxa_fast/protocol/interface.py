@@ -244,27 +244,28 @@ class CommandBuffer(StreamCommands, Protocol):
 
 
 class EventWriter(Protocol):
-    """Publishes into the buffer of the pool that a stream belongs to. The hot path of the flusher.
+    """Publishes into the buffers of targets: what is sent together has one target. The hot path of the flusher.
+
+    A target is opened for its first event, because a stream may have thousands of partitions.
 
     Args:
-        routes: for every registered stream, and each of its partitions, a head and the index of its buffer.
-        buffers: one buffer for each pool; on a cluster one for each key.
-        on_full: is called with the index of a buffer that has grown to its `full_at`.
-        on_first: what is called with the stream before the first event of some streams.
+        heads: the heads of the partitions of every registered stream; of a stream without partitions its only head.
+        open_target: is called with a stream and the number of a partition before the first event of that partition.
+            It returns the index and the buffer of the target. Partitions and streams may share a target.
+        on_full: is called with the index of a target whose buffer has grown to its `full_at`.
     """
 
     def __init__(
         self,
-        routes: Mapping[str, Sequence[tuple[EntryHead, int]]],
-        buffers: Sequence[CommandBuffer],
+        heads: Mapping[str, Sequence[EntryHead]],
+        open_target: Callable[[str, int], tuple[int, Any]],
         on_full: Callable[[int], object] | None = None,
-        on_first: Mapping[str, Callable[[str], object]] | None = None,
     ) -> None: ...
 
     def publish(
         self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
     ) -> None:
-        """Pack one event into the buffer of its stream, or of the partition that its key belongs to.
+        """Pack one event into the buffer of its stream, or of the partition that its partition key belongs to.
 
         Events without a key go to the same partition until `restart`, and then to the next one.
 
@@ -293,15 +294,26 @@ class EventWriter(Protocol):
         """
 
     def index(self, stream: str, key: Key | None = None) -> int:
-        """The index of the buffer into which the next event of that stream and key goes.
+        """The index of the target that the next event of that stream and key goes to. Opens the target.
 
         Raises:
             UnregisteredStreamError, SerializationError, ValueError: as `publish`.
         """
 
     @property
+    def filled(self) -> list[int]:
+        """The indexes of the targets whose buffers hold events."""
+
+    def check_idle(self) -> None:
+        """Refuse a call that comes while an event is written: from a `default` hook, or from the bodies.
+
+        Raises:
+            SerializationError: if one of the buffers is being written to.
+        """
+
+    @property
     def order(self) -> Iterable[tuple[int, int]]:
-        """The order of publishing across pools, as runs of (index of the buffer, number of events)."""
+        """The order of publishing across targets, as runs of (index of the target, number of events)."""
 
     def restart(self, order: Iterable[tuple[int, int]]) -> None:
         """Begin a new order, with the runs of the events that are still in the buffers."""

@@ -19,24 +19,28 @@ P = TypeVar("P")
 
 @dataclass(slots=True)
 class StreamRoute(Generic[P]):
-    """The pool of a stream, and how its XADDs begin.
+    """The pool of a stream, and the entry head of each of its partitions.
 
     Attributes:
-        pool: that it is on.
-        heads: of its partitions, or its only one.
-        check: of the number of its partitions; None if it has none.
+        pool: the pool that the stream is on.
+        heads: the entry heads of the partitions; of a stream without partitions its only one.
+        check: the check of the number of partitions; None for a stream without partitions.
     """
 
     pool: P
     heads: tuple[EntryHead, ...]
     check: PartitionCheck | None = None
 
-    def head(self, stream: str, key: Key | None) -> EntryHead:
-        """That of the partition that an event with this key goes to; of any, if it has none.
+    def head_for(self, stream: str, key: Key | None) -> EntryHead:
+        """Return the entry head of the partition that `key` maps to, or of a random partition if `key` is None.
+
+        Args:
+            stream: the name of the stream, as it is registered.
+            key: a partition key.
 
         Raises:
-            SerializationError: for what is no key.
-            ValueError: for a key, if the stream has no partitions.
+            SerializationError: if `key` is of a type that is no partition key.
+            ValueError: if there is a key, and the stream has no partitions.
         """
         if key is None:
             return self.heads[0] if len(self.heads) == 1 else random.choice(self.heads)

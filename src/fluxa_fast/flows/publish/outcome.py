@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -12,27 +13,30 @@ from ...protocol.interface import ErrorReply
 from ..replies import error_of, in_a_cluster
 from .pipeline import BufferFlush, FlushReplies, Outcome
 
-__all__ = ["FlushAccount", "FlushResult", "Order"]
+__all__ = ["FlushAccount", "FlushResult", "Order", "Unsettled"]
 
 Order = Iterable[tuple[int, int]]
-"""Runs of (index of the pool, number of events), in the order of publishing."""
+"""Runs of (index of the target, number of events), in the order of publishing."""
 
 
 class _Part(NamedTuple):
-    """Events of one pool, published one after the other, that share a fate; a refused one stands for itself.
+    """Events of one target, published one after the other, that have the same outcome.
+
+    Every refused event has a part of its own.
 
     Attributes:
-        position: of the first one, in the order of publishing.
-        pool: its index.
-        place: of the first one in the pool's buffer.
-        size: how many they are.
+        position: the place of the first event in the order of publishing.
+        target: the index of the target.
+        place: the place of the first event in the target's buffer.
+        size: the number of events.
+        outcome: what became of them.
     """
 
     position: int
-    pool: int
+    target: int
     place: int
     size: int
-    fate: Outcome
+    outcome: Outcome
 
     @property
     def positions(self) -> range:
@@ -43,36 +47,37 @@ class _Part(NamedTuple):
         return range(self.place, self.place + self.size)
 
 
-def _parts(order: Order, answers: Sequence[FlushReplies]) -> Iterator[_Part]:
-    """Few of them, however many events there are: as many as runs and refusals, and one where a connection broke."""
+def _parts(order: Order, replies: Mapping[int, FlushReplies]) -> Iterator[_Part]:
+    """Yield few parts, however many events there are: one for each run, each refusal, and where a connection broke."""
     position = 0
-    places = [0] * len(answers)
-    outcomes = [one.outcomes() for one in answers]
-    current: list[tuple[Outcome, int]] = [("unconfirmed", 0)] * len(answers)  # and how many more events share it
+    places = dict.fromkeys(replies, 0)
+    outcomes = {index: of_target.outcomes() for index, of_target in replies.items()}
+    # The outcome at each target's place, and how many more events have it.
+    current: dict[int, tuple[Outcome, int]] = dict.fromkeys(replies, ("unconfirmed", 0))
     for index, count in order:
         end = places[index] + count
         while (place := places[index]) < end:
-            fate, left = current[index]
+            outcome, left = current[index]
             if not left:
                 current[index] = next(outcomes[index])
                 continue
-            size = 1 if fate == "refused" else min(left, end - place)
-            current[index] = fate, left - size
-            yield _Part(position, index, place, size, fate)
+            size = 1 if outcome == "refused" else min(left, end - place)
+            current[index] = outcome, left - size
+            yield _Part(position, index, place, size, outcome)
             places[index] += size
             position += size
 
 
 class Unsettled(NamedTuple):
-    """What stays for the next flush.
+    """The events that stay for the next flush.
 
     Attributes:
-        order: of it.
-        refused: the places in each pool's buffer of what the server refused.
+        order: their order of publishing.
+        refused: the places of the events that the server refused, in the buffers of their targets.
     """
 
     order: list[tuple[int, int]]
-    refused: list[list[int]]
+    refused: dict[int, list[int]]
 
 
 class FlushResult(Sequence[str]):
@@ -81,10 +86,10 @@ class FlushResult(Sequence[str]):
     A copy, or one that was pickled, has them decoded.
     """
 
-    def __init__(self, order: Order, answers: Sequence[FlushReplies]) -> None:
+    def __init__(self, order: Order, replies: Mapping[int, FlushReplies]) -> None:
         self._order = order
-        self._answers = answers
-        self._count = sum(one.confirmed for one in answers)
+        self._replies = replies
+        self._count = sum([one.confirmed for one in replies.values()])
 
     def __len__(self) -> int:
         return self._count
@@ -92,13 +97,14 @@ class FlushResult(Sequence[str]):
     @cached_property
     def ids(self) -> list[str]:
         """The ID of every confirmed event."""
-        if len(self._answers) == 1 and self._count:
-            return list(self._answers[0].replies.ids())
-        confirmed = [iter(one.replies.ids()) for one in self._answers]
+        if len(self._replies) == 1 and self._count:
+            (only,) = self._replies.values()
+            return list(only.replies.ids())
+        ids = {index: iter(one.replies.ids()) for index, one in self._replies.items()}
         found: list[Any] = []
-        for part in _parts(self._order, self._answers):
-            if part.fate == "confirmed":
-                found += islice(confirmed[part.pool], part.size)
+        for part in _parts(self._order, self._replies):
+            if part.outcome == "confirmed":
+                found += islice(ids[part.target], part.size)
         return found
 
     def __getitem__(self, index: Any) -> Any:
@@ -112,8 +118,8 @@ class FlushResult(Sequence[str]):
 
 
 def _decoded(ids: list[str]) -> FlushResult:
-    """A result that has these IDs."""
-    result = FlushResult((), ())
+    """Return a result that has these IDs."""
+    result = FlushResult((), {})
     result.__dict__.update(ids=ids, _count=len(ids))
     return result
 
@@ -122,66 +128,66 @@ class FlushAccount:
     """The account of one flush.
 
     Args:
-        order: of publishing.
-        flushes: of the pools. Their buffers still hold all events.
+        order: the order of publishing.
+        flushes: the flush of each target. Their buffers still hold all events.
     """
 
-    def __init__(self, order: Order, flushes: Sequence[BufferFlush]) -> None:
+    def __init__(self, order: Order, flushes: Mapping[int, BufferFlush]) -> None:
         self._order = order
         self._flushes = flushes
-        self._answers = [flush.answers for flush in flushes]
-        self.result: FlushResult = FlushResult(order, self._answers)
+        self._replies = {index: flush.replies_so_far for index, flush in flushes.items()}
+        self.result: FlushResult = FlushResult(order, self._replies)
 
     @property
     def complete(self) -> bool:
         """Whether every event was confirmed."""
-        return all(flush.complete for flush in self._flushes)
+        return all(flush.complete for flush in self._flushes.values())
 
     @cached_property
     def _unsettled(self) -> list[_Part]:
-        return [part for part in _parts(self._order, self._answers) if part.fate != "confirmed"]
+        return [part for part in _parts(self._order, self._replies) if part.outcome != "confirmed"]
 
     def keep_unsettled(self) -> Unsettled:
         """Keep in the buffers what was not confirmed."""
-        places: list[list[range]] = [[] for _ in self._flushes]
-        refused: list[list[int]] = [[] for _ in self._flushes]
-        sizes = [0] * len(self._flushes)
+        places: dict[int, list[range]] = {index: [] for index in self._flushes}
+        refused: defaultdict[int, list[int]] = defaultdict(list)
+        sizes = dict.fromkeys(self._flushes, 0)
         runs: list[tuple[int, int]] = []
         for part in self._unsettled:
-            places[part.pool].append(part.places)
-            if part.fate == "refused":
-                refused[part.pool].append(sizes[part.pool])
-            sizes[part.pool] += part.size
-            before = runs.pop()[1] if runs and runs[-1][0] == part.pool else 0
-            runs.append((part.pool, before + part.size))
-        for flush, kept in zip(self._flushes, places, strict=True):
-            flush.buffer.keep(_joined(kept))
-        return Unsettled(runs, refused)
+            places[part.target].append(part.places)
+            if part.outcome == "refused":
+                refused[part.target].append(sizes[part.target])
+            sizes[part.target] += part.size
+            before = runs.pop()[1] if runs and runs[-1][0] == part.target else 0
+            runs.append((part.target, before + part.size))
+        for index, kept in places.items():
+            self._flushes[index].buffer.keep(_joined(kept))
+        return Unsettled(runs, dict(refused))
 
     def error(self) -> FlushError:
-        """The fate of every event, as an exception."""
+        """Return the exception that tells the outcome of every event."""
         return FlushError(self.result, list(self._refused()), list(self._unconfirmed()))
 
     def _refused(self) -> Iterator[RefusedEvent]:
-        messages = [dict(flush.replies.errors) for flush in self._flushes]
-        streams = [
-            dict(zip(refused, flush.buffer.keys(refused), strict=True))
-            for flush, refused in zip(self._flushes, messages, strict=True)
-        ]
+        messages = {index: dict(flush.replies.errors) for index, flush in self._flushes.items()}
+        streams = {
+            index: dict(zip(refused, self._flushes[index].buffer.keys(refused), strict=True))
+            for index, refused in messages.items()
+        }
         for part in self._unsettled:
-            if part.fate == "refused":
-                flush = self._flushes[part.pool]
-                reply = ErrorReply(messages[part.pool][part.place])
+            if part.outcome == "refused":
+                flush = self._flushes[part.target]
+                reply = ErrorReply(messages[part.target][part.place])
                 error = error_of(reply)
                 told = in_a_cluster(error, flush.pool) if flush.of_one_server else error
-                yield RefusedEvent(part.position, streams[part.pool][part.place], flush.pool, told, reply.code)
+                yield RefusedEvent(part.position, streams[part.target][part.place], flush.pool, told, reply.code)
 
     def _unconfirmed(self) -> Iterator[UnconfirmedEvents]:
-        lost: dict[tuple[str, int], list[range]] = {}  # of a cluster's node many buffers may share an error
+        lost: dict[tuple[str, int], list[range]] = {}  # the buffers that were sent to one node may share an error
         errors: dict[int, Exception] = {}
         for part in self._unsettled:
-            flush = self._flushes[part.pool]
-            if part.fate == "unconfirmed" and flush.error is not None:
+            flush = self._flushes[part.target]
+            if part.outcome == "unconfirmed" and flush.error is not None:
                 errors[id(flush.error)] = flush.error
                 lost.setdefault((flush.pool, id(flush.error)), []).append(part.positions)
         for (pool, error), positions in lost.items():
@@ -189,7 +195,7 @@ class FlushAccount:
 
 
 def _joined(ranges: Sequence[range]) -> Sequence[int]:
-    """One range, where they follow each other without a gap."""
+    """Return one range, where the ranges follow each other without a gap."""
     if not ranges:
         return range(0)
     whole = range(ranges[0].start, ranges[-1].stop)

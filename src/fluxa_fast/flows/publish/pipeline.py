@@ -20,12 +20,12 @@ __all__ = ["BufferFlush", "FlushReplies", "Outcome", "Replication", "not_begun",
 
 Outcome = Literal["confirmed", "refused", "unconfirmed"]
 
-# One event is published in two halves, with a question to the server between them: a flow would take longer than both.
-# The second half is `replies.id_of`.
-
 
 def write_event(commands: CommandBuffer, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> None:
-    """The first half: the XADD."""
+    """Write the XADD of one event. `replies.id_of` takes the reply.
+
+    These two are no flow, because for one event a flow would take longer than both of them.
+    """
     try:
         head.check_body(body)
         commands.entry(head, body, tags)
@@ -45,8 +45,8 @@ class Replication:
     """What a flush asks for beyond the master's replies.
 
     Attributes:
-        replicas: that must have the events.
-        timeout: seconds to wait for them.
+        replicas: how many replicas must have the events.
+        timeout: seconds to wait for the replicas.
     """
 
     replicas: int
@@ -54,21 +54,25 @@ class Replication:
 
 
 class FlushReplies(NamedTuple):
-    """What the server of one pool has said.
+    """The replies to the XADDs of one buffer, and what they are worth.
 
     Attributes:
-        replies: to the XADDs, as far as they came.
-        not_replicated: whether they confirm nothing, because too few replicas have the events.
+        replies: the replies that came: `Confirmations`, or `cluster_flush.Attempts` after several attempts.
+        not_replicated: whether the replies confirm nothing, because too few replicas have the events.
     """
 
-    replies: Any  # Confirmations, or what came of several attempts (`resending.Attempts`)
+    replies: Any
     not_replicated: bool
 
     def outcomes(self) -> Iterator[tuple[Outcome, int]]:
-        """The outcomes of the events in the buffer, and how many in a row share each; without an end."""
-        if (own := getattr(self.replies, "outcomes", None)) is not None:
-            for fate, count in own():
-                yield "unconfirmed" if self.not_replicated and fate == "confirmed" else fate, count
+        """Yield the outcomes of the events in the buffer, in order, and how many events in a row have each.
+
+        After the last event of the buffer "unconfirmed" may follow, for any number of events.
+        """
+        if (of_attempts := getattr(self.replies, "outcomes", None)) is not None:
+            for outcome, count in of_attempts():
+                yield "unconfirmed" if self.not_replicated and outcome == "confirmed" else outcome, count
+            return
         confirmed = 0 if self.not_replicated else self.replies.received
         place = 0
         for refused, _ in self.replies.errors:
@@ -81,12 +85,17 @@ class FlushReplies(NamedTuple):
 
     @property
     def confirmed(self) -> int:
-        """Events that are where they were to be."""
+        """The number of events that the server, and as many replicas as were asked for, have."""
         return 0 if self.not_replicated else self.replies.received - len(self.replies.errors)
 
 
 def replicated(commands: CommandBuffer, pool: str, replication: Replication) -> Flow[None]:
-    """``WAIT replicas milliseconds``: on the same connection, because it is about what that one has written."""
+    """Wait for the replicas: ``WAIT replicas milliseconds``, which is about the writes of its own connection.
+
+    Raises:
+        NotReplicatedError: if too few replicas have the events in time.
+        redis.ResponseError: if the server refuses to wait.
+    """
     wanted, timeout = replication.replicas, replication.timeout
     commands.command("WAIT", wanted, max(1, round(timeout * 1000)))  # 0 would wait for ever
     yield Send(commands, behind=True)
@@ -99,16 +108,16 @@ def replicated(commands: CommandBuffer, pool: str, replication: Replication) -> 
 
 @dataclass(slots=True)
 class BufferFlush:
-    """What became of one buffer: of a pool, or on a cluster of one key.
+    """The flush of the buffer of one target, and what became of the events.
 
     Attributes:
         pool: the name of the pool.
-        buffer: its XADDs; after the flush, those that were not confirmed.
-        replies: the replies that came.
-        error: why the others did not come, if they didn't; or why those that did confirm nothing.
+        buffer: the XADDs of the events. After the flush those of the events that were not confirmed.
+        replies: as in `FlushReplies`.
+        error: why the other replies did not come, or why the replies that came confirm nothing; None: neither is so.
         not_replicated: as in `FlushReplies`.
-        of_one_server: whether the pool was registered as a single server, as far as is known.
-        held_back: nothing of it is to be sent, because of the error.
+        of_one_server: whether the pool is known to be registered as a single server.
+        held_back: whether the buffer is not sent, because of `error`.
     """
 
     pool: str
@@ -120,48 +129,49 @@ class BufferFlush:
     held_back: bool = False
 
     def push(self, link: Pushing) -> None:
-        """Begin to send what is in the buffer so far. After an error nothing more is sent until `flow` has told it."""
+        """Send what is in the buffer so far, without waiting. After an error nothing is sent until the next flush."""
         if self.error is None:
             self.replies.expected = self.buffer.command_count
-            with self._kept():
+            with self._keeping_error():
                 link.push(self.buffer, self.replies)
 
     def flow(self, replication: Replication | None = None) -> Flow[None]:
-        """Send the buffer and count the replies. An error of the network ends it, and is kept."""
+        """Send the buffer and count the replies. An error of the network ends the flow, and is kept in `error`."""
         self.replies.expected = self.buffer.command_count
         self.of_one_server = True  # the buffers of a cluster are sent by `flush_cluster`
         self.not_replicated = replication is not None
         if self.error is not None or not self.buffer.command_count:
             return
-        with self._kept():
+        with self._keeping_error():
             yield Pipeline(self.buffer, self.replies)
             if replication is not None and self.replies.received > len(self.replies.errors):
                 yield from replicated(type(self.buffer)(), self.pool, replication)
             self.not_replicated = False
         if any(rule_of(ErrorReply(message)).demoted for _, message in self.replies.errors):
-            yield Disconnect()  # this server is a replica now: the next flush asks anew who is the master
+            yield Disconnect()  # this server is a replica now: the next flush asks again which server is the master
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
+    def _keeping_error(self) -> Iterator[None]:
         try:
             yield
         except (RedisError, FluxaError) as error:  # too few replicas; or the engine was closed
             self.error = error
-        except BaseException as interruption:  # Ctrl-C, for one: the account is kept all the same
+        except BaseException as interruption:  # Ctrl-C, for example: every event is accounted for all the same
             self.error = ConnectionError(f"interrupted by {type(interruption).__name__}")
             raise
 
     @property
-    def answers(self) -> FlushReplies:
+    def replies_so_far(self) -> FlushReplies:
+        """The replies, and what they are worth."""
         return FlushReplies(self.replies, self.not_replicated)
 
     @property
     def complete(self) -> bool:
         """Whether every event was confirmed. A flush that never began is not complete either."""
-        return self.answers.confirmed == self.buffer.command_count
+        return self.replies_so_far.confirmed == self.buffer.command_count
 
 
 def not_begun(flushes: Sequence[tuple[str, BufferFlush]], error: Exception) -> None:
-    """Nothing was sent of these: the engine is closed. Other pools may have had their part, so the account tells it."""
+    """Note why nothing of these was sent. The account of the flush tells it, because other pools may have events."""
     for _, flush in flushes:
         flush.error = flush.error or error

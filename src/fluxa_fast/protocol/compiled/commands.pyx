@@ -418,8 +418,9 @@ cdef class Runs:
 @cython.internal
 cdef class Routes:
     # Where the events of one stream go: to one of its partitions, or to the only place there is.
-    cdef list all
-    cdef Py_ssize_t next  # of an event without a key
+    cdef object heads
+    cdef list opened       # the Route of each partition; None before its first event
+    cdef Py_ssize_t next   # the partition of an event without a key
     cdef bint partitioned
 
 
@@ -427,17 +428,19 @@ cdef class Routes:
 cdef class EventWriter:
     """`..interface.EventWriter`, compiled."""
 
-    cdef dict routes            # of each stream
-    cdef dict unused            # of streams whose first event is announced: that costs no event anything
+    cdef dict routes            # the Routes of each stream
+    cdef dict buffers           # the buffer of each target, by the target's index
     cdef Runs runs
+    cdef object open_target
     cdef object on_full
     cdef object last_stream     # the same object is often named again: that saves a look into `routes`
     cdef Routes last_routes
 
-    def __init__(self, routes, buffers, on_full=None, on_first=None):
+    def __init__(self, heads, open_target, on_full=None):
+        self.open_target = open_target
         self.on_full = on_full
-        self.routes = {stream: routes_to(stream, places, buffers) for stream, places in routes.items()}
-        self.unused = {stream: (call, self.routes.pop(stream)) for stream, call in (on_first or {}).items()}
+        self.routes = {stream: new_routes(stream, of_stream) for stream, of_stream in heads.items()}
+        self.buffers = {}
         self.restart(())
 
     def publish(self, stream, body=None, tags=None, key=None):
@@ -472,7 +475,8 @@ cdef class EventWriter:
 
     cdef inline Route route_of(self, object stream, object key):
         cdef Routes routes
-        cdef Py_ssize_t place
+        cdef Route route
+        cdef Py_ssize_t partition
         with cython.critical_section(self):
             if stream is self.last_stream and self.last_routes is not None:
                 routes = self.last_routes
@@ -480,25 +484,44 @@ cdef class EventWriter:
                 try:
                     routes = <Routes>self.routes[stream]
                 except (KeyError, TypeError):
-                    routes = self.announced(stream)
+                    raise UnregisteredStreamError(stream) from None
                 self.last_stream = stream
                 self.last_routes = routes
-            place = routes.next
+            partition = routes.next
         if key is not None:
-            place = keyed_place(routes, stream, key)
-        return <Route>routes.all[place]
+            partition = partition_of(routes, stream, key)
+        route = <Route>routes.opened[partition]
+        if route is None:
+            route = self.opened(routes, stream, partition)
+        return route
 
-    cdef Routes announced(self, object stream):
-        try:
-            announce, routes = self.unused.pop(stream)
-        except (KeyError, TypeError):
-            raise UnregisteredStreamError(stream) from None
-        self.routes[stream] = routes
-        announce(stream)
-        return <Routes>routes
+    cdef Route opened(self, Routes routes, object stream, Py_ssize_t partition):
+        cdef Route route = Route.__new__(Route)
+        head = routes.heads[partition]
+        route.prefix = head.prefix
+        route.before_body = head.before_body
+        route.arguments = head.arguments
+        route.check_body = None if head.check is None else head.check_body
+        route.exact = head.exact
+        index, buffer = self.open_target(stream, partition)
+        route.index = index
+        route.buffer = buffer
+        self.buffers[index] = buffer
+        routes.opened[partition] = route
+        return route
 
     def index(self, stream, key=None):
         return self.route_of(stream, key).index
+
+    @property
+    @cython.critical_section
+    def filled(self):
+        return [index for index, buffer in self.buffers.items() if (<CommandCore>buffer).command_count]
+
+    @cython.critical_section
+    def check_idle(self):
+        for buffer in self.buffers.values():
+            (<CommandCore>buffer).check_idle()
 
     @property
     @cython.critical_section
@@ -512,37 +535,26 @@ cdef class EventWriter:
             runs.add(index, count)
         self.runs = runs
         for routes in self.routes.values():
-            (<Routes>routes).next = ((<Routes>routes).next + 1) % len((<Routes>routes).all)
+            (<Routes>routes).next = ((<Routes>routes).next + 1) % len((<Routes>routes).opened)
 
 
-cdef Py_ssize_t keyed_place(Routes routes, object stream, object key) except -1:
+cdef Py_ssize_t partition_of(Routes routes, object stream, object key) except -1:
     if not routes.partitioned:
         raise without_partitions(stream)
     try:
-        return hash_of(key) % <size_t>len(routes.all)
+        return hash_of(key) % <size_t>len(routes.opened)
     except SerializationError as error:
         error.stream = stream
         raise
 
 
-cdef Routes routes_to(stream, places, buffers):
+cdef Routes new_routes(stream, heads):
     cdef Routes routes = Routes.__new__(Routes)
-    routes.all = [route_to(head, index, buffers) for head, index in places]
-    routes.partitioned = places[0][0].stream != stream  # no partition has the name of the stream itself
-    routes.next = random.randrange(len(routes.all))  # or all flushers would begin with the same one
+    routes.heads = heads
+    routes.opened = [None] * len(heads)
+    routes.partitioned = heads[0].stream != stream  # no partition has the name of the stream itself
+    routes.next = random.randrange(len(heads))      # or all flushers would begin with the same one
     return routes
-
-
-cdef Route route_to(head, Py_ssize_t index, buffers):
-    cdef Route route = Route.__new__(Route)
-    route.prefix = head.prefix
-    route.before_body = head.before_body
-    route.arguments = head.arguments
-    route.index = index
-    route.buffer = buffers[index]
-    route.check_body = None if head.check is None else head.check_body
-    route.exact = head.exact
-    return route
 
 
 cdef int check(Route route, stream, body) except -1:

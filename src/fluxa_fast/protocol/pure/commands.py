@@ -234,28 +234,33 @@ def _tag(item: tuple[Any, Any]) -> bytes:
 class EventWriter:
     """`..interface.EventWriter`, in pure Python."""
 
-    __slots__ = ("_on_full", "_partitions", "_routes", "_run_index", "_run_length", "_runs", "_unused")
+    __slots__ = (
+        "_buffers",
+        "_heads",
+        "_next",
+        "_on_full",
+        "_open_target",
+        "_routes",
+        "_run_index",
+        "_run_length",
+        "_runs",
+    )
 
     def __init__(
         self,
-        routes: Mapping[str, Sequence[tuple[EntryHead, int]]],
-        buffers: Sequence[CommandBuffer],
+        heads: Mapping[str, Sequence[EntryHead]],
+        open_target: Callable[[str, int], tuple[int, CommandBuffer]],
         on_full: Callable[[int], object] | None = None,
-        on_first: Mapping[str, Callable[[str], object]] | None = None,
     ) -> None:
         self._runs: list[tuple[int, int]]
         self._run_index: int
         self._run_length: int
+        self._heads = dict(heads)
+        self._open_target = open_target
         self._on_full = on_full
-        self._partitions = {
-            stream: [(head, index, buffers[index]) for head, index in places] for stream, places in routes.items()
-        }
-        self._routes = {stream: random.choice(routes) for stream, routes in self._partitions.items()}
-        # Streams whose first event is announced are not among the others until then: that costs no event anything.
-        self._unused = {
-            stream: (announce, self._partitions.pop(stream), self._routes.pop(stream))
-            for stream, announce in (on_first or {}).items()
-        }
+        self._next = {stream: random.randrange(len(of_stream)) for stream, of_stream in heads.items()}
+        self._routes: dict[str, dict[int, tuple[EntryHead, int, CommandBuffer]]] = {stream: {} for stream in heads}
+        self._buffers: dict[int, CommandBuffer] = {}
         self.restart(())
 
     def publish(
@@ -291,32 +296,21 @@ class EventWriter:
 
     def _route(self, stream: str, key: Key | None) -> tuple[EntryHead, int, CommandBuffer]:
         try:
-            if key is None:
-                return self._routes[stream]
-            routes = self._partitions[stream]
-        except (KeyError, TypeError):
-            self._announce(stream)
-            return self._route(stream, key)
-        if routes[0][0].stream == stream:
-            raise without_partitions(stream)
-        try:
-            return routes[key_hash(key) % len(routes)]
-        except SerializationError as error:
-            error.stream = stream
-            raise
-
-    def _announce(self, stream: str) -> None:
-        try:
-            announce, self._partitions[stream], self._routes[stream] = self._unused.pop(stream)
+            routes = self._routes[stream]
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
-        announce(stream)
+        partition = self._next[stream] if key is None else _partition_of(self._heads[stream], stream, key)
+        if (route := routes.get(partition)) is not None:
+            return route
+        index, buffer = self._open_target(stream, partition)
+        self._buffers[index] = buffer
+        return routes.setdefault(partition, (self._heads[stream][partition], index, buffer))
 
     def index(self, stream: str, key: Key | None = None) -> int:
         return self._route(stream, key)[1]
 
     def _written(self, index: int, buffer: CommandBuffer, count: int) -> None:
-        if index != self._run_index:
+        if count and index != self._run_index:
             self._close_run()
             self._run_index = index
         self._run_length += count
@@ -329,6 +323,14 @@ class EventWriter:
         self._run_length = 0
 
     @property
+    def filled(self) -> list[int]:
+        return [index for index, buffer in self._buffers.items() if buffer.command_count]
+
+    def check_idle(self) -> None:
+        for buffer in self._buffers.values():
+            buffer._check_idle()
+
+    @property
     def order(self) -> list[tuple[int, int]]:
         self._close_run()
         self._run_index = -1
@@ -338,6 +340,15 @@ class EventWriter:
         self._runs = list(order)
         self._run_index = -1
         self._run_length = 0
-        for stream, routes in self._partitions.items():
-            if len(routes) > 1:
-                self._routes[stream] = routes[(routes.index(self._routes[stream]) + 1) % len(routes)]
+        for stream, heads in self._heads.items():
+            self._next[stream] = (self._next[stream] + 1) % len(heads)
+
+
+def _partition_of(heads: Sequence[EntryHead], stream: str, key: Key) -> int:
+    if heads[0].stream == stream:  # no partition has the name of the stream itself
+        raise without_partitions(stream)
+    try:
+        return key_hash(key) % len(heads)
+    except SerializationError as error:
+        error.stream = stream
+        raise

@@ -1,0 +1,77 @@
+"""Events that are never flushed: they are warned of, and a forked child drops those that were collected before.
+
+The warning comes when the flusher is dropped, or when the interpreter ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections import Counter
+from collections.abc import Iterable
+from typing import Protocol
+
+from ..partitions import partitions_with
+from ..protocol.interface import CommandBuffer
+
+__all__ = ["HoldsEvents", "loss_message", "watch"]
+
+_MOST_NAMED = 10_000  # events that a warning looks at: to look at a million takes half a second
+
+
+class HoldsEvents(Protocol):
+    """Events that wait for a flush."""
+
+    def warn(self) -> None:
+        """Warn of events that are about to be lost."""
+
+    def forget(self) -> None:
+        """Drop the events of the parent process."""
+
+
+_watched: set[weakref.ref[HoldsEvents]] = set()
+"""A set of references can be copied while other threads change it; a WeakSet can't."""
+
+
+def watch(held: HoldsEvents) -> None:
+    """Call `forget` in a forked child, and `warn` at the end of the interpreter."""
+    _watched.add(weakref.ref(held, _watched.discard))
+
+
+def _forget_all() -> None:
+    for reference in list(_watched):
+        if (held := reference()) is not None:
+            held.forget()
+
+
+def _warn_at_the_end() -> None:
+    """Warn while everything is still there. `__del__` may come too late for that, or never (of daemon threads)."""
+    for reference in list(_watched):
+        if (held := reference()) is not None:
+            held.warn()
+
+
+atexit.register(_warn_at_the_end)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def loss_message(buffers: Iterable[CommandBuffer], events: int, *, eager: bool) -> str:
+    """Return the text of the warning that the events in these buffers are lost."""
+    streams: Counter[str] = Counter()
+    left = _MOST_NAMED
+    for buffer in buffers:
+        keys = buffer.keys(range(min(left, buffer.command_count)))
+        streams.update(found[0] if (found := partitions_with(key)) else key for key in keys)
+        left -= len(keys)
+    if events > _MOST_NAMED:
+        named = f"the first {_MOST_NAMED} are for {', '.join(map(repr, streams))}"
+    else:
+        named = ", ".join(f"{number} for stream {stream!r}" for stream, number in streams.items())
+    told = "1 event that was" if events == 1 else f"{events} events that were"
+    sent = "; the server may have some of them, as the flusher is eager" if eager else ""
+    return (
+        f"a flusher was dropped with {told} not flushed: {named}{sent}; "
+        "call flush() to send what was collected, or clear() if it is not to be sent"
+    )
