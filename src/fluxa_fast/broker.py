@@ -20,6 +20,7 @@ from .protocol.typed import Reader, checker, reader
 from .shared.buffer_targets import AnyPool
 from .shared.consumer_base import ConsumerParts
 from .shared.consumer_factory import MakesConsumers
+from .shared.publish_reporter import PublishReporter
 from .shared.routing import StreamRoute
 from .statistics import RedisStreamStatistics, added_up
 from .transport.blocking.cluster import ClusterPool
@@ -184,7 +185,11 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
         head = destination.head_for(stream, key)
         if (check := destination.check) is not None and check.due:
             destination.pool.run(check_partitions(check, destination.pool), check.key)
-        return destination.pool.publish(head, body, tags)
+        if self._hooks is None:
+            return destination.pool.publish(head, body, tags)
+        with PublishReporter(self._hooks, stream, destination.pool.name) as reporter:
+            reporter.id = destination.pool.publish(head, body, tags)
+        return reporter.id
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.
@@ -192,7 +197,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
         Args:
             eager: begin to send while still collecting; up to a third faster, but what was sent can't be taken back.
         """
-        return EventFlusher(self._routes, eager=eager)
+        return EventFlusher(self._routes, eager=eager, hooks=self._hooks)
 
     # ---- consuming ----
 

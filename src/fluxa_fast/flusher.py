@@ -9,6 +9,7 @@ from types import TracebackType
 from .errors import FluxaError
 from .flows.partition_count import check_partitions
 from .flows.publish.outcome import FlushResult
+from .hooks import Hooks
 from .protocol.hashing import Key
 from .shared.flusher_base import FlusherBase, replication_to
 from .shared.ownership import ThreadGuard
@@ -37,8 +38,14 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
         ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
-    def __init__(self, routes: Mapping[str, StreamRoute[Pool | ClusterPool]], *, eager: bool = False) -> None:
-        super().__init__(routes, eager=eager)
+    def __init__(
+        self,
+        routes: Mapping[str, StreamRoute[Pool | ClusterPool]],
+        *,
+        eager: bool = False,
+        hooks: Hooks | None = None,
+    ) -> None:
+        super().__init__(routes, eager=eager, hooks=hooks)
         self._guard = ThreadGuard("flusher")
         if type(self).publish_many is _PUBLISH_MANY:  # as `publish`: without a frame
             self.publish_many = self._buffer.writer.publish_many  # type: ignore[method-assign]

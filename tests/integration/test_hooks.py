@@ -96,6 +96,7 @@ def test_a_flush_is_reported_with_the_outcome_of_its_events(
     flusher.publish("parts", 5)
     with pytest.raises(FlushError):
         flusher.flush()
+    assert flusher.clear() == 1
     first, second = told.of(FlushReport)
     assert (first.confirmed, first.refused, first.unconfirmed, first.bytes) == (3, 0, 0, size)
     assert (second.confirmed, second.refused, second.unconfirmed) == (1, 1, 0)

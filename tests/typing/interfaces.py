@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fluxa_fast.flows.topology import ClusterMap, NodeMap
-from fluxa_fast.shared.publish_buffer import AnyPool as FlushedPool
+from fluxa_fast.shared.buffer_targets import AnyPool as FlushedPool
 from fluxa_fast.transport.aio import cluster as aio_cluster
 from fluxa_fast.transport.aio import link as aio_link
 from fluxa_fast.transport.aio import pool as aio_pool

@@ -126,12 +126,6 @@ DIFFERENCES = [
         "tasks can share a flusher, because they are never in the middle of collecting an event",
     ),
     Difference(
-        "EventFlusher.publish",
-        "Collect one event.",
-        "Collect one event; nothing to await.",
-        "the broker's `publish` is awaited",
-    ),
-    Difference(
         "EventFlusher.publish_many",
         " They are serialised now. ",
         " Other tasks run in between, however many bodies there are. ",

@@ -10,7 +10,7 @@ import pytest
 
 import fluxa_fast
 import fluxa_fast.asyncio
-from fluxa_fast import errors
+from fluxa_fast import errors, hooks
 
 INIT = Path(fluxa_fast.__file__)
 DOCS = Path(__file__).parents[2] / "docs" / "api"
@@ -55,4 +55,5 @@ def test_the_docs_describe_every_public_name_and_no_other() -> None:
     expected = {f"fluxa_fast.{name}" for name in fluxa_fast.__all__ if name != "__version__"}
     expected |= {f"fluxa_fast.asyncio.{name}" for name in AWAITED}
     expected |= {"fluxa_fast.embedded.EmbeddedServer", "fluxa_fast.embedded.find_server"}
+    expected |= {f"fluxa_fast.hooks.{name}" for name in hooks.__all__ if name.endswith("Report")}
     assert described == expected

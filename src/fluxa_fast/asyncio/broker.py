@@ -10,6 +10,7 @@ from ..flows.consume.options import ConsumerOptions
 from ..protocol.generic import BodyT
 from ..protocol.hashing import Key
 from ..shared.consumer_factory import MakesConsumers
+from ..shared.publish_reporter import PublishReporter
 from ..statistics import RedisStreamStatistics
 from ..transport.aio.cluster import ClusterPool
 from ..transport.aio.pool import Pool
@@ -88,7 +89,11 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
         head = destination.head_for(stream, key)
         if (check := destination.check) is not None and check.due:
             await checked_together(check, destination.pool)
-        return await destination.pool.publish(head, body, tags)
+        if self._hooks is None:
+            return await destination.pool.publish(head, body, tags)
+        with PublishReporter(self._hooks, stream, destination.pool.name) as reporter:
+            reporter.id = await destination.pool.publish(head, body, tags)
+        return reporter.id
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.
@@ -96,7 +101,7 @@ class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[A
         Args:
             eager: begin to send while still collecting, once there is a connection; what was sent can't be taken back.
         """
-        return EventFlusher(self._routes, eager=eager)
+        return EventFlusher(self._routes, eager=eager, hooks=self._hooks)
 
     # ---- consuming ----
 

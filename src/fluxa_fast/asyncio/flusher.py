@@ -11,6 +11,7 @@ from types import TracebackType
 
 from ..errors import FluxaError
 from ..flows.publish.outcome import FlushResult
+from ..hooks import Hooks
 from ..protocol.hashing import Key
 from ..shared.flusher_base import FlusherBase, replication_to
 from ..shared.partition_checks import PartitionChecks
@@ -47,8 +48,14 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
         ResourceWarning: if the flusher is dropped, or the interpreter ends, with events in it.
     """
 
-    def __init__(self, routes: Mapping[str, StreamRoute[Pool | ClusterPool]], *, eager: bool = False) -> None:
-        super().__init__(routes, eager=eager)
+    def __init__(
+        self,
+        routes: Mapping[str, StreamRoute[Pool | ClusterPool]],
+        *,
+        eager: bool = False,
+        hooks: Hooks | None = None,
+    ) -> None:
+        super().__init__(routes, eager=eager, hooks=hooks)
         self._flushing = OneLoopLock("the flusher")
 
     async def publish_many(

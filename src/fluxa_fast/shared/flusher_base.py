@@ -10,6 +10,7 @@ from typing import Any, Generic
 
 from ..errors import FlushError
 from ..flows.publish.pipeline import BufferFlush, Replication
+from ..hooks import Hooks
 from ..protocol.hashing import Key
 from .buffer_targets import P
 from .publish_buffer import PublishBuffer
@@ -25,10 +26,13 @@ class FlusherBase(ABC, Generic[P]):
     Args:
         routes: the route of every registered stream.
         eager: whether pieces are sent while events are still collected.
+        hooks: that are told of each flush; None: there are none.
     """
 
-    def __init__(self, routes: Mapping[str, StreamRoute[P]], *, eager: bool = False) -> None:
-        self._buffer: PublishBuffer[P] = PublishBuffer(routes, _pusher(self) if eager else None)
+    def __init__(
+        self, routes: Mapping[str, StreamRoute[P]], *, eager: bool = False, hooks: Hooks | None = None
+    ) -> None:
+        self._buffer: PublishBuffer[P] = PublishBuffer(routes, _pusher(self) if eager else None, hooks)
         # The same call as the method below, without its frame: this is the hot path. A subclass may have its own.
         if type(self).publish is FlusherBase.publish:
             self.publish = self._buffer.writer.publish  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from .. import protocol
 from ..errors import FluxaError, SerializationError
 from ..flows.publish.outcome import FlushAccount, FlushResult, Order
 from ..flows.publish.pipeline import BufferFlush
+from ..hooks import FlushReport, Hooks
 from ..protocol.conversions import check_bodies
 from ..protocol.hashing import Key
 from ..protocol.interface import CommandBuffer, EventWriter
@@ -34,6 +36,7 @@ class PublishBuffer(Generic[P]):
     Args:
         routes: the route of every registered stream.
         on_full: is called with the index of a target when there is a piece to push; None: the flusher is not eager.
+        hooks: that are told of each flush; None: there are none.
 
     Attributes:
         targets: the targets that were published to.
@@ -42,7 +45,15 @@ class PublishBuffer(Generic[P]):
         given_up: the number of events that an exception has left in a ``with`` block: their loss is not warned of.
     """
 
-    def __init__(self, routes: Mapping[str, StreamRoute[P]], on_full: Callable[[int], object] | None) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, StreamRoute[P]],
+        on_full: Callable[[int], object] | None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self._hooks = hooks
+        self._began = 0.0  # when the flush in progress began, by `time.perf_counter`; its bytes are counted then, too
+        self._bytes = 0
         self._eager = on_full is not None
         self.targets: BufferTargets[P] = BufferTargets(routes, self._eager)
         heads = {stream: route.heads for stream, route in routes.items()}
@@ -160,6 +171,8 @@ class PublishBuffer(Generic[P]):
         if self._torn:
             raise FluxaError("another thread used this flusher when the process forked; make a new one in the child")
         self.writer.check_idle()
+        if self._hooks is not None:
+            self._began, self._bytes = time.perf_counter(), self.size
         self.given_up = 0
         self._refused = {}
         self._order = self.writer.order
@@ -191,8 +204,10 @@ class PublishBuffer(Generic[P]):
         """
         account = FlushAccount(self._order, flushing)
         if account.complete:
+            self._report(len(account.result), 0, 0)
             return account.result
         error = account.error()
+        self._report(len(account.result), len(error.refused), sum(len(one.positions) for one in error.unconfirmed))
         unsettled = account.keep_unsettled()
         order = [*unsettled.order, *self.writer.order]
         for index, flush in flushing.items():
@@ -201,6 +216,11 @@ class PublishBuffer(Generic[P]):
         self.writer.restart(order)
         self.recycle(flushing)
         raise error
+
+    def _report(self, confirmed: int, refused: int, unconfirmed: int) -> None:
+        if self._hooks is not None:
+            seconds = time.perf_counter() - self._began
+            self._hooks.on_flush(FlushReport(confirmed, refused, unconfirmed, self._bytes, seconds))
 
     def recycle(self, flushing: Mapping[int, BufferFlush]) -> None:
         """Keep the buffers of a flush for the next one."""
