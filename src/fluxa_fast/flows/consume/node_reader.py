@@ -64,6 +64,7 @@ class NodeReader:
         self._idle_rounds = 0  # in a row, which have brought nothing
         self._all_asked = False  # since the last one that has, all partitions were asked
         self._turn = 0
+        self._unproven = True  # partitions have come that the node has not answered for
 
     # ---- from the first round to the last ----
 
@@ -85,6 +86,7 @@ class NodeReader:
             if self.inbox:
                 self._partitions += self.inbox
                 self.inbox = []
+                self._unproven = True
             if not self._partitions:
                 return
             over = self._over()
@@ -142,7 +144,7 @@ class NodeReader:
 
     def _round(self) -> Flow[None]:
         session = self._session
-        found: Sequence[ReadEvents] = self._prefetched()
+        found: Sequence[ReadEvents] = self._prefetched() if session.state.at_most_once else ()
         if not found:
             if not self._in_flight:
                 yield from self._write(self._wait_time())
@@ -155,10 +157,11 @@ class NodeReader:
             return
         self._idle_rounds = 0
         session.events_found()
-        self._prepare(found)
+        for one in found:
+            one.partition.deliver(len(one.events))
         failure: Exception | None = None
         try:
-            if session.read_ahead and any(one.partition.full for one in found):
+            if session.read_ahead and self._partitions and _any_full(found):
                 yield from self._write(None)  # so that the server reads while the handler works
                 self._ahead = True
         except OUTAGES as error:  # the events are here all the same
@@ -169,7 +172,10 @@ class NodeReader:
                 one.partition.delivered(len(one.events))
                 one.requeue()
             raise
-        yield from self._deliver(found)
+        if len(found) == 1 and len(found[0].events) <= session.count:
+            yield from self._deliver(found)
+        else:
+            yield from self._deliver_in_batches(found)
         session.events_found()
         if failure is not None:
             raise failure
@@ -181,37 +187,34 @@ class NodeReader:
         partitions = [one for one in self._partitions if one.prefetched]
         return [ReadEvents(one, one.pop_prefetched(), pending=False, new=False) for one in partitions]
 
-    @staticmethod
-    def _prepare(found: Sequence[ReadEvents]) -> None:
-        for one in found:
-            one.partition.deliver(len(one.events))
-
-    def _deliver(self, found: Sequence[ReadEvents]) -> Flow[None]:
+    def _deliver_in_batches(self, found: Sequence[ReadEvents]) -> Flow[None]:
         """Hand events over, in batches of the session's size."""
         batches = deque(_batches(found, self._session.count))
         try:
             while batches:
-                yield from self._deliver_batch(batches.popleft())
+                yield from self._deliver(batches.popleft())
         finally:
             for part in [part for batch in batches for part in batch]:
                 part.partition.delivered(len(part.events))
                 part.requeue()
 
-    def _deliver_batch(self, batch: Sequence[ReadEvents]) -> Flow[None]:
-        mine: list[ReadEvents] = []
+    def _deliver(self, batch: Sequence[ReadEvents]) -> Flow[None]:
+        """Hand a batch over. The parts of it that come too late are delivered again later."""
+        session = self._session
+        mine: Sequence[ReadEvents] = ()
         taken = False  # by a call of the handler that goes on while this reader reads
         reporter: BatchReporter | None = None
         try:
             mine = [part for part in batch if self._may_deliver(part)]
             if mine:
-                if (hooks := self._session.state.hooks) is not None:
-                    reporter = BatchReporter(hooks, self._session.state.name, mine)
+                if session.state.hooks is not None:
+                    reporter = BatchReporter(session.state.hooks, session.state.name, mine)
                 outcome = yield Deliver(_events_of(mine), mine[0].pending, reporter)
-                taken = outcome is Deliver.TAKEN
-                if taken or outcome is Deliver.TOO_LATE:
+                if outcome is not None:
+                    taken = outcome is Deliver.TAKEN
                     for part in () if taken else mine:
                         part.requeue()
-                    mine = []
+                    mine = ()
         except BaseException as error:
             for part in mine:
                 part.partition.replay()
@@ -225,7 +228,7 @@ class NodeReader:
                 for part in batch:
                     part.partition.delivered(len(part.events))
         for part in mine:
-            self._session.was_handled(part)
+            session.was_handled(part)
         if mine and reporter is not None:
             reporter.handled()
 
@@ -243,8 +246,9 @@ class NodeReader:
             for one in (yield from self._receive()):
                 one.requeue()
         if self._session.error is None and (prefetched := self._prefetched()):  # they would be lost
-            self._prepare(prefetched)
-            yield from self._deliver(prefetched)
+            for one in prefetched:
+                one.partition.deliver(len(one.events))
+            yield from self._deliver_in_batches(prefetched)
         while any(one.to_acknowledge or one.to_trim or one.deleted for one in self._partitions):
             yield from self._write(None, reads=False)
             yield from self._receive()
@@ -284,7 +288,13 @@ class NodeReader:
         commands = self._partitions[0].member.commands()
         written: list[PendingReply] = []
         for partition in self._partitions:
-            yield from self._write_acknowledgements(commands, written, partition)
+            if partition.to_acknowledge:
+                yield from self._write_acknowledgement(commands, written, partition, pending=True)
+            if partition.to_trim or partition.trim_is_due:
+                yield from self._write_acknowledgement(commands, written, partition, pending=False)
+            if partition.deleted:
+                commands.xack(partition.member.stream, GROUP, partition.pop_deleted())
+                written.append(DeletedAcknowledged(partition))
         if session.leases is not None and reads and session.min_idle is None:
             self._write_leases(session.leases, commands, written)
         if not reads:
@@ -299,17 +309,6 @@ class NodeReader:
         self._in_flight += written
         if commands.command_count:
             yield Send(commands, behind)
-
-    def _write_acknowledgements(
-        self, commands: CommandBuffer, written: list[PendingReply], partition: Partition
-    ) -> Flow[None]:
-        if partition.to_acknowledge:
-            yield from self._write_acknowledgement(commands, written, partition, pending=True)
-        if partition.to_trim or (time.monotonic() >= partition.member.trim_at and partition.may_read):
-            yield from self._write_acknowledgement(commands, written, partition, pending=False)
-        if partition.deleted:
-            commands.xack(partition.member.stream, GROUP, partition.pop_deleted())
-            written.append(DeletedAcknowledged(partition))
 
     def _write_acknowledgement(
         self, commands: CommandBuffer, written: list[PendingReply], partition: Partition, *, pending: bool
@@ -346,13 +345,14 @@ class NodeReader:
     def _write_reads(self, commands: CommandBuffer, written: list[PendingReply]) -> None:
         session = self._session
         readable = [one for one in self._partitions if one.may_read and not one.read_sent]
-        full = sum(one.full for one in readable)
+        full = sum([one.full for one in readable])
         for partition in readable:
             after = partition.next_read
             if after is None:
                 continue
             member = partition.member
-            self._write_group(commands, written, partition)
+            if not member.group_made:
+                self._write_group(commands, written, partition)
             if partition.lease is not None and partition.last_id is None:
                 commands.xinfo_groups(member.stream)
                 written.append(LastDelivered(partition))
@@ -367,15 +367,15 @@ class NodeReader:
         self._all_asked = True
 
     def _write_group(self, commands: CommandBuffer, written: list[PendingReply], partition: Partition) -> None:
-        if not partition.member.group_made:
-            commands.xgroup_create(partition.member.stream, GROUP, "0")
-            written.append(GroupMade(partition))
+        commands.xgroup_create(partition.member.stream, GROUP, "0")
+        written.append(GroupMade(partition))
 
     def _write_claims(self, commands: CommandBuffer, written: list[PendingReply], min_idle: float) -> None:
         for partition in self._partitions:
             if partition.claim_cursor is not None and partition.may_read and not partition.read_sent:
                 member = partition.member
-                self._write_group(commands, written, partition)
+                if not member.group_made:
+                    self._write_group(commands, written, partition)
                 count = min(self._session.count, member.page)
                 write_claim(commands, member, count, min_idle, partition.claim_cursor)
                 written.append(ClaimReply(partition))
@@ -409,17 +409,30 @@ class NodeReader:
         try:
             while self._in_flight:
                 reply = self._in_flight[0]
-                found += yield from self._receive_one(reply)
+                try:
+                    events = yield from reply.receive()
+                except ServerNotReadyError as error:
+                    self._give_up(reply, error.error)
+                except ResponseError as error:  # the server will not do it
+                    reply.refused()
+                    self._session.fail(reply.partition.member.located(error))
+                else:
+                    if events:
+                        found += events
                 self._in_flight.popleft()
-                reads = reads or reply.reads
-                inconclusive = inconclusive or reply.inconclusive
-                leases = leases or reply.moves_leases
-                if reply.pages and self._session.lone:
-                    yield from self._read_on(reply, found)
+                if reply.reads:
+                    reads = True
+                    inconclusive = inconclusive or reply.inconclusive
+                    if reply.pages and self._session.lone:
+                        yield from self._read_next_page(reply, found)
+                elif reply.moves_leases:
+                    leases = True
         except BaseException:
             for one in found:
                 one.requeue()
             raise
+        if self._unproven:
+            self._prove()
         if leases:  # perhaps other partitions are this consumer's now
             self._idle_rounds = min(self._idle_rounds, 1)
             self._all_asked = False
@@ -427,39 +440,34 @@ class NodeReader:
             self._idle_rounds += 1
         return found
 
-    def _receive_one(self, reply: PendingReply) -> Flow[Sequence[ReadEvents]]:
-        found: Sequence[ReadEvents] = ()
-        try:
-            found = yield from reply.receive()
-        except ServerNotReadyError as error:
-            reply.lost()
-            for partition in reply.partitions:
-                if partition in self._partitions:
-                    self._partitions.remove(partition)
-                    self._leaving.append((partition, error.error))
-        except ResponseError as error:  # the server will not do it
-            reply.refused()
-            self._session.fail(reply.partition.member.located(error))
-        else:
-            for partition in reply.partitions:
-                # It is not there any more if another of its replies has told of an outage.
-                if partition.backoff.busy and partition in self._partitions:
-                    partition.backoff.end(over=True)
-        return found
+    def _give_up(self, reply: PendingReply, error: Exception) -> None:
+        """The node can't serve the partitions of a reply now."""
+        reply.lost()
+        for partition in reply.partitions:
+            if partition in self._partitions:
+                self._partitions.remove(partition)
+                self._leaving.append((partition, error))
 
-    def _read_on(self, reply: PendingReply, found: list[ReadEvents]) -> Flow[None]:
-        """Read the pages of a batch behind the first: a read of all of it would hold up the event loop."""
-        partition, member = reply.partition, reply.partition.member
-        while reply.pages and (missing := self._session.count - sum(len(one.events) for one in found)) > 0:
+    def _prove(self) -> None:
+        """The node has answered for all partitions that are still here."""
+        self._unproven = False
+        for partition in self._partitions:
+            partition.backoff.end(over=True)
+
+    def _read_next_page(self, reply: PendingReply, found: Sequence[ReadEvents]) -> Flow[None]:
+        """Ask for the next page of a batch: a read of all of it would hold up the event loop."""
+        missing = self._session.count - sum([len(one.events) for one in found])
+        if missing > 0:
+            member = reply.partition.member
             commands = member.commands()
             count = min(missing, member.page)
             write_read(commands, member, count, None, reply.next_page)
-            page = ReadReply(partition, count, reply.next_page)
-            self._in_flight.append(page)
+            self._in_flight.append(ReadReply(reply.partition, count, reply.next_page))
             yield Send(commands)
-            found += yield from self._receive_one(page)
-            self._in_flight.popleft()
-            reply = page
+
+
+def _any_full(found: Sequence[ReadEvents]) -> bool:
+    return found[0].partition.full if len(found) == 1 else any(one.partition.full for one in found)
 
 
 def _events_of(parts: Sequence[ReadEvents]) -> list[Any]:
@@ -469,8 +477,6 @@ def _events_of(parts: Sequence[ReadEvents]) -> list[Any]:
 
 def _batches(found: Sequence[ReadEvents], count: int) -> list[list[ReadEvents]]:
     """Return batches of at most `count` events; small parts of several partitions are put together."""
-    if len(found) == 1 and len(found[0].events) <= count:
-        return [list(found)]
     batches: list[list[ReadEvents]] = []
     batch: list[ReadEvents] = []
     room = count

@@ -204,13 +204,17 @@ class Partition:
         return lease is None or (lease.state is LeaseState.OWNED and lease.valid)
 
     @property
-    def next_read(self) -> str | None:
-        """Where the next read begins, `PENDING` or `NEW`; None: nothing can be read now.
+    def trim_is_due(self) -> bool:
+        """Whether what was left in the stream is to be trimmed now (at most once only)."""
+        trim_at = self.member.trim_at
+        return trim_at < math.inf and time.monotonic() >= trim_at and self.may_read
 
-        Pending entries are read when everything else is settled, or they would be delivered twice.
+    @property
+    def next_read(self) -> str | None:
+        """Where the next read begins, `PENDING` or `NEW`; None: it has to wait until everything else is settled.
+
+        Else pending entries that the handler has would be delivered twice.
         """
-        if self.read_sent or not self.may_read:
-            return None
         if not self.replay_due:
             return NEW
         return PENDING if self.state is PartitionState.REPLAYING else None

@@ -9,6 +9,7 @@ its partitions again. A stream without partitions is one partition, without a le
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -106,6 +107,7 @@ class ConsumerSession:
         handled: how many events were handled so far.
         error: what ends the session.
         interrupted: whether little time is left to settle what was handled: nothing is waited for any more.
+        lone: whether it has one partition: then its flows run one after the other.
         read_ahead: whether the next batch may be read while the handler works.
     """
 
@@ -126,6 +128,7 @@ class ConsumerSession:
         self.error: BaseException | None = None
         self.interrupted: bool = False
         self.read_ahead: bool = not once and min_idle is None
+        self.lone: bool = len(state.partitions) == 1
         self.readers: dict[tuple[str, str], NodeReader] = {}
         for partition in state.partitions:
             partition.begin_session(claims=min_idle is not None)
@@ -137,11 +140,6 @@ class ConsumerSession:
     def superseded(self) -> bool:
         """Whether a later session has begun: then nothing of this one may be settled any more."""
         return self.state.sessions != self._number
-
-    @property
-    def lone(self) -> bool:
-        """Whether it has one partition: then its flows run one after the other."""
-        return len(self.state.partitions) == 1
 
     def begin(self) -> Flow[None]:
         """Return the session's first flow, which starts the others."""
@@ -197,7 +195,8 @@ class ConsumerSession:
 
     def events_found(self) -> None:
         """A read has brought events: the session is not idle."""
-        self._end = time.monotonic() + self._idle
+        if self._idle < math.inf:
+            self._end = time.monotonic() + self._idle
 
     def may_deliver(self, events: Sequence[Any]) -> bool:
         """Whether a batch that had to wait is in time: the session goes on, and the leases still hold."""

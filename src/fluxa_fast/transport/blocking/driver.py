@@ -22,17 +22,24 @@ from ...flows.steps import (
 from ...protocol.interface import INCOMPLETE
 from .link import Link
 
-__all__ = ["drive", "perform", "run_flow"]
+__all__ = ["drive", "perform", "refuse", "run_flow"]
 
 T = TypeVar("T")
 
 
-def run_flow(flow: Flow[Any], attempt: Callable[[Any], Any], resume: Callable[[Any], Any], value: Any) -> Any:
+def run_flow(
+    flow: Flow[Any],
+    attempt: Callable[[Any], Any],
+    failed: Callable[[Any, BaseException], object],
+    resume: Callable[[Any], Any],
+    value: Any,
+) -> Any:
     """Resume a flow, and do what it asks for, until a step can't be done now. Returns that step.
 
     Args:
         flow: that is run.
         attempt: does what a step asks for, and returns the outcome; INCOMPLETE: it can't be done now.
+        failed: is called with a step and the error that it has met, before the flow is told.
         resume: the flow's `send` or `throw`; or what returns a step that could not be done before.
         value: what that is called with.
 
@@ -45,6 +52,7 @@ def run_flow(flow: Flow[Any], attempt: Callable[[Any], Any], resume: Callable[[A
         try:
             outcome = attempt(step)
         except BaseException as error:
+            failed(step, error)
             step = flow.throw(error)
         else:
             if outcome is INCOMPLETE:
@@ -55,7 +63,7 @@ def run_flow(flow: Flow[Any], attempt: Callable[[Any], Any], resume: Callable[[A
 def drive(flow: Flow[T], link: Link) -> T:
     """Run a flow over a link to its end, and return its result."""
     try:
-        run_flow(flow, partial(_attempt, link), flow.send, None)
+        run_flow(flow, partial(perform, link, refuse), partial(_limit, link), flow.send, None)
     except StopIteration as end:
         result: T = end.value
         return result
@@ -66,16 +74,21 @@ def drive(flow: Flow[T], link: Link) -> T:
     raise AssertionError("every step of a blocking link can be done")
 
 
-def _attempt(link: Link, step: Any) -> Any:
-    try:
-        return perform(link, step)
-    except BaseException as error:
-        link.limit_after(error)
-        raise
+def _limit(link: Link, step: object, error: BaseException) -> None:
+    link.limit_after(error)
 
 
-def perform(link: Link, step: Any) -> Any:
-    """Do over a link what one step asks for, and return the outcome."""
+def refuse(step: object) -> None:
+    """Refuse a step that this driver does not know.
+
+    Raises:
+        TypeError: always.
+    """
+    raise TypeError(f"this driver does not support the step {step!r}")
+
+
+def perform(link: Link, others: Callable[[Any], Any], step: Any) -> Any:
+    """Do over a link what a step asks for, and return the outcome. `others` does steps that are not about the link."""
     kind = type(step)
     if kind is Ask:
         return link.ask(step.commands, step.take, step.wait)
@@ -95,4 +108,4 @@ def perform(link: Link, step: Any) -> Any:
         return link.disconnect(step.error)
     if kind is Connect:
         return link.connect() and None
-    raise TypeError(f"this driver does not support the step {step!r}")
+    return others(step)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...flows.steps import Ask, Deliver, Flow, Pause, Pipeline, Receive, Refresh, Start
 from ...protocol.interface import INCOMPLETE
-from .driver import perform, run_flow
+from .driver import perform, refuse, run_flow
 from .link import Link
 
 __all__ = ["FlowTask", "run_all", "run_ready"]
@@ -58,7 +58,7 @@ class FlowTask:
     def _run(self, resume: Callable[[Any], Any], value: Any) -> None:
         self._busy = True
         try:
-            run_flow(self._flow, self._attempt, resume, value)
+            run_flow(self._flow, self._attempt, _ignored, resume, value)
         except StopIteration as end:
             self._end(end.value)
         except BaseException as error:
@@ -151,7 +151,7 @@ class FlowTask:
             return None if done else self._waits(now, 0.0)
         if self._other is not None and kind in _OTHERS:
             return self._other(step)
-        return perform(link, step)
+        return perform(link, refuse, step)
 
     def _waits(self, now: float, wait: float) -> Any:
         assert self.link is not None
@@ -215,6 +215,10 @@ class FlowTask:
 
 def _same(step: Any) -> Any:
     return step
+
+
+def _ignored(step: object, error: BaseException) -> None:
+    """The flow is told, and that is all."""
 
 
 def run_ready(tasks: list[FlowTask], failed: Callable[[BaseException], object] | None = None) -> Iterator[FlowTask]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from ...errors import FluxaError
 from ...flows.consume.session import ConsumerSession, LoopLeftError
-from ...flows.steps import Deliver, Flow, Refresh, Start
+from ...flows.steps import Deliver, Flow, Pause, Refresh, Start
 from ...protocol.interface import INCOMPLETE
 from ...shared.handlers import HandlerFailedError, refuse_unfinished
 from .cluster import ClusterPool
-from .driver import drive, perform, run_flow
+from .driver import drive, perform, refuse, run_flow
 from .link import GRACE, Link
 from .multiplex import FlowTask, run_ready
 from .pool import Pool
@@ -86,7 +87,6 @@ class SessionDriver:
         self._session = session
         self._links = links
         self._handler: Handler | None = None
-        self._link: Link | None = None  # of the flow that runs, if flows run one after the other
         self._waiting: deque[tuple[tuple[str, str] | None, Flow[None]]] = deque([(None, session.begin())])
         self._tasks: list[FlowTask] = []
 
@@ -128,19 +128,20 @@ class SessionDriver:
     def _one_after_the_other(self) -> Batches:
         while self._waiting:
             node, flow = self._waiting.popleft()
-            self._link = None if node is None else self._links.to(node)
+            link = None if node is None else self._links.to(node)
+            attempt = self._without_link if link is None else partial(perform, link, self._other)
             resume: Callable[[Any], Any] = flow.send
             value: Any = None
             try:
                 while True:
-                    step = run_flow(flow, self._attempt, resume, value)
+                    step = run_flow(flow, attempt, self._failed, resume, value)
                     try:
                         yield step.events
                     except GeneratorExit:  # the loop was left
                         if self._session.superseded:
                             return
                         self._session.leave_loop()
-                        run_flow(flow, self._attempt, flow.throw, LoopLeftError())
+                        run_flow(flow, attempt, self._failed, flow.throw, LoopLeftError())
                     except BaseException as error:
                         resume, value = flow.throw, error
                     else:
@@ -148,27 +149,29 @@ class SessionDriver:
             except StopIteration:
                 continue
             finally:
-                if self._link is not None and not self._link.in_order:
-                    self._link.drop()
+                if link is not None and not link.in_order:
+                    link.drop()
 
-    def _attempt(self, step: Any) -> Any:
-        """Do what a step asks for. A batch is given to the handler, or is for the loop over the batches."""
+    def _other(self, step: Any) -> Any:
+        """Do what a step asks for that is not about a link. A batch is for the handler, or the loop over batches."""
         kind = type(step)
-        try:
-            if kind is Deliver:
-                return INCOMPLETE if self._handler is None else _call(self._handler, step.events)
-            if kind is Start:
-                return self._waiting.append((step.node, step.flow))
-            if kind is Refresh:
-                return self._links.pool.refresh(step.seen)
-            if self._link is None:
-                return time.sleep(step.seconds)
-            return perform(self._link, step)
-        except BaseException as error:
-            if not isinstance(error, _ORDINARY if kind is not Deliver else Exception) and not self._session.interrupted:
-                self._session.interrupt(error)
-                self._links.limit(time.monotonic() + GRACE)
-            raise
+        if kind is Deliver:
+            return INCOMPLETE if self._handler is None else _call(self._handler, step.events)
+        if kind is Start:
+            return self._waiting.append((step.node, step.flow))
+        if kind is Refresh:
+            return self._links.pool.refresh(step.seen)
+        return refuse(step)
+
+    def _without_link(self, step: Any) -> Any:
+        return time.sleep(step.seconds) if type(step) is Pause else self._other(step)
+
+    def _failed(self, step: object, error: BaseException) -> None:
+        """A step has met an error. An interruption ends the session, and leaves it a second to settle."""
+        ordinary = Exception if type(step) is Deliver else _ORDINARY  # a handler may raise what it likes
+        if not isinstance(error, ordinary) and not self._session.interrupted:
+            self._session.interrupt(error)
+            self._links.limit(time.monotonic() + GRACE)
 
     # ---- several partitions ----
 
