@@ -82,7 +82,9 @@ def _is_trimmed(reply: Any) -> bool:
 
 
 def _are_pending(reply: Any) -> bool:
-    return type(reply) is list and all(type(entry) is list and entry and _is_id(entry[0]) for entry in reply)
+    return type(reply) is list and all(
+        type(entry) is list and len(entry) == 4 and _is_id(entry[0]) and _is_number(entry[3]) for entry in reply
+    )
 
 
 NUMBER = _reply_that(_is_number, "a number")

@@ -130,7 +130,11 @@ class Event(Protocol[BodyT_co]):
 
     @property
     def delivery_count(self) -> int | None:
-        """How often the event was delivered before, if the server told it (XREADGROUP ... CLAIM); else None."""
+        """How often the event was delivered to a consumer of the group, this time included; None: it is not known.
+
+        1 for the first delivery. The server tells it for events that are delivered again (XPENDING). In the reply to
+        XREADGROUP ... CLAIM, which `xreadgroup` reads, it is what the server says: this time is not included.
+        """
 
     def tag(self, name: str, default: str = "") -> str:
         """Return the value of a tag, or `default` if the event has no tag of that name."""
@@ -468,6 +472,7 @@ class Implementation(Protocol):
     def key_slot(self, key: Key) -> int: ...
     def key_hash(self, key: Key) -> int: ...
     def mark_acknowledged(self, events: Iterable[Any]) -> None: ...
+    def count_deliveries(self, events: Iterable[Any], counts: Mapping[str, int]) -> None: ...
     def stage_command(self, out: Any, arguments: tuple[Any, ...], utf8: bool, /) -> bool: ...
     def stage_entry(
         self, out: Any, name: Any, options: bytes, option_count: int, id: Any, fields: dict[Any, Any], utf8: bool, /

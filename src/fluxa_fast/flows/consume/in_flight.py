@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import LeaseLostError
 from ...protocol.entry_ids import highest_id
-from ...protocol.interface import ErrorReply, EventBatch
+from ...protocol.interface import CommandBuffer, ErrorReply, EventBatch
 from ...scripts import OWN_PENDING, RELEASE_LEASE, Script
-from ..replies import NUMBER, OK
+from ..replies import NUMBER, OK, PENDING_ENTRIES
 from ..retry import raise_for_error
 from ..scripting import ScriptRefusedError
 from ..steps import Flow, Receive, any_reply
 from .acknowledge import Acknowledgements
-from .group_member import GROUP_LOST, group_in
+from .group_member import GROUP, GROUP_LOST, group_in
 from .leases import Leases, is_fenced, script_reply
 from .partition_state import NEW, Partition, ReadEvents
 from .reading import claimed_reply, events_reply
@@ -28,6 +28,7 @@ __all__ = [
     "BlockingReadReply",
     "ClaimReply",
     "DeletedAcknowledged",
+    "DeliveryCounts",
     "EventsAcknowledged",
     "FenceReply",
     "GroupMade",
@@ -215,6 +216,33 @@ class BlockingReadReply(_Reading):
     def lost(self) -> None:
         for partition in self.partitions:
             partition.replay()
+
+
+class DeliveryCounts(PendingReply):
+    """How often events were delivered that come again, and which of them another consumer has claimed meanwhile.
+
+    ``XPENDING stream group first last n consumer``, behind the read or the claim that has brought the events.
+    """
+
+    def __init__(self, partition: Partition, events: list[Any]) -> None:
+        super().__init__(partition)
+        self._events = events
+        self._most = 2 * len(events) + 100  # other entries of this consumer may lie between them
+
+    def write(self, commands: CommandBuffer) -> None:
+        """Append the command."""
+        member, events = self.partition.member, self._events
+        commands.xpending_range(member.stream, GROUP, events[0].id, events[-1].id, self._most, consumer=member.name)
+
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
+        reply = yield Receive(PENDING_ENTRIES)
+        events, counts = self._events, {}
+        if not isinstance(reply, ErrorReply):  # else the user has no right to ask: the counts are not known
+            counts = {entry[0].decode(): entry[3] for entry in reply}
+            if len(reply) < self._most:
+                events[:] = [event for event in events if event.id in counts]
+        self.partition.member.implementation.count_deliveries(events, counts)
+        return ()
 
 
 class ClaimReply(_Reading):

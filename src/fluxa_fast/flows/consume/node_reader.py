@@ -22,6 +22,7 @@ from .in_flight import (
     BlockingReadReply,
     ClaimReply,
     DeletedAcknowledged,
+    DeliveryCounts,
     EventsAcknowledged,
     FenceReply,
     GroupMade,
@@ -405,7 +406,7 @@ class NodeReader:
         """Take all replies that are in flight. Returns what was read."""
         found: list[ReadEvents] = []
         ahead, self._ahead = self._ahead, False
-        reads = inconclusive = leases = False
+        reads = inconclusive = leases = counted = False
         try:
             while self._in_flight:
                 reply = self._in_flight[0]
@@ -419,6 +420,9 @@ class NodeReader:
                 else:
                     if events:
                         found += events
+                        if not events[0].new:
+                            counted = True
+                            yield from self._ask_for_counts(events[0])
                 self._in_flight.popleft()
                 if reply.reads:
                     reads = True
@@ -433,12 +437,22 @@ class NodeReader:
             raise
         if self._unproven:
             self._prove()
+        if counted:  # another consumer may have claimed some
+            found = [one for one in found if one.events]
         if leases:  # perhaps other partitions are this consumer's now
             self._idle_rounds = min(self._idle_rounds, 1)
             self._all_asked = False
         elif reads and not (found or inconclusive or ahead):
             self._idle_rounds += 1
         return found
+
+    def _ask_for_counts(self, read: ReadEvents) -> Flow[None]:
+        """These events come again: ask how often they were delivered."""
+        commands = read.partition.member.commands()
+        counts = DeliveryCounts(read.partition, read.events)
+        counts.write(commands)
+        self._in_flight.append(counts)
+        yield Send(commands, True)
 
     def _give_up(self, reply: PendingReply, error: Exception) -> None:
         """The node can't serve the partitions of a reply now."""
@@ -462,8 +476,9 @@ class NodeReader:
             commands = member.commands()
             count = min(missing, member.page)
             write_read(commands, member, count, None, reply.next_page)
+            behind = bool(self._in_flight)
             self._in_flight.append(ReadReply(reply.partition, count, reply.next_page))
-            yield Send(commands)
+            yield Send(commands, behind)
 
 
 def _any_full(found: Sequence[ReadEvents]) -> bool:

@@ -9,7 +9,7 @@ from ..compiled_modules import COMPILED_MODULES, PACKAGE
 from . import plain_replies
 from .buffer import built_with
 from .commands import CommandBuffer, EventWriter
-from .events import Event, mark_acknowledged
+from .events import Event, count_deliveries, mark_acknowledged
 from .hashing import key_hash, key_slot
 from .packing import pack
 from .replies import Confirmations, ReplyReader
@@ -23,6 +23,7 @@ __all__ = [
     "EventWriter",
     "ReplyReader",
     "built_with",
+    "count_deliveries",
     "key_hash",
     "key_slot",
     "mark_acknowledged",

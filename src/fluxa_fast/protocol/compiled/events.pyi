@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, final
 
@@ -29,3 +29,4 @@ class Event:
     def ack(self) -> Any: ...
 
 def mark_acknowledged(events: Iterable[Any]) -> None: ...
+def count_deliveries(events: Iterable[Any], counts: Mapping[str, int]) -> None: ...

@@ -17,6 +17,10 @@ from .. import entries
 
 built_for = FLUXA_FAST_VERSION.decode()
 
+cdef enum:
+    NOT_TOLD = -2
+    NOT_KNOWN = -1
+
 cdef object TypedOrigin = entries.TypedOrigin
 cdef object reader_of = entries.reader_of
 cdef dict readers = entries.readers
@@ -107,6 +111,8 @@ cdef class Event:
 
     @property
     def delivery_count(self):
+        if self.deliveries == NOT_TOLD:
+            return None if self.acknowledge is None else 1
         return None if self.deliveries < 0 else self.deliveries
 
     def tag(self, name, default=""):
@@ -185,7 +191,7 @@ cdef Event new_event(
     event.fields = PyBytes_FromStringAndSize(<const char *>fields, size)
     event.acknowledge = acknowledge
     event.idle_milliseconds = -1
-    event.deliveries = -1
+    event.deliveries = NOT_TOLD
     return event
 
 
@@ -194,3 +200,10 @@ def mark_acknowledged(events):
     cdef Event event
     for event in events:
         event.is_acknowledged = True
+
+
+def count_deliveries(events, counts):
+    """Note how often these events were delivered, by their IDs; of the others it is not known."""
+    cdef Event event
+    for event in events:
+        event.deliveries = counts.get(event.id, NOT_KNOWN)

@@ -7,7 +7,7 @@ errors, are written in Python.
 from __future__ import annotations
 
 from .commands import CommandBuffer, EventWriter
-from .events import Event, mark_acknowledged
+from .events import Event, count_deliveries, mark_acknowledged
 from .hashing import key_hash, key_slot
 from .msgpack import pack, unpack
 from .replies import Confirmations, ReplyReader
@@ -19,6 +19,7 @@ __all__ = [
     "Event",
     "EventWriter",
     "ReplyReader",
+    "count_deliveries",
     "key_hash",
     "key_slot",
     "mark_acknowledged",

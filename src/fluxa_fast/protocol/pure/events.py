@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,9 @@ class Event:
     @property
     def delivery_count(self) -> int | None:
         deliveries = self._waited[1]
-        return None if deliveries is None or deliveries < 0 else deliveries
+        if deliveries is None:
+            return None if self._origin[1] is None else 1
+        return None if deliveries < 0 else deliveries
 
     def tag(self, name: str, default: str = "") -> str:
         return self.tags.get(name, default)
@@ -147,3 +149,9 @@ def mark_acknowledged(events: Iterable[Event]) -> None:
     """Note that the server has acknowledged and deleted these events."""
     for event in events:
         event._acknowledged = True
+
+
+def count_deliveries(events: Iterable[Event], counts: Mapping[str, int]) -> None:
+    """Note how often these events were delivered, by their IDs; of the others it is not known."""
+    for event in events:
+        event._waited = (event._waited[0], counts.get(event._id, -1))
