@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
-from ..flows.consume.options import SINGLE, ConsumerOptions, Delivery, new_name
+from ..flows.consume.options import ORDERED, SINGLE, ConsumerOptions, Delivery
 from ..flows.retry import Recovery
 from .validation import Duration
 
@@ -45,7 +45,12 @@ class MakesConsumers(ABC, Generic[C]):
         return self._new_consumer(stream, ConsumerOptions.checked(SINGLE, delivery, recovery))
 
     def consumer_many(
-        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+        self,
+        stream: str,
+        *,
+        name: str | None = None,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
     ) -> C:
         """One of any number of consumers that share the events of a stream, under a name of its own.
 
@@ -53,16 +58,22 @@ class MakesConsumers(ABC, Generic[C]):
 
         Args:
             stream: a registered stream.
+            name: in the group. A consumer of the same name that is made later, in another process too, is first given
+                the entries that are pending for this one. Two consumers of one name must not be in use at the same
+                time: each would be given the events of the other again. None: a new name.
             delivery: ``"at-least-once"``, or ``"at-most-once"``: events that were read are never delivered again. That
                 is much less work for the server, but a crash loses the events being handled and those read ahead.
             recovery: how long outages are waited for.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
-            TypeError: if `recovery` is not a `Recovery`.
-            ValueError: for another delivery.
+            TypeError: if `recovery` is not a `Recovery`, or `name` no str.
+            ValueError: for another delivery, a name that is empty, or the name of `consumer_single` or of
+                `consumer_ordered`.
         """
-        return self._new_consumer(stream, ConsumerOptions.checked(new_name(), delivery, recovery))
+        if name in (SINGLE, ORDERED):
+            raise ValueError(f"name {name!r} is that of another kind of consumer; choose another name")
+        return self._new_consumer(stream, ConsumerOptions.checked(name, delivery, recovery))
 
     def consumer_ordered(
         self,
@@ -93,7 +104,7 @@ class MakesConsumers(ABC, Generic[C]):
             TypeError: if `recovery` is not a `Recovery`; or if `lease` is no duration.
             ValueError: for another delivery, or a shorter lease.
         """
-        return self._new_consumer(stream, ConsumerOptions.checked(new_name(), delivery, recovery, lease))
+        return self._new_consumer(stream, ConsumerOptions.checked(None, delivery, recovery, lease))
 
 
 class MakesItsConsumers(Generic[C]):
@@ -106,9 +117,11 @@ class MakesItsConsumers(Generic[C]):
         """As `EventBroker.consumer_single`: ``event.body`` is a `BodyT`."""
         return self._broker.consumer_single(self._name, delivery=delivery, recovery=recovery)
 
-    def consumer_many(self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None) -> C:
+    def consumer_many(
+        self, *, name: str | None = None, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+    ) -> C:
         """As `EventBroker.consumer_many`: ``event.body`` is a `BodyT`."""
-        return self._broker.consumer_many(self._name, delivery=delivery, recovery=recovery)
+        return self._broker.consumer_many(self._name, name=name, delivery=delivery, recovery=recovery)
 
     def consumer_ordered(
         self, *, lease: Duration = 10.0, delivery: Delivery = "at-least-once", recovery: Recovery | None = None

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from ...shared.validation import Duration, seconds
 from ..retry import Recovery
 
-__all__ = ["ORDERED", "SINGLE", "ConsumerOptions", "Delivery", "new_name"]
+__all__ = ["ORDERED", "SINGLE", "ConsumerOptions", "Delivery"]
 
 Delivery = Literal["at-least-once", "at-most-once"]
 
@@ -44,9 +44,9 @@ class ConsumerOptions:
 
     @staticmethod
     def checked(
-        name: str, delivery: Delivery, recovery: Recovery | None, lease: Duration | None = None
+        name: str | None, delivery: Delivery, recovery: Recovery | None, lease: Duration | None = None
     ) -> ConsumerOptions:
-        """Check what the caller has given.
+        """Check what the caller has given. `name`: None for a new one.
 
         Raises:
             TypeError, ValueError: for an argument that can't be right; the error names it.
@@ -58,11 +58,24 @@ class ConsumerOptions:
             raise ValueError(f"delivery is {' or '.join(map(repr, get_args(Delivery)))}, not {delivery!r}")
         if recovery is not None and not isinstance(recovery, Recovery):
             raise TypeError(f"recovery is a Recovery (its deadline is in seconds), not {recovery!r}")
+        name = _new_name() if name is None else _checked_name(name)
         group_name = name if lease is None else ORDERED
         return ConsumerOptions(name, group_name, delivery == "at-most-once", recovery or Recovery(), lasting)
 
 
-def new_name() -> str:
+def _checked_name(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"name is a str or None, not {type(name).__name__}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"name {name!r} has a lone surrogate, which UTF-8 can't hold") from None
+    if not name:
+        raise ValueError("name is a str of at least one character, or None for a new one")
+    return name
+
+
+def _new_name() -> str:
     """Return a name for one of many consumers: ``consumer-<UTC time>-<random number>``."""
     now = datetime.now(UTC).strftime("%Y_%m_%d_%H_%M_%S")
     return f"consumer-{now}-{_random.getrandbits(64)}"
