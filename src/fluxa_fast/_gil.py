@@ -1,6 +1,6 @@
 """Python without its lock (GIL): hiredis switches it on, and redis-py imports hiredis where that is installed.
 
-So redis-py is imported without it, unless somebody imported one of them before, or told Python to leave the lock off
+So redis-py is imported without it, unless the program imported one of them before, or told Python to leave the lock off
 whatever comes (PYTHON_GIL=0). The compiled protocol has no use for hiredis.
 """
 
@@ -21,7 +21,7 @@ def _import_redis() -> None:
     """Import redis-py so that the lock stays as it is."""
     if may_import_hiredis() or "redis" in sys.modules:
         return
-    sys.modules["hiredis"] = None  # type: ignore[assignment]  # an ImportError for whoever asks
+    sys.modules["hiredis"] = None  # type: ignore[assignment]  # an ImportError for every import of it
     try:
         import redis  # noqa: F401
     finally:

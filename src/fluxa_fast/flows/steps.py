@@ -1,4 +1,4 @@
-"""What a flow can ask of whoever drives it, and the shortest conversations made of that.
+"""What a flow can ask of its driver, and the shortest conversations made of that.
 
 An error of the network is thrown into the flow at the step that met it, as redis-py's exception; so is whatever a
 handler raises. The driver opens a connection when a step needs one, and drops one that failed.
@@ -144,7 +144,7 @@ class Connect:
 
 
 class Disconnect:
-    """Drop the connection: the next step that needs one makes a new one, to whoever is the master then.
+    """Drop the connection: the next step that needs one makes a new one, to the server that is the master then.
 
     Attributes:
         error: why. On a cluster it says to which node the next connection goes.

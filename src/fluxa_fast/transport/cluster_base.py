@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from redis.exceptions import AskError, ConnectionError, MovedError
 
+from ..flows.topology import next_node
 from ..redis_adapter.topology import TopologyBase
 from .link_base import LinkBase
 from .pool_base import PoolBase, ServerPoolBase
@@ -111,8 +112,6 @@ class RoutedLinkBase(LinkBase):
         self._ask_at = None
         if not isinstance(error, AskError) or not self._node:
             return False
-        target = self._cluster.redirected(error, self._node)
-        if isinstance(error, MovedError):
-            return True
-        self._ask_at = target
-        return False
+        to = next_node(self._cluster, error, self._node)
+        self._ask_at = to.ask_redirect
+        return to.stale

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from ...flows.publish.cluster_flush import flush_cluster, publish_one
 from ...flows.publish.pipeline import BufferFlush, Replication
 from ...flows.statistics import cluster_statistics
-from ...flows.steps import Concurrently, Flow, Pause, Publish, Refresh
+from ...flows.steps import Concurrently, Flow, Publish, Refresh
 from ...protocol.interface import EntryHead
 from ...redis_adapter.closing import async_close_all
 from ...redis_adapter.topology import AsyncTopology
@@ -77,29 +77,11 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
 
     async def drive(self, flow: Flow[T]) -> T:
         """The result of a flow that has no connection of its own."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    outcome = await self._perform(step)
-                except BaseException as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(outcome)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+        return await _ClusterDriver(self).drive(flow)
 
-    async def _perform(self, step: Any) -> Any:
-        if isinstance(step, Concurrently):
-            return await together([self._outcome(name, flow) for name, flow in step.jobs])
-        if isinstance(step, Publish):
-            return await self.node(step.node).publish(step.head, step.body, step.tags)
-        if isinstance(step, Refresh):
-            return await self.refresh(step.seen)
-        if isinstance(step, Pause):
-            return await asyncio.sleep(step.seconds)
-        raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
+    async def run_concurrently(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> list[Any]:
+        """What each flow returned, or the error that ended it. Each has the name of its node."""
+        return await together([self._outcome(name, flow) for name, flow in jobs])
 
     async def _outcome(self, name: str, flow: Flow[Any]) -> Any:
         pool = self.node(name)
@@ -153,6 +135,23 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
         self.closed = True
         nodes = tuple(self._nodes.values())
         await async_close_all((*(node.close for node in nodes), *([self.topology.close] if self._owned else [])))
+
+
+class _ClusterDriver(Driver):
+    """Does what the flows over several nodes ask for."""
+
+    def __init__(self, cluster: ClusterPool) -> None:
+        super().__init__(None)
+        self._cluster = cluster
+
+    async def _perform(self, step: Any) -> Any:
+        if isinstance(step, Concurrently):
+            return await self._cluster.run_concurrently(step.jobs)
+        if isinstance(step, Publish):
+            return await self._cluster.node(step.node).publish(step.head, step.body, step.tags)
+        if isinstance(step, Refresh):
+            return await self._cluster.refresh(step.seen)
+        return await super()._perform(step)
 
 
 class RoutedLink(RoutedLinkBase, Link):

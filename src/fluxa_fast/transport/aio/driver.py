@@ -130,7 +130,7 @@ class Driver:
         raise TypeError(f"this driver does not support the step {step!r}")
 
     # To free a hundred thousand events takes tens of milliseconds. So the last reference to those of a large batch is
-    # kept here, until nobody else should have one: the flow has acknowledged them when two more batches were delivered.
+    # kept here until the flow has acknowledged them, which it has when two more batches were delivered.
 
     async def delivering(self, events: Sequence[Any]) -> None:
         """Note that a batch is about to be delivered."""

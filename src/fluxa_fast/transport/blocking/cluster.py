@@ -20,7 +20,7 @@ from ...redis_adapter.closing import close_all
 from ...redis_adapter.topology import Topology
 from ...statistics import RedisStreamStatistics
 from ..cluster_base import ClusterPoolBase, RoutedLinkBase
-from .driver import drive
+from .driver import drive, refuse, run_to_end
 from .link import Link
 from .multiplex import run_all
 from .pool import Pool
@@ -78,18 +78,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
 
     def drive(self, flow: Flow[T]) -> T:
         """The result of a flow that has no connection of its own."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    outcome = self._perform(step)
-                except BaseException as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(outcome)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+        return run_to_end(flow, self._perform)
 
     def _perform(self, step: Any) -> Any:
         if isinstance(step, Concurrently):
@@ -100,7 +89,7 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
             return self.refresh(step.seen)
         if isinstance(step, Pause):
             return time.sleep(step.seconds)
-        raise TypeError(f"a flow asked for {step!r}, and this driver does not support that step")
+        return refuse(step)
 
     def _run_concurrently(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> list[Any]:
         pools = [self.node(name) for name, _ in jobs]

@@ -22,7 +22,7 @@ from ...flows.steps import (
 from ...protocol.interface import INCOMPLETE
 from .link import Link
 
-__all__ = ["drive", "perform", "refuse", "run_flow"]
+__all__ = ["drive", "no_matter", "perform", "refuse", "run_flow", "run_to_end"]
 
 T = TypeVar("T")
 
@@ -60,18 +60,30 @@ def run_flow(
             step = flow.send(outcome)
 
 
-def drive(flow: Flow[T], link: Link) -> T:
-    """Run a flow over a link to its end, and return its result."""
+def run_to_end(
+    flow: Flow[T], attempt: Callable[[Any], Any], failed: Callable[[Any, BaseException], object] | None = None
+) -> T:
+    """Run a flow to its end, and return its result. Arguments are those of `run_flow`; every step can be done."""
     try:
-        run_flow(flow, partial(perform, link, refuse), partial(_limit, link), flow.send, None)
+        run_flow(flow, attempt, failed or no_matter, flow.send, None)
     except StopIteration as end:
         result: T = end.value
         return result
+    raise AssertionError("every step can be done")
+
+
+def drive(flow: Flow[T], link: Link) -> T:
+    """Run a flow over a link to its end, and return its result."""
+    try:
+        return run_to_end(flow, partial(perform, link, refuse), partial(_limit, link))
     finally:
         link.limit(None)
         if not link.in_order:
             link.drop()
-    raise AssertionError("every step of a blocking link can be done")
+
+
+def no_matter(step: object, error: BaseException) -> None:
+    """The flow is told of the error, and that is all."""
 
 
 def _limit(link: Link, step: object, error: BaseException) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...flows.steps import Ask, Deliver, Flow, Pause, Pipeline, Receive, Refresh, Start
 from ...protocol.interface import INCOMPLETE
-from .driver import perform, refuse, run_flow
+from .driver import no_matter, perform, refuse, run_flow
 from .link import Link
 
 __all__ = ["FlowTask", "run_all", "run_ready"]
@@ -58,7 +58,7 @@ class FlowTask:
     def _run(self, resume: Callable[[Any], Any], value: Any) -> None:
         self._busy = True
         try:
-            run_flow(self._flow, self._attempt, _ignored, resume, value)
+            run_flow(self._flow, self._attempt, no_matter, resume, value)
         except StopIteration as end:
             self._end(end.value)
         except BaseException as error:
@@ -174,7 +174,7 @@ class FlowTask:
         assert self.link is not None
         try:
             self.link.gather(self._step.confirmations, overdue=time.monotonic() > self.deadline)
-        except Exception as error:  # Ctrl-C is not of this task alone: nobody is waited for any more
+        except Exception as error:  # Ctrl-C is not of this task alone: it ends all of them
             self.throw(error)
         else:
             self._run(self._flow.send, None)
@@ -215,10 +215,6 @@ class FlowTask:
 
 def _same(step: Any) -> Any:
     return step
-
-
-def _ignored(step: object, error: BaseException) -> None:
-    """The flow is told, and that is all."""
 
 
 def run_ready(tasks: list[FlowTask], failed: Callable[[BaseException], object] | None = None) -> Iterator[FlowTask]:
@@ -282,7 +278,7 @@ def run_all(work: Sequence[tuple[Flow[Any], Link]]) -> list[Any]:
     try:
         tasks += [FlowTask(flow, link) for flow, link in work]
         for task in run_ready(list(tasks)):
-            raise TypeError(f"{task.events!r} are delivered where nobody handles events")
+            raise TypeError(f"{task.events!r} are delivered where no handler is")
         for task in tasks:
             if isinstance(task.outcome, BaseException) and not isinstance(task.outcome, Exception):
                 raise task.outcome
