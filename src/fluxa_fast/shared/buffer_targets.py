@@ -49,9 +49,9 @@ class BufferTarget(Generic[P]):
     __slots__ = ("_eager", "begun", "buffer", "index", "key", "pool")
 
     def __init__(self, index: int, pool: P, key: str, eager: bool) -> None:
-        self.index = index
-        self.pool = pool
-        self.key = key
+        self.index: int = index
+        self.pool: P = pool
+        self.key: str = key
         self.buffer: CommandBuffer = pool.implementation.CommandBuffer(pool.default)
         self.begun: BufferFlush | None = None
         self._eager = eager and not key  # the nodes of a cluster are all sent to at the same time, by the flush

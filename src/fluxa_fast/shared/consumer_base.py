@@ -31,10 +31,10 @@ class ConsumerParts:
     def __init__(
         self, stream: str, options: ConsumerOptions, members: Sequence[GroupMember], check: PartitionCheck | None
     ) -> None:
-        self.stream = stream
-        self.options = options
-        self.members = members
-        self.check = check
+        self.stream: str = stream
+        self.options: ConsumerOptions = options
+        self.members: Sequence[GroupMember] = members
+        self.check: PartitionCheck | None = check
 
 
 class ConsumerBase:

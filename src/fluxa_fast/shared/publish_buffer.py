@@ -279,7 +279,7 @@ class PublishManyCall:
 
     def __init__(self, writer: EventWriter, stream: str, buffer: CommandBuffer, key: Key | None) -> None:
         self.places: list[range] = []
-        self.count = 0
+        self.count: int = 0
         self._writer = writer
         self._stream = stream
         self._buffer = buffer

@@ -137,6 +137,7 @@ class _Reading(PendingReply):
     """A command that brings events of a group."""
 
     reads = True
+    inconclusive: bool
 
     def _batch(self, reply: Any) -> EventBatch | None:
         """Return what was read; None if the group is gone, and the command has to be sent again.
@@ -153,6 +154,10 @@ class _Reading(PendingReply):
 
 class ReadReply(_Reading):
     """The events of one partition."""
+
+    inconclusive: bool
+    pages: bool
+    next_page: str
 
     def __init__(self, partition: Partition, count: int, after: str) -> None:
         super().__init__(partition)
@@ -189,6 +194,8 @@ class ReadReply(_Reading):
 
 class BlockingReadReply(_Reading):
     """The events of one partition or several, for which the server was to wait."""
+
+    pages: bool
 
     def __init__(self, session: ConsumerSession, waiting: Sequence[Partition], count: int, wait: float) -> None:
         super().__init__(waiting[0])

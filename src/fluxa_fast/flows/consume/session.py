@@ -117,8 +117,8 @@ class ConsumerSession:
         self.state = state
         state.sessions += 1
         self._number = state.sessions
-        self.nodes = state.nodes
-        self.leases = state.leases
+        self.nodes: NodeMap = state.nodes
+        self.leases: Leases | None = state.leases
         self.by_stream: dict[str, Partition] = state.by_stream
         self.stopping: StopFlag = state.stopping
         self.count = count

@@ -98,9 +98,9 @@ class BufferSend:
     """
 
     def __init__(self, flush: BufferFlush, key: str) -> None:
-        self.flush = flush
-        self.key = key
-        self.buffer = flush.buffer
+        self.flush: BufferFlush = flush
+        self.key: str = key
+        self.buffer: CommandBuffer = flush.buffer
         self.places: Sequence[int] | None = None
         self.replies: Confirmations = flush.replies
         self.replies.expected = self.buffer.command_count

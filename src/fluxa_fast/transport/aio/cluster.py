@@ -158,6 +158,7 @@ class RoutedLink(RoutedLinkBase, Link):
     """A link to the node that has a key."""
 
     _cluster: ClusterPool
+    pool: Pool
 
     async def _borrow(self) -> Any:
         self._node = self._ask_at or await self._cluster.known_place(self._key)

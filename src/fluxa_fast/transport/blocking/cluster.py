@@ -153,6 +153,7 @@ class RoutedLink(RoutedLinkBase, Link):
     """A link to the node that has a key."""
 
     _cluster: ClusterPool
+    pool: Pool
 
     def _borrow(self) -> Any:
         hurried = self._limit is not None  # then redis-py is not asked for the topology, which may take its time
