@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import redis
-from fluxa_fast.embedded_cluster import EmbeddedCluster
 
 import fluxa_fast.asyncio
 from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.flows.publish.pipeline import BufferFlush
 from fluxa_fast.partitions import partition_of, partition_streams
 from fluxa_fast.protocol import Implementation

@@ -293,6 +293,7 @@ def test_at_most_once(place: Place, broker: Any) -> None:
 
 
 def test_claiming_covers_all_partitions(place: Place, broker: Any) -> None:
+    assert broker.consumer_many("orders").consume(1, None, print) == 0  # makes the groups of all partitions
     _publish(broker, range(300))
     crashed = broker.consumer_many("orders")
     with pytest.raises(KeyError):

@@ -18,6 +18,7 @@ from redis.exceptions import ClusterDownError, ConnectionError, RedisError, Time
 from ...errors import FluxaError
 from ...protocol.interface import (
     INCOMPLETE,
+    CommandBuffer,
     Confirmations,
     EntryHead,
     ErrorReply,
