@@ -77,6 +77,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             How many events were handled.
 
         Raises:
+            FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=False)
@@ -90,10 +91,11 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
 
         Args:
             handler: is called with the events of one batch after the other. What it raises ends the run and reaches
-                the caller unchanged; the batches before are acknowledged, this one stays pending.
+                the caller unchanged; the batches that were handled are acknowledged, this one stays pending.
             count: events in one batch at most.
 
         Raises:
+            FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=False)
@@ -110,6 +112,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
                 none; ``math.inf``: only when `stop` is called.
 
         Raises:
+            FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
@@ -130,6 +133,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             How many events were handled.
 
         Raises:
+            FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=False)
@@ -144,7 +148,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         A script decides on the server, so no event is ever lost by this. The consumer may be used again afterwards.
 
         Returns:
-            How many entries are pending; 0 means that the consumer has left the group.
+            How many entries are pending; 0 means that the consumer has left the group, unless the server forbids scripts:
+            then it stays.
         """
         with self._guard.enter(CLEANUP):
             return self._leave()

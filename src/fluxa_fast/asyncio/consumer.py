@@ -80,7 +80,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             How many events were handled.
 
         Raises:
-            FluxaError: if another task uses the consumer.
+            FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=True)
@@ -104,7 +104,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
                 batches stay pending. Of a stream with partitions, the handler has one batch from each node at most.
 
         Raises:
-            FluxaError: if another task uses the consumer.
+            FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=True)
@@ -124,7 +124,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
                 none; ``math.inf``: only when `stop` is called.
 
         Raises:
-            FluxaError: if another task uses the consumer.
+            FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
@@ -146,7 +146,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             How many events were handled.
 
         Raises:
-            FluxaError: if another task uses the consumer.
+            FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=True)
@@ -161,7 +161,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         A script decides on the server, so no event is ever lost by this. The consumer may be used again afterwards.
 
         Returns:
-            How many entries are pending; 0 means that the consumer has left the group.
+            How many entries are pending; 0 means that the consumer has left the group, unless the server forbids scripts:
+            then it stays.
         """
         with self._guard.enter(CLEANUP, asyncio.current_task()):
             await self._settle()

@@ -1,0 +1,198 @@
+"""What a node reader sends: in one write for all its partitions, acknowledgements, leases and reads."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...protocol.interface import CommandBuffer
+from ...scripts import OWN_PENDING
+from ..steps import Flow, Send
+from .acknowledge import Acknowledgements
+from .group_member import GROUP
+from .in_flight import (
+    BlockingReadReply,
+    ClaimReply,
+    DeletedAcknowledged,
+    EventsAcknowledged,
+    FenceReply,
+    GroupMade,
+    LastDelivered,
+    LeaseReply,
+    PendingReply,
+    ReadReply,
+    RosterReply,
+)
+from .leases import Leases
+from .partition_state import NEW, Partition
+from .reading import SLICE, block_milliseconds, write_claim, write_read
+
+if TYPE_CHECKING:
+    from .session import ConsumerSession
+
+__all__ = ["LONGEST_WAIT", "NodeWriter"]
+
+_FIRST_WAIT = 0.005  # seconds to wait at one of several partitions; twice as long when nothing came
+LONGEST_WAIT = 0.1
+
+
+class NodeWriter:
+    """Writes for the partitions of one node. `NodeReader` takes the replies.
+
+    Attributes:
+        name: the node; and the Redis key that it is asked for before it has its slot, or "".
+    """
+
+    def __init__(self, session: ConsumerSession, name: tuple[str, str]) -> None:
+        self.name: tuple[str, str] = name
+        self._session = session
+        self._partitions: list[Partition] = []
+        self._in_flight: deque[PendingReply] = deque()
+        self._idle_rounds = 0  # in a row, which have brought nothing
+        self._all_asked = False  # since the last one that has, all partitions were asked
+        self._turn = 0
+
+    def _wait_time(self) -> float | None:
+        """Return how many seconds the server is to wait for events; None: not at all."""
+        session = self._session
+        left = session.time_left
+        if left <= 0 or session.min_idle is not None:
+            return None
+        waiting = self._waiting()
+        at_once = self._at_once(waiting)
+        # One command that reads all partitions brings what is there as well: then nothing has to be asked before it.
+        asked = self._idle_rounds and self._all_asked
+        if not waiting or not (asked or (session.lone and session.leases is None and not waiting[0].full)):
+            return None
+        if any(one.replay_due or one.prefetched or not one.member.group_made for one in waiting):
+            return None
+        longest = SLICE if at_once else min(LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self._idle_rounds, 10))
+        if session.leases is not None:
+            longest = min(longest, session.leases.interval)
+        return min(left, longest)
+
+    def _waiting(self) -> list[Partition]:
+        return [one for one in self._partitions if one.may_read]
+
+    def _at_once(self, waiting: Sequence[Partition]) -> bool:
+        """Whether one command can wait at all of them."""
+        return len(waiting) == 1 or not self.name[0]
+
+    def _write(self, wait: float | None, *, reads: bool = True) -> Flow[None]:
+        """One write for all partitions of the node: acknowledge what was handled, and read on."""
+        session = self._session
+        commands = self._partitions[0].member.commands()
+        written: list[PendingReply] = []
+        for partition in self._partitions:
+            if partition.to_acknowledge:
+                yield from self._write_acknowledgement(commands, written, partition, pending=True)
+            if partition.to_trim or partition.trim_is_due:
+                yield from self._write_acknowledgement(commands, written, partition, pending=False)
+            if partition.deleted:
+                commands.xack(partition.member.stream, GROUP, partition.pop_deleted())
+                written.append(DeletedAcknowledged(partition))
+        if session.leases is not None and reads and session.min_idle is None:
+            self._write_leases(session.leases, commands, written)
+        if not reads:
+            pass
+        elif session.min_idle is not None:
+            self._write_claims(commands, written, session.min_idle)
+        elif wait is not None:
+            self._write_blocking_read(commands, written, wait)
+        else:
+            self._write_reads(commands, written)
+        behind = bool(self._in_flight)
+        self._in_flight += written
+        if commands.command_count:
+            yield Send(commands, behind)
+
+    def _write_acknowledgement(
+        self, commands: CommandBuffer, written: list[PendingReply], partition: Partition, *, pending: bool
+    ) -> Flow[None]:
+        events = partition.to_acknowledge if pending else partition.to_trim
+        acknowledgements = Acknowledgements(partition.member, events, pending=pending)
+        before = commands.command_count
+        yield from acknowledgements.write(commands)
+        if commands.command_count > before or events:
+            written.append(EventsAcknowledged(partition, acknowledgements, pending=pending))
+
+    def _write_leases(self, leases: Leases, commands: CommandBuffer, written: list[PendingReply]) -> None:
+        now = time.monotonic()
+        wanted = leases.wanted()
+        for partition in self._partitions:
+            lease = partition.lease
+            assert lease is not None
+            if leases.roster_is_due(partition.member, now):
+                leases.write_roster(commands, partition.member)
+                written.append(RosterReply(partition, leases))
+            if lease.command_sent:
+                continue
+            if lease.owned and now >= lease.valid_until:
+                partition.lease_lost(0.0)
+            elif wanted < 0 and partition.may_read:
+                lease.leave()
+                wanted += 1
+            script = leases.next_script(partition, wanted, now)
+            if script is not None:
+                wanted -= not lease.owned
+                leases.write(commands, partition, script)
+                written.append(LeaseReply(partition, leases, script, now))
+
+    def _write_reads(self, commands: CommandBuffer, written: list[PendingReply]) -> None:
+        session = self._session
+        readable = [one for one in self._partitions if one.may_read and not one.read_sent]
+        full = sum([one.full for one in readable])
+        for partition in readable:
+            after = partition.next_read
+            if after is None:
+                continue
+            member = partition.member
+            if not member.group_made:
+                self._write_group(commands, written, partition)
+            if partition.lease is not None and partition.last_id is None:
+                commands.xinfo_groups(member.stream)
+                written.append(LastDelivered(partition))
+            part = max(1, session.count // (full if partition.full else len(readable)))
+            count = min(part, member.page)
+            write_read(commands, member, count, None, after)
+            read = ReadReply(partition, count, after)
+            written.append(read)
+            if partition.lease is not None:
+                commands.command(*member.scripting.call(OWN_PENDING), *member.keys, GROUP, member.name)
+                written.append(FenceReply(partition, read))
+        self._all_asked = True
+
+    def _write_group(self, commands: CommandBuffer, written: list[PendingReply], partition: Partition) -> None:
+        commands.xgroup_create(partition.member.stream, GROUP, "0")
+        written.append(GroupMade(partition))
+
+    def _write_claims(self, commands: CommandBuffer, written: list[PendingReply], min_idle: float) -> None:
+        for partition in self._partitions:
+            if partition.claim_cursor is not None and partition.may_read and not partition.read_sent:
+                member = partition.member
+                if not member.group_made:
+                    self._write_group(commands, written, partition)
+                count = min(self._session.count, member.page)
+                write_claim(commands, member, count, min_idle, partition.claim_cursor)
+                written.append(ClaimReply(partition))
+
+    def _write_blocking_read(self, commands: CommandBuffer, written: list[PendingReply], wait: float) -> None:
+        waiting = self._waiting()
+        if not waiting:  # a lease has ended just now
+            return
+        if not self._at_once(waiting):
+            self._turn += 1
+            waiting = [waiting[self._turn % len(waiting)]]
+            self._all_asked = False  # the others have to be asked after it
+        member = waiting[0].member
+        count = min(max(1, self._session.count // len(waiting)), member.page)
+        if self._session.leases is not None:  # only to be woken: what is read must be fenced
+            after = {partition.member.stream: partition.last_id or "$" for partition in waiting}
+            commands.xread(after, count=1, block=block_milliseconds(wait))
+            self._all_asked = False
+        else:
+            streams = [partition.member.stream for partition in waiting]
+            write_read(commands, member, count, wait, NEW, streams)
+        written.append(BlockingReadReply(self._session, waiting, count, wait))
