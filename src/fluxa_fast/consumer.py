@@ -148,8 +148,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         A script decides on the server, so no event is ever lost by this. The consumer may be used again afterwards.
 
         Returns:
-            How many entries are pending; 0 means that the consumer has left the group, unless the server forbids scripts:
-            then it stays.
+            How many entries are pending; 0 means that the consumer has left the group. Where the server forbids
+            scripts, it stays.
         """
         with self._guard.enter(CLEANUP):
             return self._leave()
