@@ -42,6 +42,7 @@ class NodeReader(NodeWriter):
         self._ahead = False  # the read in flight was sent before the handler had the batch before it
         self._leaving: list[tuple[Partition, Exception]] = []
         self._unproven = True  # partitions have come that the node has not answered for
+        self._only_acknowledging = False  # no reply in flight brings events: the next read need not wait for them
 
     # ---- from the first round to the last ----
 
@@ -113,7 +114,7 @@ class NodeReader(NodeWriter):
 
     def _connection_lost(self) -> None:
         """No more replies come over this connection."""
-        self._ahead = False
+        self._ahead = self._only_acknowledging = False
         while self._in_flight:
             self._in_flight.popleft().lost()
 
@@ -123,7 +124,7 @@ class NodeReader(NodeWriter):
         session = self._session
         found: Sequence[ReadEvents] = self._prefetched() if session.state.at_most_once else ()
         if not found:
-            if not self._in_flight:
+            if not self._in_flight or self._only_acknowledging:
                 yield from self._write(self._wait_time())
             if not self._in_flight:  # there is nothing that may be read now
                 self._idle_rounds += session.leases is None or session.leases.share is not None
@@ -219,7 +220,7 @@ class NodeReader(NodeWriter):
 
     def _wind_up(self) -> Flow[None]:
         """Take the replies that are in flight, and acknowledge what was handled."""
-        if self._in_flight:
+        while self._in_flight:
             for one in (yield from self._receive()):
                 one.requeue()
         if self._session.error is None and (prefetched := self._prefetched()):  # they would be lost
@@ -234,9 +235,15 @@ class NodeReader(NodeWriter):
     # ---- receiving ----
 
     def _receive(self) -> Flow[list[ReadEvents]]:
-        """Take all replies that are in flight. Returns what was read."""
+        """Take the replies that are in flight. Returns what was read.
+
+        Of one partition, acknowledgements that went out behind the read are confirmed later: the server deletes while
+        the handler works.
+        """
         found: list[ReadEvents] = []
         ahead, self._ahead = self._ahead, False
+        self._only_acknowledging = False
+        alone = self._session.lone and self._session.leases is None
         reads = inconclusive = leases = counted = False
         try:
             while self._in_flight:
@@ -258,8 +265,11 @@ class NodeReader(NodeWriter):
                 if reply.reads:
                     reads = True
                     inconclusive = inconclusive or reply.inconclusive
-                    if reply.pages and self._session.lone:
-                        yield from self._read_next_page(reply, found)
+                    if reply.pages and self._session.lone and (missing := self._missing(found)) > 0:
+                        yield from self._read_next_page(reply, missing)
+                    elif found and alone and not counted:
+                        self._only_acknowledging = bool(self._in_flight)
+                        break
                 elif reply.moves_leases:
                     leases = True
         except BaseException:
@@ -299,17 +309,19 @@ class NodeReader(NodeWriter):
         for partition in self._partitions:
             partition.backoff.end(over=True)
 
-    def _read_next_page(self, reply: PendingReply, found: Sequence[ReadEvents]) -> Flow[None]:
+    def _missing(self, found: Sequence[ReadEvents]) -> int:
+        """Return how many more events a batch may have."""
+        return self._session.count - sum([len(one.events) for one in found])
+
+    def _read_next_page(self, reply: PendingReply, missing: int) -> Flow[None]:
         """Ask for the next page of a batch: a read of all of it would hold up the event loop."""
-        missing = self._session.count - sum([len(one.events) for one in found])
-        if missing > 0:
-            member = reply.partition.member
-            commands = member.commands()
-            count = min(missing, member.page)
-            write_read(commands, member, count, None, reply.next_page)
-            behind = bool(self._in_flight)
-            self._in_flight.append(ReadReply(reply.partition, count, reply.next_page))
-            yield Send(commands, behind)
+        member = reply.partition.member
+        commands = member.commands()
+        count = min(missing, member.page)
+        write_read(commands, member, count, None, reply.next_page)
+        behind = bool(self._in_flight)
+        self._in_flight.append(ReadReply(reply.partition, count, reply.next_page))
+        yield Send(commands, behind)
 
 
 def _any_full(found: Sequence[ReadEvents]) -> bool:
