@@ -17,12 +17,12 @@ from .protocol.commands import entry_head
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
 from .protocol.typed import Reader, checker, reader
-from .shared.buffer_targets import AnyPool
 from .shared.consumer_base import ConsumerParts
 from .shared.consumer_factory import MakesConsumers
 from .shared.publish_reporter import PublishReporter
 from .shared.routing import StreamRoute
 from .statistics import RedisStreamStatistics, added_up
+from .transport.base import AnyPool
 from .transport.blocking.cluster import ClusterPool
 from .transport.blocking.pool import Pool
 from .typed_stream import TypedStream

@@ -11,7 +11,7 @@ from .errors import UnregisteredStreamError
 from .hooks import Hooks
 from .partitions import RegisteredStream
 from .redis_adapter.closing import close_all
-from .shared.buffer_targets import AnyPool
+from .transport.base import AnyPool
 from .transport.blocking.cluster import ClusterPool
 from .transport.blocking.pool import Pool
 

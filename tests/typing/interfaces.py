@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from fluxa_fast.flows.topology import ClusterMap, NodeMap
-from fluxa_fast.shared.buffer_targets import AnyPool as FlushedPool
 from fluxa_fast.transport.aio import cluster as aio_cluster
 from fluxa_fast.transport.aio import link as aio_link
 from fluxa_fast.transport.aio import pool as aio_pool
-from fluxa_fast.transport.base import AsyncLink, AsyncPool, BlockingLink, BlockingPool
+from fluxa_fast.transport.base import AnyPool, AsyncLink, AsyncPool, BlockingLink, BlockingPool
 from fluxa_fast.transport.blocking import cluster, link, pool
 
 
@@ -35,5 +34,5 @@ def what_flows_know_of_clusters(one: cluster.ClusterPool, other: aio_cluster.Clu
     return [one, other]
 
 
-def what_flushers_know(one: BlockingPool, other: AsyncPool) -> list[FlushedPool]:
+def what_flushers_know(one: BlockingPool, other: AsyncPool) -> list[AnyPool]:
     return [one, other]

@@ -20,11 +20,10 @@ from ..hooks import Hooks, OutageReport
 from ..protocol.interface import ErrorReply
 from ..shared.validation import Duration, seconds
 from .replies import error_of
-from .server_errors import Verdict, exceptions_with, rule_of, unwrapped, verdict_of
+from .server_errors import Verdict, rule_of, unwrapped, verdict_of
 from .steps import Disconnect, Flow, Pause
 
 __all__ = [
-    "FINAL",
     "OUTAGES",
     "Backoff",
     "Outage",
@@ -224,9 +223,6 @@ class ServerNotReadyError(Exception):
 
 OUTAGES = (ConnectionError, TimeoutError, ServerNotReadyError)
 """What `recovered` waits out."""
-
-FINAL = exceptions_with(Verdict.FINAL)
-"""What redis-py counts as errors of the connection, although waiting does not help."""
 
 
 def outage_of(failure: BaseException) -> Exception | None:

@@ -34,7 +34,6 @@ __all__ = [
     "Rule",
     "Verdict",
     "codes_with",
-    "exceptions_with",
     "forbids_scripts",
     "rule_of",
     "rule_of_code",
@@ -159,11 +158,6 @@ def verdict_of(failure: ErrorReply | Exception) -> Verdict:
 def codes_with(verdict: Verdict) -> frozenset[str]:
     """The codes that have that verdict."""
     return frozenset(rule.code for rule in RULES if rule.verdict is verdict)
-
-
-def exceptions_with(verdict: Verdict) -> tuple[type[BaseException], ...]:
-    """redis-py's classes that have that verdict."""
-    return tuple(kind for kind, rule in _BY_EXCEPTION.items() if rule.verdict is verdict)
 
 
 # ---- errors within scripts ------------------------------------------------------------------------------

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from ..flows.partition_count import PartitionCheck
 from ..flows.publish.pipeline import BufferFlush
 from ..partitions import partitions_with
-from ..protocol.interface import CommandBuffer, Default, Implementation
+from ..protocol.interface import CommandBuffer
+from ..transport.base import AnyPool
 from .routing import StreamRoute
 
-__all__ = ["AnyPool", "BufferTarget", "BufferTargets"]
+__all__ = ["BufferTarget", "BufferTargets"]
 
 # An eager flusher sends what it has collected in pieces that double: so the server soon has work, and never little.
 _FIRST_PIECE = 8 * 1024  # bytes
 _LAST_PIECE = 64 * 1024
-
-
-class AnyPool(Protocol):
-    """What a flusher needs of a pool."""
-
-    name: str
-    implementation: Implementation
-    default: Default | None
-
-    def buffer_of(self, key: str) -> str: ...
 
 
 P = TypeVar("P", bound=AnyPool)

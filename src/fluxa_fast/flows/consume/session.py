@@ -54,7 +54,6 @@ class ConsumerState:
         self.leases = leases
         of = leases.all if leases is not None else [None] * len(members)
         self.sessions: int = 0
-        self.recovery: Recovery = members[0].recovery
         self.stopping: StopFlag = members[0].stopping
         self.at_most_once: bool = members[0].at_most_once
         first = members[0]
