@@ -17,7 +17,6 @@ from .errors import FluxaError
 from .flows.consume.acknowledge import acknowledge
 from .flows.consume.group_member import GroupMember
 from .flows.consume.session import ConsumerSession
-from .flows.partition_count import check_partitions_recovered
 from .flows.retry import Recovery
 from .protocol.generic import BodyT
 from .protocol.interface import Event
@@ -206,9 +205,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Raises:
             PartitionsDifferError: if it is another number.
         """
-        if self._check is not None and self._check.due:
-            first = self._state.partitions[0].member
-            self._links.pool.run(check_partitions_recovered(self._check, first), self._check.key)
+        if (check := self._due_check()) is not None:
+            self._links.pool.run(*check)
         return ConsumerSession(self._state, count, idle, once=once, min_idle=min_idle)
 
 

@@ -13,7 +13,6 @@ from redis.exceptions import RedisError
 
 from ..errors import FluxaError
 from ..flows.consume.session import ConsumerSession
-from ..flows.partition_count import check_partitions_recovered
 from ..protocol.generic import BodyT
 from ..protocol.interface import Event
 from ..shared.consumer_base import ConsumerBase, ConsumerParts
@@ -217,9 +216,8 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         Raises:
             PartitionsDifferError: if it is another number.
         """
-        if self._check is not None and self._check.due:
-            first = self._state.partitions[0].member
-            await self._links.pool.run(check_partitions_recovered(self._check, first), self._check.key)
+        if (check := self._due_check()) is not None:
+            await self._links.pool.run(*check)
         return ConsumerSession(self._state, count, idle, once=once, min_idle=min_idle)
 
     async def _settle(self) -> None:

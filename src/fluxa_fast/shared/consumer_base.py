@@ -9,7 +9,8 @@ from ..flows.consume.group_member import GroupMember
 from ..flows.consume.leases import Leases
 from ..flows.consume.options import ConsumerOptions
 from ..flows.consume.session import ConsumerState
-from ..flows.partition_count import PartitionCheck
+from ..flows.partition_count import PartitionCheck, check_partitions_recovered
+from ..flows.steps import Flow
 from ..flows.topology import NodeMap
 from .session_guard import SessionGuard
 
@@ -67,6 +68,15 @@ class ConsumerBase:
 
         for member in members:
             member.acknowledged_by(acknowledge)
+
+    def _due_check(self) -> tuple[Flow[None], str] | None:
+        """Return the flow that compares the number of partitions with that of other services, and its Redis key.
+
+        None: the stream has no partitions, or this broker has compared it before.
+        """
+        if self._check is None or not self._check.due:
+            return None
+        return check_partitions_recovered(self._check, self._state.partitions[0].member), self._check.key
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from ...flows.consume.session import ConsumerSession, LoopLeftError
 from ...flows.steps import Deliver, Flow, Refresh, Start
 from ...protocol.interface import INCOMPLETE
 from ...shared.handlers import call_awaiting
+from ..node_links import NodeLinksBase
 from .cluster import ClusterPool
 from .concurrency import ConcurrentBatches
 from .driver import Driver, ended
@@ -25,30 +26,12 @@ Deliverer = Callable[[Deliver], Any]
 """Hands over what a flow delivers; awaited, it gives the outcome."""
 
 
-class NodeLinks:
-    """The links of one consumer to the nodes of its partitions, kept from session to session.
-
-    Attributes:
-        pool: that the stream is on.
-    """
-
-    def __init__(self, pool: Pool | ClusterPool) -> None:
-        pool.check_open()
-        self.pool = pool
-        self._links: dict[tuple[str, str], Link] = {}
-
-    def to(self, node: tuple[str, str]) -> Link:
-        """Return the link to a node. It is kept, unless it is for one Redis key that the node has without its slot."""
-        link = self._links.get(node)
-        if link is None:
-            link = self.pool.node_link(*node)
-            if not node[1]:
-                self._links[node] = link
-        return link
+class NodeLinks(NodeLinksBase[Pool | ClusterPool, Link]):
+    """The links of one consumer to the nodes of its partitions, kept from session to session."""
 
     async def run(self, flow: Flow[int], stream: str) -> int:
         """Return the result of a flow about one partition."""
-        if (kept := self._links.get(("", ""))) is not None:
+        if (kept := self._only) is not None:
             return await Driver(kept).drive(flow)
         link = self.pool.new_link(stream)
         try:

@@ -15,6 +15,7 @@ from ...flows.consume.session import ConsumerSession, LoopLeftError
 from ...flows.steps import Deliver, Flow, Pause, Refresh, Start
 from ...protocol.interface import INCOMPLETE
 from ...shared.handlers import HandlerFailedError, refuse_unfinished
+from ..node_links import NodeLinksBase
 from .cluster import ClusterPool
 from .driver import drive, perform, refuse, run_flow
 from .link import GRACE, Link
@@ -29,32 +30,21 @@ Batches = Generator[Sequence[Any], None, None]
 Handler = Callable[[Sequence[Any]], object]
 
 
-class NodeLinks:
-    """The links of one consumer to the nodes of its partitions, kept from session to session.
-
-    Attributes:
-        pool: that the stream is on.
-    """
+class NodeLinks(NodeLinksBase[Pool | ClusterPool, Link]):
+    """The links of one consumer to the nodes of its partitions, kept from session to session."""
 
     def __init__(self, pool: Pool | ClusterPool) -> None:
-        pool.check_open()
-        self.pool = pool
-        self._links: dict[tuple[str, str], Link] = {}
+        super().__init__(pool)
         self._until: float | None = None
 
     def to(self, node: tuple[str, str]) -> Link:
-        """Return the link to a node. It is kept, unless it is for one Redis key that the node has without its slot."""
-        link = self._links.get(node)
-        if link is None:
-            link = self.pool.node_link(*node)
-            link.limit(self._until)
-            if not node[1]:
-                self._links[node] = link
+        link = super().to(node)
+        link.limit(self._until)
         return link
 
     def run(self, flow: Flow[int], stream: str) -> int:
         """Return the result of a flow about one partition."""
-        if (kept := self._links.get(("", ""))) is not None:
+        if (kept := self._only) is not None:
             return drive(flow, kept)
         link = self.pool.new_link(stream)
         link.limit(self._until)
