@@ -45,7 +45,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     cancelled, it stays pending and is delivered again: to this consumer at its next call, to the next one of the same
     name, or by `auto_claim`.
 
-    A batch may have events of several partitions; those of one partition are in their order.
+    A batch may have events of several partitions. The events of one partition are in their order.
 
     It takes one call at a time, from one task. It refuses every other call with a `FluxaError`, also a call out of its
     own handler or in a loop over its `batches`. Always allowed are `stop`, `name` and the events' `ack`, which is

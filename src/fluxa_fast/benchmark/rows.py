@@ -42,10 +42,10 @@ class Row:
         events_per_second: None if the case does not measure it.
         client_cpu_us: CPU microseconds of the client's process per event, building the event included.
         server_cpu_us: CPU microseconds of the server per event, by ``INFO cpu``.
-        ratio_to_ceiling: events per second, divided by those of the ceiling (bytes that were encoded before).
-        ratio_to_redis_py: events per second, divided by those of redis-py.
-        ratio_to_redis_asyncio: events per second, divided by those of redis.asyncio.
-        ratio_to_blocking: events per second, divided by those of fluxa_fast with blocking calls.
+        ratio_to_ceiling: events per second, divided by the events per second of the ceiling (encoded before).
+        ratio_to_redis_py: events per second, divided by the events per second of redis-py.
+        ratio_to_redis_asyncio: events per second, divided by the events per second of redis.asyncio.
+        ratio_to_blocking: events per second, divided by the events per second of fluxa_fast with blocking calls.
         worst_lag_ms: the most milliseconds by which the contender's event loop was late.
         details: further figures of the case.
     """
