@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import inspect
 import json
 import os
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tomllib
 import types
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +85,11 @@ class Reader:
                 value.close()
         del sys.modules["__page__"]
         self._loop.close()
+        # A page is a program that closes nothing at its end. What it has left is freed now: a later test would be blamed.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            vars(self._module).clear()
+            gc.collect()
 
     def run(self, block: Block) -> None:
         run = getattr(self, f"_run_{block.language}", None)
