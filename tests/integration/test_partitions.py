@@ -579,10 +579,9 @@ def test_a_consumer_that_lost_a_lease_can_not_acknowledge(place: Place, broker: 
             place.command(key, "SET", beside(key, "lease"), "another consumer")
         seen(events)
 
-    while not seen.numbers:
+    while not seen.numbers or late.partitions:  # a partition is found to be lost when its batch is acknowledged
         late.consume(10, 0.2, be_robbed)
     assert place.left == 60
-    assert late.partitions == ()
     for key in KEYS:
         place.command(key, "DEL", beside(key, "lease"))
     other = broker.consumer_ordered("orders", lease=30.0)
