@@ -22,9 +22,7 @@ from .shared.consumer_factory import MakesConsumers
 from .shared.publish_reporter import PublishReporter
 from .shared.routing import StreamRoute
 from .statistics import RedisStreamStatistics, added_up
-from .transport.base import AnyPool
-from .transport.blocking.cluster import ClusterPool
-from .transport.blocking.pool import Pool
+from .transport.base import AnyPool, BlockingPool
 from .typed_stream import TypedStream
 
 __all__ = ["BrokerBase", "Delivery", "EventBroker"]
@@ -122,7 +120,7 @@ class BrokerBase(Generic[P]):
         ]
 
 
-class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[Any]]):
+class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
     """Publishes to registered streams and consumes from them. Threads may share it.
 
     A flusher or consumer that it hands out belongs to one thread at a time.

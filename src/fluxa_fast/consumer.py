@@ -24,9 +24,8 @@ from .shared.consumer_base import ConsumerBase, ConsumerParts
 from .shared.handlers import check_handler
 from .shared.session_guard import CLEANUP, LOOP, Hold
 from .shared.validation import Duration, positive_int, seconds
-from .transport.blocking.cluster import ClusterPool
+from .transport.base import BlockingPool
 from .transport.blocking.link import GRACE
-from .transport.blocking.pool import Pool
 from .transport.blocking.session_driver import NodeLinks, SessionDriver
 
 __all__ = ["Batches", "EventConsumer", "Handler"]
@@ -52,7 +51,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     one connection to each node that it reads from, kept from call to call.
     """
 
-    def __init__(self, pool: Pool | ClusterPool, parts: ConsumerParts) -> None:
+    def __init__(self, pool: BlockingPool, parts: ConsumerParts) -> None:
         super().__init__(pool, parts, lambda member: partial(_acknowledge_one, pool, member))
         self._links = NodeLinks(pool)
         self._loop: Callable[[], Batches[BodyT] | None] = lambda: None  # over batches, that has begun
@@ -252,7 +251,7 @@ def _nothing() -> Generator[Any, None, None]:
     yield from ()
 
 
-def _acknowledge_one(pool: Pool | ClusterPool, member: GroupMember, event: Any) -> None:
+def _acknowledge_one(pool: BlockingPool, member: GroupMember, event: Any) -> None:
     """`Event.ack`: on another connection than the consumer's own, which may have a read in flight.
 
     Also of a consumer that reads at most once: it may have replayed what was pending from before.

@@ -11,9 +11,7 @@ from .errors import UnregisteredStreamError
 from .hooks import Hooks
 from .partitions import RegisteredStream
 from .redis_adapter.closing import close_all
-from .transport.base import AnyPool
-from .transport.blocking.cluster import ClusterPool
-from .transport.blocking.pool import Pool
+from .transport.base import AnyPool, BlockingPool
 
 __all__ = ["Context", "Engine", "EngineBase"]
 
@@ -46,7 +44,7 @@ class EngineBase(Generic[P]):
         return self._streams[stream].keys
 
 
-class Engine(EngineBase[Pool | ClusterPool]):
+class Engine(EngineBase[BlockingPool]):
     """The pools and streams of a registry. Threads may share it. Made by `Registry.validate`."""
 
     def new_context(self) -> Context:

@@ -16,14 +16,12 @@ from .shared.ownership import ThreadGuard
 from .shared.partition_checks import PartitionChecks
 from .shared.routing import StreamRoute
 from .shared.validation import Duration
-from .transport.blocking.cluster import ClusterPool
-from .transport.blocking.link import Link
-from .transport.blocking.pool import Pool
+from .transport.base import BlockingLink, BlockingPool
 
 __all__ = ["EventFlusher"]
 
 
-class EventFlusher(FlusherBase[Pool | ClusterPool]):
+class EventFlusher(FlusherBase[BlockingPool]):
     """Collects events for any registered streams until `flush` sends them, with one pipeline for each pool.
 
     An eager flusher begins to send while it still collects, so that the server does not wait for Python: `flush` then
@@ -40,7 +38,7 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
 
     def __init__(
         self,
-        routes: Mapping[str, StreamRoute[Pool | ClusterPool]],
+        routes: Mapping[str, StreamRoute[BlockingPool]],
         *,
         eager: bool = False,
         hooks: Hooks | None = None,
@@ -139,10 +137,10 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
         with suppress(FluxaError), self._guard():  # a closed engine, another thread: `flush` says so
             super()._push(index)
 
-    def _link_to_push(self, pool: Pool) -> Link:
-        return pool.take_link()
+    def _link_to_push(self, pool: BlockingPool) -> BlockingLink | None:
+        return pool.link_to_push()
 
-    def _abandon(self, link: Link) -> None:
+    def _abandon(self, link: BlockingLink) -> None:
         link.drop()
 
     def _guarded(self) -> AbstractContextManager[None]:

@@ -12,8 +12,7 @@ from ..protocol.hashing import Key
 from ..shared.consumer_factory import MakesConsumers
 from ..shared.publish_reporter import PublishReporter
 from ..statistics import RedisStreamStatistics
-from ..transport.aio.cluster import ClusterPool
-from ..transport.aio.pool import Pool
+from ..transport.base import AsyncPool
 from .checking import checked_together
 from .consumer import EventConsumer
 from .flusher import EventFlusher
@@ -22,7 +21,7 @@ from .typed_stream import TypedStream
 __all__ = ["EventBroker"]
 
 
-class EventBroker(BrokerBase[Pool | ClusterPool], MakesConsumers[EventConsumer[Any]]):
+class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
     """Publishes to registered streams and consumes from them. The tasks of one event loop may share it.
 
     A flusher that it hands out may be shared as well; a consumer belongs to one task at a time.

@@ -20,10 +20,9 @@ from ..shared.handlers import check_handler
 from ..shared.session_guard import CLEANUP
 from ..shared.validation import Duration, positive_int, seconds
 from ..transport.aio.acknowledging import Acknowledging
-from ..transport.aio.cluster import ClusterPool
 from ..transport.aio.driver import GRACE
-from ..transport.aio.pool import Pool
 from ..transport.aio.session_driver import NodeLinks, SessionDriver
+from ..transport.base import AsyncPool
 from .batches import Batches, Loop
 
 __all__ = ["EventConsumer", "Handler"]
@@ -52,7 +51,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     awaited. There is one connection to each node that it reads from, kept from call to call.
     """
 
-    def __init__(self, pool: Pool | ClusterPool, parts: ConsumerParts) -> None:
+    def __init__(self, pool: AsyncPool, parts: ConsumerParts) -> None:
         super().__init__(pool, parts, lambda member: Acknowledging(pool, member).one)
         self._links = NodeLinks(pool)
         self._loop: Loop | None = None  # over batches, which was left, perhaps

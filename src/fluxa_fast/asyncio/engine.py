@@ -6,14 +6,13 @@ from types import TracebackType
 
 from ..engine import EngineBase
 from ..redis_adapter.closing import async_close_all
-from ..transport.aio.cluster import ClusterPool
-from ..transport.aio.pool import Pool
+from ..transport.base import AsyncPool
 from .broker import EventBroker
 
 __all__ = ["Context", "Engine"]
 
 
-class Engine(EngineBase[Pool | ClusterPool]):
+class Engine(EngineBase[AsyncPool]):
     """The pools and streams of a registry. The tasks of one event loop may share it. Made by `Registry.validate`.
 
     In a new event loop (a second `asyncio.run`) it makes new connections; `aclose` before the old one ends. Two loops

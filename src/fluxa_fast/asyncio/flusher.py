@@ -17,11 +17,9 @@ from ..shared.flusher_base import FlusherBase, replication_to
 from ..shared.partition_checks import PartitionChecks
 from ..shared.routing import StreamRoute
 from ..shared.validation import Duration
-from ..transport.aio.cluster import ClusterPool
 from ..transport.aio.driver import together
-from ..transport.aio.link import Link
 from ..transport.aio.one_loop import OneLoopLock
-from ..transport.aio.pool import Pool
+from ..transport.base import AsyncLink, AsyncPool
 from .checking import checked_together
 
 __all__ = ["EventFlusher"]
@@ -32,7 +30,7 @@ _LARGEST_PART = 2048
 _GIVEN_BACK = 16 * 1024 * 1024  # bytes of memory that take about a millisecond to return
 
 
-class EventFlusher(FlusherBase[Pool | ClusterPool]):
+class EventFlusher(FlusherBase[AsyncPool]):
     """Collects events for any registered streams until `flush` sends them, with one pipeline for each pool.
 
     An eager flusher begins to send while it still collects, as soon as there is a connection: `flush` then sends the
@@ -50,7 +48,7 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
 
     def __init__(
         self,
-        routes: Mapping[str, StreamRoute[Pool | ClusterPool]],
+        routes: Mapping[str, StreamRoute[AsyncPool]],
         *,
         eager: bool = False,
         hooks: Hooks | None = None,
@@ -169,13 +167,13 @@ class EventFlusher(FlusherBase[Pool | ClusterPool]):
         if not self._flushing.locked():  # what a flush in progress can't send must go first
             super()._push(index)
 
-    def _link_to_push(self, pool: Pool) -> Link | None:
+    def _link_to_push(self, pool: AsyncPool) -> AsyncLink | None:
         try:
-            return pool.take_connected_link()
+            return pool.link_to_push()
         except (FluxaError, RuntimeError):  # the engine is closed: `flush` says so; or there is no event loop
             return None
 
-    def _abandon(self, link: Link) -> None:
+    def _abandon(self, link: AsyncLink) -> None:
         link.abandon()
 
     def _guarded(self) -> AbstractContextManager[None]:

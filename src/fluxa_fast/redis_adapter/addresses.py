@@ -1,4 +1,4 @@
-"""Addresses: how they are read, and how they may be shown, which is without what is secret in them."""
+"""Reads addresses of servers, and shows them without their secrets."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 __all__ = ["checked_address", "checked_url", "host_and_port", "redacted"]
 
-_SCHEME = re.compile(r"((rediss?|valkeys?|unix)(\+cluster)?|https?)?")  # another one is perhaps a part of a password
+_SCHEME = re.compile(r"((rediss?|valkeys?|unix)(\+cluster)?|https?)?")  # any other may be a part of a password
 _PLACE = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]*)(?P<colon>:?)(?P<port>[^:/]*)")
 _NO_HOST = re.compile(r"[\s\[\]@/?#\\,:]")
 _DATABASE = re.compile(r"/?|/[0-9]{1,9}/?")
-_LONGEST_PORT = 5  # digits; what is longer is perhaps a password
+_LONGEST_PORT = 5  # digits; a longer number may be a password
 _ENCODE = "percent-encode the special characters of a password: %40 for '@', %2F for '/', %3F for '?', %23 for '#'"
 _SCHEMES = ("redis", "rediss", "unix")
 _CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster", "redis", "rediss")
@@ -22,7 +22,7 @@ _CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster", "redis", "rediss")
 
 
 def redacted(address: object) -> str:
-    """The address, for an error or a log: without user, password and options, and what else may be a part of them."""
+    """Return the address for an error or a log, without its user, password and options, or what may be part of one."""
     if not isinstance(address, str):
         return type(address).__name__
     scheme, separator, rest = address.rpartition("://") if address.count("://") == 1 else ("", "", address)
@@ -30,7 +30,7 @@ def redacted(address: object) -> str:
         return "'***'"
     plain = re.split(r"[?#]", rest, maxsplit=1)[0]
     options = "" if plain == rest else "?..."
-    if "@" in rest[len(plain) :]:  # of the options, or else all of it is a password
+    if "@" in rest[len(plain) :]:  # it belongs to the options, or all of the address is a password
         return repr(f"{scheme}{separator}***")
     _, at, place = plain.rpartition("@")
     hidden = "***@" if at else ""
@@ -60,10 +60,10 @@ def _shown_host(place: str) -> str:
 
 
 def host_and_port(place: str, default_port: int = 6379, *, default_host: str = "") -> tuple[str, int]:
-    """The host and the port of ``host``, ``host:port`` or ``[IPv6 address]:port``.
+    """Return the host and the port of ``host``, ``host:port`` or ``[IPv6 address]:port``.
 
     Raises:
-        ValueError: if they can't be. No part of a password is in its text.
+        ValueError: if the text has another form. The error shows no part of a password.
     """
     if place.startswith("["):
         host, bracket, behind = place[1:].partition("]")
@@ -85,10 +85,10 @@ def host_and_port(place: str, default_port: int = 6379, *, default_host: str = "
 
 
 def checked_address(address: str) -> None:
-    """See that an address without a scheme has nothing in it that only a URL may have.
+    """Check that an address without a scheme has no part that only a URL may have.
 
     Raises:
-        ValueError: if it has.
+        ValueError: if it has one.
     """
     if re.search(r"[@/?#]", address):
         raise ValueError(
@@ -98,17 +98,17 @@ def checked_address(address: str) -> None:
 
 
 def checked_url(url: str, *, cluster: bool = False) -> str:
-    """The scheme of a URL.
+    """Check a URL, and return its scheme.
 
-    redis-py takes a part of the password for the host, where a special character in it is not percent-encoded; and a
-    path that is no number for database 0.
+    redis-py reads a part of the password as the host if a special character in it is not percent-encoded. It reads a
+    path that is not a number as database 0. Both are refused here.
 
     Args:
-        url: what to look at.
-        cluster: whether it is that of a cluster, which may have several hosts, with commas between them.
+        url: of a server, or of a cluster.
+        cluster: whether it is the URL of a cluster. Such a URL may have several hosts, with commas between them.
 
     Raises:
-        ValueError: if it can't be read as it is meant. No part of a password is in its text.
+        ValueError: if the URL has a mistake. The error shows no part of a password.
     """
     scheme, _, rest = url.partition("://")
     if not cluster and scheme not in _SCHEMES:

@@ -1,4 +1,4 @@
-"""The options of a registration: what would fail at the first connection is refused before it."""
+"""Checks the options of a registration, so that a wrong one is refused before the first connection."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _OF_CLIENTS = ("connection_pool", "auto_close_connection_pool", "single_connecti
 
 
 def checked_options(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    """The options as redis-py takes them: durations are in seconds.
+    """Return the options as redis-py takes them: durations are in seconds.
 
     Args:
-        options: what was given to `register_redis`, or came out of a URL.
-        within: the name of the option that these are in, for errors.
+        options: from the call of `register_redis`, or from a URL.
+        within: the name of the option that holds these options, for errors.
 
     Raises:
-        TypeError, ValueError: for one that can't be right. Its name is in the text, and no text that is secret.
+        TypeError, ValueError: if an option has a wrong value. The error names the option, and shows no secret.
     """
     checked = dict(options)
     for name, value in options.items():
@@ -79,17 +79,17 @@ def _check_text(told: str, name: str, value: Any) -> None:
 
 
 def _number_or_kind(value: Any) -> str:
-    """A number as it is, and anything else by its type: it may be what was to be the password."""
+    """Return how an error shows a value: a number as it is, anything else by its type, as it may be a password."""
     if isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 1_000_000):
         return repr(value)
     return type(value).__name__
 
 
 def checked_database(db: Any) -> int:
-    """The number of a database.
+    """Return the number of a database.
 
     Raises:
-        ValueError: if it can't be one.
+        ValueError: if it is no whole number from 0.
     """
     if type(db) is not int or db < 0:
         raise ValueError(f"a database is a number from 0, not {_number_or_kind(db)}")
@@ -97,10 +97,10 @@ def checked_database(db: Any) -> int:
 
 
 def checked_sentinels(sentinels: Any) -> list[tuple[str, int]]:
-    """The host and the port of each Sentinel.
+    """Return the host and the port of each Sentinel.
 
     Raises:
-        ValueError: if one of them can't be.
+        ValueError: if an address can't be read.
     """
     if isinstance(sentinels, (str, bytes, Mapping)) or not isinstance(sentinels, Iterable):
         raise ValueError(f"sentinels= is a list of at least one 'host:port', not {type(sentinels).__name__}")

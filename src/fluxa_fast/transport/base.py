@@ -15,6 +15,7 @@ from ..flows.publish.pipeline import BufferFlush, Replication
 from ..flows.steps import Flow, Take
 from ..protocol.interface import CommandBuffer, Confirmations, Default, EntryHead, Implementation, ReplyReader
 from ..statistics import RedisStreamStatistics
+from .pool_base import PoolBase
 
 __all__ = ["AnyLink", "AnyPool", "AsyncLink", "AsyncPool", "BlockingLink", "BlockingPool"]
 
@@ -75,6 +76,9 @@ class BlockingPool(AnyPool, Protocol):
             key: the only Redis key of its commands, if the node has the key without its slot; empty: any key.
         """
 
+    def link_to_push(self) -> BlockingLink | None:
+        """A link on which a flush begins early; None: there is none that can send at once."""
+
     def run(self, flow: Flow[T], key: str) -> T:
         """The result of a flow about this Redis key, on a link of its own."""
 
@@ -101,6 +105,7 @@ class AsyncPool(AnyPool, Protocol):
 
     def new_link(self, key: str) -> AsyncLink: ...
     def node_link(self, node: str, key: str) -> AsyncLink: ...
+    def link_to_push(self) -> AsyncLink | None: ...
     async def run(self, flow: Flow[T], key: str) -> T: ...
     async def refresh(self, seen: int) -> None: ...
     async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str: ...
@@ -123,6 +128,10 @@ class AnyLink(Protocol):
     commands: CommandBuffer
 
     @property
+    def pool(self) -> PoolBase:
+        """The pool of its connection."""
+
+    @property
     def in_order(self) -> bool:
         """Whether the next command may be sent on this connection."""
 
@@ -135,6 +144,10 @@ class AnyLink(Protocol):
 
 class BlockingLink(AnyLink, Protocol):
     """A link that belongs to one thread."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the server may be silent."""
 
     def connect(self) -> object:
         """See that there is a connection that is ready for a new command."""
@@ -154,11 +167,38 @@ class BlockingLink(AnyLink, Protocol):
     def disconnect(self, error: Exception | None) -> None:
         """Close the connection, because of that error. A redirection says where the next one goes."""
 
+    def limit(self, until: float | None) -> None:
+        """Fail in whatever is not done by then (monotonic seconds). None: the connection's own time-out counts."""
+
+    def limit_after(self, error: BaseException) -> None:
+        """Leave a second to settle what was handled, if the error is an interruption and not one of the network."""
+
     def drop(self) -> None:
         """Close the connection, whatever state it is in."""
 
     def release(self) -> None:
         """Return the connection to redis-py's pool, in working order."""
+
+    # ---- one of many, whose sockets a thread waits for together ----
+
+    @property
+    def socket(self) -> Any:
+        """The socket, for a selector."""
+
+    def receive_now(self, take: Take) -> Any:
+        """The next reply, or INCOMPLETE if it is not here yet."""
+
+    def pushed(self, commands: CommandBuffer, replies: Confirmations) -> bool:
+        """As `push`. True once all was sent and all replies are there: `pipeline` in many steps."""
+
+    def sending(self, commands: CommandBuffer) -> bool:
+        """Whether `push` has not sent all of it."""
+
+    def gather(self, replies: Confirmations, *, overdue: bool) -> None:
+        """Wait for the rest of the replies to a pipeline that was pushed. `overdue`: not for the first of them."""
+
+    def time_out(self) -> None:
+        """The server was silent for too long."""
 
 
 class AsyncLink(AnyLink, Protocol):
@@ -169,6 +209,7 @@ class AsyncLink(AnyLink, Protocol):
     async def receive(self, take: Take, wait: float) -> Any: ...
     async def ask(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> Any: ...
     async def pipeline(self, commands: CommandBuffer, replies: Confirmations) -> None: ...
+    def abandon(self) -> None: ...
     async def disconnect(self, error: Exception | None) -> None: ...
     async def drop(self) -> None: ...
     async def release(self) -> None: ...

@@ -45,6 +45,10 @@ class ClusterPoolBase(PoolBase, Generic[T, N]):
         """What shares a buffer with this Redis key: nothing, because a slot moves with its keys and no others."""
         return key
 
+    def link_to_push(self) -> None:
+        """A link on which a flush begins early: none, because a flush sends to all nodes at the same time."""
+        return None
+
     def slot_of(self, key: str) -> int:
         """The slot of a Redis key."""
         slot = self._slots.get(key)

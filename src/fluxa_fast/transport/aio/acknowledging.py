@@ -8,10 +8,9 @@ from typing import Any
 from ...flows.consume.acknowledge import acknowledge
 from ...flows.consume.group_member import GroupMember
 from ...protocol.entry_ids import by_id
+from ..base import AsyncPool
 from ..failures import told_again
-from .cluster import ClusterPool
 from .one_loop import OneLoopLock
-from .pool import Pool
 
 __all__ = ["Acknowledging"]
 
@@ -37,7 +36,7 @@ class Acknowledging:
         pending: false for events that were read at most once, which only have to go.
     """
 
-    def __init__(self, pool: Pool | ClusterPool, member: GroupMember, *, pending: bool = True) -> None:
+    def __init__(self, pool: AsyncPool, member: GroupMember, *, pending: bool = True) -> None:
         self._pool = pool
         self._member = member
         self._pending = pending

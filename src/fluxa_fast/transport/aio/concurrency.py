@@ -10,10 +10,9 @@ from typing import Any
 from ...flows.consume.session import ConsumerSession
 from ...flows.steps import Deliver
 from ...shared.handlers import call_awaiting
+from ..base import AsyncPool
 from .acknowledging import Acknowledging
-from .cluster import ClusterPool
 from .driver import ended
-from .pool import Pool
 
 __all__ = ["ConcurrentBatches"]
 
@@ -53,7 +52,7 @@ class ConcurrentBatches:
     def __init__(
         self,
         session: ConsumerSession,
-        pool: Pool | ClusterPool,
+        pool: AsyncPool,
         handler: Callable[[Sequence[Any]], object],
         limit: int,
     ) -> None:

@@ -20,8 +20,8 @@ from ...flows.steps import (
     YieldControl,
 )
 from ...protocol.interface import INCOMPLETE
+from ..base import AsyncLink
 from ..failures import network_error
-from .link import Link
 
 __all__ = ["GRACE", "Driver", "ended", "together"]
 
@@ -39,7 +39,7 @@ class Driver:
         link: that steps are about; None: the flows need no connection.
     """
 
-    def __init__(self, link: Link | None) -> None:
+    def __init__(self, link: AsyncLink | None) -> None:
         self._link = link
         self._delivered: deque[list[Any]] = deque()
         self._deadline: float | None = None  # loop time, once the flow was cancelled

@@ -101,8 +101,8 @@ class Pool(ServerPoolBase[Link]):
         self.enter_loop()
         return self._idle.pop() if self._idle else Link(self)
 
-    def take_connected_link(self) -> Link | None:
-        """A link that has a connection already, if there is one."""
+    def link_to_push(self) -> Link | None:
+        """A link on which a flush begins early: it has a connection already, as nothing can be awaited here."""
         self.check_open()
         self.enter_loop()
         return self._idle.pop() if self._idle and self._idle[-1].connected else None

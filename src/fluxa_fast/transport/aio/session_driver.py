@@ -12,12 +12,10 @@ from ...flows.consume.session import ConsumerSession, LoopLeftError
 from ...flows.steps import Deliver, Flow, Refresh, Start
 from ...protocol.interface import INCOMPLETE
 from ...shared.handlers import call_awaiting
+from ..base import AsyncLink, AsyncPool
 from ..node_links import NodeLinksBase
-from .cluster import ClusterPool
 from .concurrency import ConcurrentBatches
 from .driver import Driver, ended
-from .link import Link
-from .pool import Pool
 
 __all__ = ["NodeLinks", "SessionDriver"]
 
@@ -26,7 +24,7 @@ Deliverer = Callable[[Deliver], Any]
 """Hands over what a flow delivers; awaited, it gives the outcome."""
 
 
-class NodeLinks(NodeLinksBase[Pool | ClusterPool, Link]):
+class NodeLinks(NodeLinksBase[AsyncPool, AsyncLink]):
     """The links of one consumer to the nodes of its partitions, kept from session to session."""
 
     async def run(self, flow: Flow[int], stream: str) -> int:
@@ -232,7 +230,7 @@ class SessionDriver:
 class _FlowDriver(Driver):
     """Does what only the flows of a session ask for."""
 
-    def __init__(self, link: Link | None, session: SessionDriver) -> None:
+    def __init__(self, link: AsyncLink | None, session: SessionDriver) -> None:
         super().__init__(link)
         self._session: SessionDriver = weakref.proxy(session)  # a cycle would keep the consumer's connections
 

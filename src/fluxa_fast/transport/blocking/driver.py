@@ -20,7 +20,7 @@ from ...flows.steps import (
     YieldControl,
 )
 from ...protocol.interface import INCOMPLETE
-from .link import Link
+from ..base import BlockingLink
 
 __all__ = ["drive", "no_matter", "perform", "refuse", "run_flow", "run_to_end"]
 
@@ -72,7 +72,7 @@ def run_to_end(
     raise AssertionError("every step can be done")
 
 
-def drive(flow: Flow[T], link: Link) -> T:
+def drive(flow: Flow[T], link: BlockingLink) -> T:
     """Run a flow over a link to its end, and return its result."""
     try:
         return run_to_end(flow, partial(perform, link, refuse), partial(_limit, link))
@@ -86,7 +86,7 @@ def no_matter(step: object, error: BaseException) -> None:
     """The flow is told of the error, and that is all."""
 
 
-def _limit(link: Link, step: object, error: BaseException) -> None:
+def _limit(link: BlockingLink, step: object, error: BaseException) -> None:
     link.limit_after(error)
 
 
@@ -99,7 +99,7 @@ def refuse(step: object) -> None:
     raise TypeError(f"this driver does not support the step {step!r}")
 
 
-def perform(link: Link, others: Callable[[Any], Any], step: Any) -> Any:
+def perform(link: BlockingLink, others: Callable[[Any], Any], step: Any) -> Any:
     """Do over a link what a step asks for, and return the outcome. `others` does steps that are not about the link."""
     kind = type(step)
     if kind is Ask:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ...flows.steps import Ask, Deliver, Flow, Pause, Pipeline, Receive, Refresh, Start
 from ...protocol.interface import INCOMPLETE
+from ..base import BlockingLink
 from .driver import no_matter, perform, refuse, run_flow
-from .link import Link
 
 __all__ = ["FlowTask", "run_all", "run_ready"]
 
@@ -42,7 +42,7 @@ class FlowTask:
         outcome: what it returned, or the error that ended it.
     """
 
-    def __init__(self, flow: Flow[Any], link: Link | None, other: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, flow: Flow[Any], link: BlockingLink | None, other: Callable[[Any], Any] | None = None) -> None:
         self.link = link
         self.over: bool = False
         self.is_new: bool = True
@@ -272,7 +272,7 @@ def _ready(tasks: Sequence[FlowTask], selector: selectors.BaseSelector, *, may_w
     return ready
 
 
-def run_all(work: Sequence[tuple[Flow[Any], Link]]) -> list[Any]:
+def run_all(work: Sequence[tuple[Flow[Any], BlockingLink]]) -> list[Any]:
     """For each of the flows what it returned, or the error that ended it. Ctrl-C and its like end all of them."""
     tasks: list[FlowTask] = []
     try:

@@ -82,6 +82,10 @@ class Pool(ServerPoolBase[Link]):
         except IndexError:
             return Link(self)
 
+    def link_to_push(self) -> Link | None:
+        """A link on which a flush begins early."""
+        return self.take_link()
+
     def return_link(self, link: Link) -> None:
         """Keep the link for the next use, or return its connection to redis-py's pool."""
         with self._locked():

@@ -15,12 +15,11 @@ from ...flows.consume.session import ConsumerSession, LoopLeftError
 from ...flows.steps import Deliver, Flow, Pause, Refresh, Start
 from ...protocol.interface import INCOMPLETE
 from ...shared.handlers import HandlerFailedError, refuse_unfinished
+from ..base import BlockingLink, BlockingPool
 from ..node_links import NodeLinksBase
-from .cluster import ClusterPool
 from .driver import drive, perform, refuse, run_flow
-from .link import GRACE, Link
+from .link import GRACE
 from .multiplex import FlowTask, run_ready
-from .pool import Pool
 
 __all__ = ["NodeLinks", "SessionDriver"]
 
@@ -30,14 +29,14 @@ Batches = Generator[Sequence[Any], None, None]
 Handler = Callable[[Sequence[Any]], object]
 
 
-class NodeLinks(NodeLinksBase[Pool | ClusterPool, Link]):
+class NodeLinks(NodeLinksBase[BlockingPool, BlockingLink]):
     """The links of one consumer to the nodes of its partitions, kept from session to session."""
 
-    def __init__(self, pool: Pool | ClusterPool) -> None:
+    def __init__(self, pool: BlockingPool) -> None:
         super().__init__(pool)
         self._until: float | None = None
 
-    def to(self, node: tuple[str, str]) -> Link:
+    def to(self, node: tuple[str, str]) -> BlockingLink:
         link = super().to(node)
         link.limit(self._until)
         return link
