@@ -11,6 +11,7 @@ import pytest
 from fluxa_fast import Engine
 from fluxa_fast.embedded.cluster import EmbeddedCluster
 from tests.fix_servers import PROGRAMS
+from tests.slots import put_back
 
 PARTITIONS = 6
 
@@ -36,6 +37,7 @@ def cluster(shared_cluster: EmbeddedCluster) -> EmbeddedCluster:
         with node.client() as client:
             client.flushall()
             client.script_flush()
+    put_back(shared_cluster)
     return shared_cluster
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from weakref import WeakKeyDictionary
 
 from redis.exceptions import RedisError
 
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded.cluster import EmbeddedCluster
 
-__all__ = ["move_slot", "moving_slot", "primaries"]
+__all__ = ["move_slot", "moving_slot", "primaries", "put_back"]
+
+_MOVED: WeakKeyDictionary[EmbeddedCluster, dict[int, EmbeddedServer]] = WeakKeyDictionary()  # where slots came from
 
 
 @contextmanager
@@ -26,6 +29,7 @@ def moving_slot(
     if source is target:
         yield
         return
+    _MOVED.setdefault(cluster, {}).setdefault(slot, source)
     target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", cluster.id_of(source))
     source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.id_of(target))
     if first is None:
@@ -54,6 +58,15 @@ def move_slot(cluster: EmbeddedCluster, slot: int, target: EmbeddedServer) -> No
     """Move a slot to a node, at once."""
     with moving_slot(cluster, slot, target):
         pass
+
+
+def put_back(cluster: EmbeddedCluster) -> None:
+    """Move every slot back to its first node. The nodes have no keys."""
+    for slot, home in _MOVED.pop(cluster, {}).items():
+        for node in cluster.nodes:
+            node.command("CLUSTER", "SETSLOT", slot, "STABLE")  # a test that failed may have stopped half-way
+        move_slot(cluster, slot, home)
+    _MOVED.pop(cluster, None)
 
 
 def primaries(cluster: EmbeddedCluster) -> list[EmbeddedServer]:
