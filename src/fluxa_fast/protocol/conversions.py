@@ -1,16 +1,15 @@
-"""Converts Python values that msgpack has no type for, and makes the errors for values that can't be written.
+"""Decides how a value is written that msgpack has no type for: as a map of its fields, an extension, or another value.
 
-Both implementations call this module. So an enum, a dataclass or a datetime is written the same by both, and both
-refuse a value with the same words.
+Both implementations ask this module. So an enum, a dataclass or a datetime is written the same by both, and both refuse
+a value with the same words.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import reprlib
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -18,19 +17,29 @@ from typing import Any
 from msgpack import ExtType, Timestamp
 
 from ..errors import SerializationError
-from .limits import MAX_BULK, MAX_DEPTH
+from . import msgspec_structs, pydantic_models
+from .encode_errors import (
+    key_is_a_map,
+    keys_are_equal,
+    naive_datetime,
+    named,
+    not_a_time,
+    short,
+    too_deep,
+    unsupported,
+)
+from .limits import MAX_DEPTH
 from .naming import wire_name_of
-from .wire import BODY_FIELD, COMPLEX_EXT, TIMESTAMP_EXT
+from .standard_forms import nanoseconds, standard_form
+from .wire import COMPLEX_EXT, TIMESTAMP_EXT
 
 Default = Callable[[Any], Any]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
-_short = reprlib.Repr()
-_short.maxother = _short.maxstring = _short.maxlong = 40
 
 
-# ---- conversion ---------------------------------------------------------------------------------------
+# ---- fields -------------------------------------------------------------------------------------------
 
 
 def _fields_of(cls: Any) -> tuple[tuple[str, str], ...] | None:
@@ -38,12 +47,10 @@ def _fields_of(cls: Any) -> tuple[tuple[str, str], ...] | None:
 
     Recognises dataclasses and classes of msgspec, attrs and pydantic by their attributes, without importing those.
     """
-    if hasattr(cls, "__pydantic_fields__"):
-        return None if _dumps_itself(cls) else tuple(map(_pydantic_name, cls.__pydantic_fields__.items()))
-    if hasattr(cls, "__struct_encode_fields__"):  # msgspec.Struct
-        if _is_special_struct(cls):
-            return None
-        return tuple(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
+    if pydantic_models.is_model(cls):
+        return pydantic_models.plain_fields(cls)
+    if msgspec_structs.is_struct(cls):
+        return msgspec_structs.plain_fields(cls)
     if dataclasses.is_dataclass(cls):
         return tuple((field.name, wire_name_of(cls, field.name)) for field in dataclasses.fields(cls))
     if hasattr(cls, "__attrs_attrs__"):
@@ -51,61 +58,10 @@ def _fields_of(cls: Any) -> tuple[tuple[str, str], ...] | None:
     return None
 
 
-def _pydantic_name(named: tuple[str, Any]) -> tuple[str, str]:
-    """Return the attribute and its alias, because pydantic reads the alias as well."""
-    name, field = named
-    return name, field.serialization_alias or field.alias or name
-
-
-def _dumps_itself(cls: Any) -> bool:
-    """True for a pydantic class that is not written as its fields: it has serialisers, or accepts further fields."""
-    decorators = getattr(cls, "__pydantic_decorators__", None)
-    written_otherwise = ("field_serializers", "model_serializers", "computed_fields")
-    return (
-        any(getattr(decorators, kind, None) for kind in written_otherwise)
-        or getattr(cls, "__pydantic_root_model__", False)
-        or getattr(cls, "model_config", {}).get("extra") == "allow"
-    )
-
-
-def _is_special_struct(cls: Any) -> bool:
-    """True for a msgspec.Struct that is written with a tag, as an array, or without its defaults."""
-    config = cls.__struct_config__
-    return config.tag is not None or config.array_like or config.omit_defaults
-
-
-def _by_its_library(value: Any) -> object | None:
-    """Return a pydantic model or a msgspec.Struct as plain values, or None for a value of another class."""
-    cls: Any = type(value)
-    if hasattr(cls, "__pydantic_serializer__"):
-        return cls.__pydantic_serializer__.to_python(value, by_alias=True)  # type: ignore[no-any-return]
-    if hasattr(cls, "__struct_encode_fields__"):
-        return _special_struct(value, cls.__struct_config__)
-    return None
-
-
-def _special_struct(value: Any, config: Any) -> object:
-    cls = type(value)
-    fields = [getattr(value, name) for name in cls.__struct_fields__]
-    if config.array_like:
-        return fields if config.tag is None else [config.tag, *fields]
-    written = dict(zip(cls.__struct_encode_fields__, fields, strict=True))
-    if config.omit_defaults:
-        for name, default in _defaults_of(cls):
-            if written[name] == default and type(written[name]) is type(default):
-                del written[name]
-    return written if config.tag is None else {config.tag_field: config.tag, **written}
-
-
-def _defaults_of(cls: Any) -> list[tuple[str, object]]:
-    """Return (name on the wire, default) of each field of a msgspec.Struct that has a default. Factories are called."""
-    defaults = cls.__struct_defaults__
-    names = cls.__struct_encode_fields__[len(cls.__struct_encode_fields__) - len(defaults) :]
-    made = [one.factory() if hasattr(one, "factory") else one for one in defaults]
-    return list(zip(names, made, strict=True))
-
-
 fields_of: Callable[[Any], tuple[tuple[str, str], ...] | None] = lru_cache(maxsize=1024)(_fields_of)
+
+
+# ---- extensions ---------------------------------------------------------------------------------------
 
 
 def extension_of(value: object) -> tuple[int, bytes] | None:
@@ -115,10 +71,13 @@ def extension_of(value: object) -> tuple[int, bytes] | None:
         SerializationError: for a datetime without a time zone, and for an ExtType of a wrong type or payload.
     """
     if isinstance(value, datetime):
+        if type(value) is not datetime and value != value:
+            raise not_a_time(value)
         if value.utcoffset() is None:
             raise naive_datetime(value)
-        since = value - EPOCH
-        return TIMESTAMP_EXT, _timestamp(since // _SECOND, since.microseconds * 1000)
+        since = datetime.__sub__(value, EPOCH)  # subclasses may return a subclass, or cut
+        finer = getattr(value, "nanosecond", 0)  # of pandas' Timestamp, below a microsecond
+        return TIMESTAMP_EXT, _timestamp(since // _SECOND, since.microseconds * 1000 + finer)
     if isinstance(value, Timestamp):
         return TIMESTAMP_EXT, _timestamp(value.seconds, value.nanoseconds)
     if isinstance(value, ExtType):
@@ -170,32 +129,42 @@ def from_extension(code: int, payload: bytes) -> object:
     return tuple.__new__(ExtType, (code, payload))
 
 
-def replacement_for(value: object, default: Default | None) -> object:
-    """Return what is written in place of a value that msgpack has no type for.
+# ---- replacements -------------------------------------------------------------------------------------
 
-    An enum becomes its value, a timedelta its nanoseconds, a class of pydantic or msgspec what its library says. For
-    all others the hook is called, once. What it returns must have a msgpack type, or be an enum or a timedelta.
+
+def replacement_for(value: object, default: Default | None) -> tuple[object, int]:
+    """Return what is written in place of a value that msgpack has no type for, and by how many levels that is deeper.
+
+    An enum becomes its value, a timedelta its nanoseconds, a class of pydantic or msgspec what its library says. The
+    hook is asked about all others, once. A standard type has a form for the case that there is no hook, or that the
+    hook does not know the type: it raised TypeError, or returned NotImplemented. Every step counts as a level, so no
+    chain of replacements is endless.
 
     Raises:
         SerializationError: if there is no replacement.
     """
-    asked = False
-    while True:
+    asked = default is None
+    for level in range(1, MAX_DEPTH + 1):
+        cls: Any = type(value)
         if isinstance(value, enum.Enum):
             value = value.value
-        elif (written := _by_its_library(value)) is not None:
-            return written
-        elif isinstance(value, timedelta):  # Go's time.Duration: nanoseconds
-            value = (value.days * 86_400 + value.seconds) * 1_000_000_000 + value.microseconds * 1000
-        elif asked:
-            raise SerializationError(f"the default hook returned {_named(value)}, which is not a msgpack type either")
+        elif (write := _library_form(cls)) is not None:
+            value = write(value)
+        elif isinstance(value, timedelta):
+            value = nanoseconds(value)
+        elif not asked:
+            assert default is not None
+            value = _ask(default, value)
+            asked = True
+        elif (form := standard_form(cls)) is not None:
+            value = form(value)
         elif default is None:
             raise unsupported(value)
         else:
-            value = _ask(default, value)
-            asked = True
+            raise SerializationError(f"the default hook returned {named(value)}, which is not a msgpack type either")
         if isinstance(value, _WRITTEN_AS_THEY_ARE) or fields_of(type(value)) is not None:
-            return value
+            return value, level
+    raise too_deep()
 
 
 _WRITTEN_AS_THEY_ARE = (
@@ -203,151 +172,59 @@ _WRITTEN_AS_THEY_ARE = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=1024)
+def _library_form(cls: Any) -> Callable[[Any], object] | None:
+    """Return the function that makes plain values of a class of pydantic or msgspec; None for other classes."""
+    if pydantic_models.is_model(cls):
+        return pydantic_models.plain
+    return msgspec_structs.plain if msgspec_structs.is_struct(cls) else None
+
+
+def _has_standard_form(cls: Any) -> bool:
+    return standard_form(cls) is not None
+
+
 def _ask(default: Default, value: object) -> object:
+    """Return the hook's answer. What the hook does not know comes back as it is, if it has a standard form."""
     try:
-        return default(value)
+        answer = default(value)
     except SerializationError:
         raise
     except Exception as error:
-        reason = f"the default hook raised {type(error).__name__} for {_named(value)}: {error}"
-        raise SerializationError(reason) from error
+        if isinstance(error, TypeError) and _has_standard_form(type(value)):
+            return value
+        raise SerializationError(
+            f"the default hook raised {type(error).__name__} for {named(value)}: {error}"
+        ) from error
+    return value if answer is NotImplemented else answer
 
 
-def _named(value: object) -> str:
-    return f"a value of type {type(value).__qualname__}"
+# ---- keys ---------------------------------------------------------------------------------------------
+
+_PLAIN_KEYS = (str, int, float, bytes, type(None))
 
 
-# ---- errors -------------------------------------------------------------------------------------------
+def plain_keys(owner: dict[Any, Any]) -> set[Any]:
+    """Return the keys of a dict that are read back as they are."""
+    return {key for key in owner if isinstance(key, _PLAIN_KEYS)}
 
 
-def short(value: object) -> str:
-    """Return a repr for an error message: it is short, and never raises."""
-    try:
-        return _short.repr(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
-
-
-def key_step(key: object) -> str:
-    """Return the step of a path that leads to a mapping's value."""
-    return f"[{short(key)}]"
-
-
-def in_key_step(key: object) -> str:
-    """Return the step of a path that leads to a mapping's key."""
-    return f" key {short(key)}"
-
-
-def unsupported(value: object) -> SerializationError:
-    name = type(value).__qualname__
-    return SerializationError(
-        f"{name} is not a msgpack type; convert it first, or give the Registry a default= hook that does"
-    )
-
-
-def int_too_large(value: object) -> SerializationError:
-    return SerializationError(
-        f"int {short(value)} is outside of msgpack's range -2**63 to 2**64-1; write it as str or bytes"
-    )
-
-
-def naive_datetime(value: object) -> SerializationError:
-    return SerializationError(
-        f"datetime {short(value)} has no time zone; use one with tzinfo, such as datetime.now(UTC)"
-    )
-
-
-def surrogates(error: UnicodeEncodeError) -> SerializationError:
-    return SerializationError(
-        f"str {short(error.object)} has a lone surrogate at index {error.start}, which UTF-8 can't hold; "
-        "write such text as bytes"
-    )
-
-
-def too_deep() -> SerializationError:
-    return SerializationError(f"nested deeper than {MAX_DEPTH} levels")
-
-
-def changed() -> SerializationError:
-    return SerializationError("changed its size while it was being written")
-
-
-def missing_field(value: object, attribute: str, error: Exception) -> SerializationError:
-    return SerializationError(f"field {attribute!r} of {type(value).__qualname__} can't be read: {error}")
-
-
-def body_too_large(size: int) -> SerializationError:
-    return SerializationError(f"{size} bytes are more than the {MAX_BULK} that a Redis string can hold")
-
-
-def empty_event() -> SerializationError:
-    return SerializationError("an event needs a body or at least one tag: None without tags has nothing to write")
-
-
-def tags_as_dict(tags: object) -> dict[Any, Any]:
-    """Return tags that are another mapping than a dict as a dict.
+def note_key(read_back: object, key: object, others: set[Any]) -> None:
+    """Add a key to the keys of its dict, all of them as they are read back.
 
     Raises:
-        SerializationError: if they are not a mapping.
+        SerializationError: if it can't be read back as a key, or not beside the others.
     """
-    if not isinstance(tags, Mapping):
-        raise SerializationError(f"tags are a mapping of str to str, not {type(tags).__qualname__}", "tags")
-    return dict(tags.items())
+    found = as_key(read_back, key)
+    if found in others:
+        raise keys_are_equal(key)
+    others.add(found)
 
 
-def refused_tag(tag: object, value: object, error: UnicodeEncodeError | None = None) -> SerializationError:
-    """Return the error for a tag that can't be written."""
-    step = f"tags[{short(tag)}]"
-    if error is not None:
-        return SerializationError(surrogates(error).reason, step)
-    for part, text in (("name", tag), ("value", value)):
-        if not isinstance(text, str):
-            kind = type(text).__qualname__
-            return SerializationError(f"a tag's {part} is a str, not {kind}; use str() on it", step)
-    if tag != BODY_FIELD:
-        return SerializationError(f"a tag's value has more than the {MAX_BULK} bytes that Redis holds", step)
-    return SerializationError(
-        f"the name {BODY_FIELD!r} is taken by the event's body; choose another name for this tag", step
-    )
-
-
-def in_use() -> SerializationError:
-    return SerializationError(
-        "the buffer is being written to: neither a default hook nor the bodies of publish_many use it"
-    )
-
-
-def check_bodies(bodies: object) -> None:
-    """Refuse a single body where an iterable of bodies is expected: its letters, keys or fields would become events.
-
-    An object of a class with its own `__iter__` is accepted, unless it is a mapping.
-
-    Raises:
-        TypeError: for a str, bytes, a mapping, a NamedTuple, a pydantic model, and for what can't be iterated over.
-    """
-    cls: Any = type(bodies)
-    if _is_one_body(cls):
-        name = cls.__qualname__
-        raise TypeError(f"publish_many takes an iterable of bodies, not a single {name}: call publish() for one body")
-
-
-_ONE_BODY = (str, bytes, bytearray, memoryview, Mapping)
-
-
-@lru_cache(maxsize=1024)
-def _is_one_body(cls: Any) -> bool:
-    """True also for a class that can't be iterated over."""
-    if issubclass(cls, _ONE_BODY):
-        return True
-    if issubclass(cls, tuple):
-        return hasattr(cls, "_fields")
-    iterates = getattr(cls, "__iter__", None)
-    if iterates is None:
-        return not hasattr(cls, "__getitem__")
-    return hasattr(cls, "__pydantic_fields__") and getattr(iterates, "__module__", "").startswith("pydantic.")
-
-
-def locate_in_many(error: SerializationError, index: int) -> None:
-    """Add to an error which of many bodies could not be written."""
-    if error.path.startswith("body") or not error.path:
-        error.path = f"bodies[{index}]{error.path[4:]}"
+def as_key(read_back: object, key: object) -> Any:
+    """Return a value that was read, as the key of a dict: an array is a tuple."""
+    if type(read_back) is list:
+        return tuple([as_key(item, key) for item in read_back])
+    if type(read_back) is dict:
+        raise key_is_a_map(key)
+    return read_back

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import SerializationError
-from . import conversions
+from . import encode_errors
 
 __all__ = ["SLOTS", "Key", "key_bytes", "without_partitions"]
 
@@ -26,7 +26,7 @@ def key_bytes(key: Key) -> bytes:
         try:
             return key.encode()
         except UnicodeEncodeError as error:
-            raise SerializationError(conversions.surrogates(error).reason, "key") from None
+            raise SerializationError(encode_errors.surrogates(error).reason, "key") from None
     if isinstance(key, bytes):
         return key
     if isinstance(key, int) and not isinstance(key, bool):

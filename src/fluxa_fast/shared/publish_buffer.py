@@ -14,7 +14,7 @@ from ..errors import FluxaError, SerializationError
 from ..flows.publish.outcome import FlushAccount, FlushResult, Order
 from ..flows.publish.pipeline import BufferFlush
 from ..hooks import FlushReport, Hooks
-from ..protocol.conversions import check_bodies
+from ..protocol.checks import check_bodies
 from ..protocol.hashing import Key
 from ..protocol.interface import CommandBuffer, EventWriter
 from .buffer_targets import BufferTargets, P

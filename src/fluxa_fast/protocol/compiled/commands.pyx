@@ -26,7 +26,7 @@ from .wire cimport BODY_FIELD, BODY_FIELD_SIZE, is_body_field
 import random
 
 from ...errors import SerializationError, UnregisteredStreamError
-from .. import conversions
+from .. import checks, encode_errors
 from ..commands import StreamCommands
 from ..hashing import without_partitions
 from ..resp import argument_bytes
@@ -82,25 +82,25 @@ cdef class CommandCore(Packer):
                 self.write_tag(<object>name_pointer, <object>value_pointer)
                 written += 1
         if written != size:
-            raise conversions.changed()
+            raise encode_errors.changed()
         return 0
 
     cdef int write_tag(self, object tag, object value) except -1:
         cdef Py_ssize_t size
         cdef const char *text
         if not isinstance(tag, str) or not isinstance(value, str):
-            raise conversions.refused_tag(tag, value)
+            raise encode_errors.refused_tag(tag, value)
         try:
             text = PyUnicode_AsUTF8AndSize(tag, &size)
             if is_body_field(text, size):
-                raise conversions.refused_tag(tag, value)
+                raise encode_errors.refused_tag(tag, value)
             self.write_bulk(text, size)
             text = PyUnicode_AsUTF8AndSize(value, &size)
             if size > MAX_BULK:
-                raise conversions.refused_tag(tag, value)
+                raise encode_errors.refused_tag(tag, value)
             self.write_bulk(text, size)
         except UnicodeEncodeError as error:
-            raise conversions.refused_tag(tag, value, error) from None
+            raise encode_errors.refused_tag(tag, value, error) from None
         return 0
 
     @cython.critical_section
@@ -214,7 +214,7 @@ cdef class CommandCore(Packer):
 
     cdef int check_idle(self) except -1:
         if self.busy:
-            raise conversions.in_use()
+            raise encode_errors.in_use()
         return 0
 
     @cython.critical_section
@@ -276,7 +276,7 @@ cdef int write_entry(
     cdef int failed
     if tags is not None:
         if type(tags) is not dict:
-            tags = conversions.tags_as_dict(tags)
+            tags = checks.tags_as_dict(tags)
         if PyDict_Size(tags) == 0:
             tags = None
     with cython.critical_section(out):
@@ -300,7 +300,7 @@ cdef int write_content(
 ) except -1:
     if tags is None:
         if body is None:
-            raise conversions.empty_event()
+            raise encode_errors.empty_event()
         out.write(PyBytes_AS_STRING(before_body), PyBytes_GET_SIZE(before_body))
         return write_body(out, body)
     arguments += 2 * PyDict_Size(tags)
@@ -329,7 +329,7 @@ cdef int write_body(CommandCore out, object body) except -1:
         body_failed()
     size = out.length - begin
     if size > MAX_BULK:
-        raise conversions.body_too_large(size)._located("body")
+        raise encode_errors.body_too_large(size)._located("body")
     digits = count_digits(size)
     out.room(digits - gap + 2 if digits > gap else 2)
     at = out.start + begin
@@ -457,7 +457,7 @@ cdef class EventWriter:
         cdef Route route = self.route_of(stream, key)
         cdef Py_ssize_t count
         if type(bodies) is not list and type(bodies) is not tuple:
-            conversions.check_bodies(bodies)
+            checks.check_bodies(bodies)
         try:
             count = write_entries(route, bodies, tags, first)
         except SerializationError as error:
@@ -583,7 +583,7 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object fi
     cdef Py_ssize_t before
     cdef Py_ssize_t count = 0
     if tags is not None:
-        tags = conversions.tags_as_dict(tags) or None
+        tags = checks.tags_as_dict(tags) or None
     with cython.critical_section(out):
         out.check_idle()
         out.busy = True
@@ -597,7 +597,7 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object fi
     except BaseException as error:
         out.length = before
         if isinstance(error, SerializationError):
-            conversions.locate_in_many(error, first + count)
+            encode_errors.locate_in_many(error, first + count)
         raise
     else:
         out.command_count += count

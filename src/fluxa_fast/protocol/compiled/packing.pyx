@@ -25,10 +25,11 @@ from libc.string cimport memcpy
 from .buffer cimport FLUXA_FAST_VERSION, owned, pending_exception
 from .endian cimport store16, store32, store64
 from .limits cimport MAX_BULK, MAX_DEPTH
+from .unpacking cimport unpack_bytes
 from .values cimport fluxa_ascii, fluxa_short_int
 
 from ...errors import SerializationError
-from .. import conversions
+from .. import conversions, encode_errors
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
@@ -44,6 +45,7 @@ built_for = FLUXA_FAST_VERSION.decode()
 
 cdef object fields_of = conversions.fields_of
 cdef object extension_of = conversions.extension_of
+cdef object note_key = conversions.note_key
 cdef dict known_fields = {}  # by type its `written_fields`; only types that `pack_other` would not write in another way
 
 cdef enum:
@@ -56,6 +58,7 @@ cdef enum:  # the place in a container that failed
     AT_FIELD
 
 ctypedef int (*attempt)(Packer, object, int) noexcept
+ctypedef int (*attempt_key)(Packer, object, set, int) noexcept
 
 
 cdef class Packer(ByteBuffer):
@@ -66,7 +69,7 @@ cdef int pack_body(Packer out, object value) except -1:
     # Packs a value. On an exception the buffer is as it was.
     cdef Py_ssize_t before = out.length
     if out.busy:
-        raise conversions.in_use()
+        raise encode_errors.in_use()
     out.busy = True
     cdef int failed = (<attempt>pack_value)(out, value, 0)
     out.busy = False
@@ -76,7 +79,7 @@ cdef int pack_body(Packer out, object value) except -1:
     if out.length - before > MAX_BULK:
         size = out.length - before
         out.length = before
-        raise conversions.body_too_large(size)._located("body")
+        raise encode_errors.body_too_large(size)._located("body")
     return 0
 
 
@@ -152,6 +155,25 @@ cdef int pack_other(Packer out, object value, int depth) except -1:
     cdef PyObject *known = PyDict_GetItem(known_fields, type(value))
     if known is not NULL:
         return pack_fields(out, value, <tuple>known, depth)
+    if (<attempt>pack_rare)(out, value, depth):
+        return value_failed(out, value)
+    return 0
+
+
+cdef int value_failed(Packer out, object value) except -1:
+    # Makes a SerializationError of an exception that the value itself has raised.
+    try:
+        pending_exception()
+    except (SerializationError, MemoryError):
+        raise
+    except Exception as error:
+        if out.views:
+            raise  # the buffer can't be written to
+        raise encode_errors.value_failed(value, error) from error
+    return 0
+
+
+cdef int pack_rare(Packer out, object value, int depth) except -1:
     if isinstance(value, str):
         return pack_str(out, value)
     if isinstance(value, int):
@@ -173,7 +195,8 @@ cdef int pack_other(Packer out, object value, int depth) except -1:
         if len(known_fields) < KNOWN_TYPES:
             known_fields.setdefault(type(value), fields)  # setdefault: others hold borrowed references to what is in it
         return pack_fields(out, value, <tuple>fields, depth)
-    return pack_value(out, conversions.replacement_for(value, out.default), depth)
+    replaced, levels = conversions.replacement_for(value, out.default)
+    return pack_value(out, replaced, depth + <int>levels)
 
 
 # ---- scalars ------------------------------------------------------------------------------------------
@@ -227,7 +250,7 @@ cdef int pack_int(Packer out, object value) except -1:
     cdef long long number = PyLong_AsLongLongAndOverflow(value, &overflow)
     cdef unsigned long long positive
     if overflow < 0:
-        raise conversions.int_too_large(value)
+        raise encode_errors.int_too_large(value)
     if overflow == 0 and number < 0:
         out.length += store_negative(out.room(9), number)
         return 0
@@ -236,7 +259,7 @@ cdef int pack_int(Packer out, object value) except -1:
         try:
             positive = PyLong_AsUnsignedLongLong(value)
         except OverflowError:
-            raise conversions.int_too_large(value) from None
+            raise encode_errors.int_too_large(value) from None
     out.length += store_positive(out.room(9), positive)
     return 0
 
@@ -258,9 +281,9 @@ cdef int pack_str(Packer out, object value) except -1:
     try:
         text = PyUnicode_AsUTF8AndSize(value, &size)
     except UnicodeEncodeError as error:
-        raise conversions.surrogates(error) from None
+        raise encode_errors.surrogates(error) from None
     if size > MAX_BULK:
-        raise conversions.body_too_large(size)
+        raise encode_errors.body_too_large(size)
     at = out.room(size + 5)
     if size < 32:
         at[0] = <unsigned char>(0xA0 | size)
@@ -285,7 +308,7 @@ cdef int pack_str(Packer out, object value) except -1:
 cdef int pack_bin(Packer out, const void *source, Py_ssize_t size) except -1:
     cdef unsigned char *at
     if size > MAX_BULK:
-        raise conversions.body_too_large(size)
+        raise encode_errors.body_too_large(size)
     at = out.room(size + 5)
     if size < 256:
         at[0] = 0xC4
@@ -323,7 +346,7 @@ cdef int pack_extension(Packer out, int code, bytes payload) except -1:
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
     cdef unsigned char *at
     if size > MAX_BULK:
-        raise conversions.body_too_large(size)
+        raise encode_errors.body_too_large(size)
     at = out.room(size + 6)
     if size == 1 or size == 2 or size == 4 or size == 8 or size == 16:
         at[0] = (0xD4 if size == 1 else 0xD5 if size == 2 else 0xD6 if size == 4 else
@@ -353,7 +376,7 @@ cdef int pack_extension(Packer out, int code, bytes payload) except -1:
 cdef int pack_dict(Packer out, dict value, int depth) except -1:
     cdef Py_ssize_t size = PyDict_GET_SIZE(value)
     if depth >= MAX_DEPTH:
-        raise conversions.too_deep()
+        raise encode_errors.too_deep()
     map_header(out, size)
     with cython.critical_section(value):
         pack_entries(out, value, size, depth)
@@ -367,11 +390,17 @@ cdef int pack_entries(Packer out, dict value, Py_ssize_t size, int depth) except
     cdef PyObject *item_pointer
     cdef object key
     cdef object item
+    cdef set read_back = None  # the keys, as they are read back
     while PyDict_Next(value, &position, &key_pointer, &item_pointer):
         if not pack_short(out, key_pointer):
             key = <object>key_pointer  # the default hook might change the dict
             item = <object>item_pointer
-            if (<attempt>pack_value)(out, key, depth + 1):
+            if is_odd_key(key):
+                if read_back is None:
+                    read_back = conversions.plain_keys(value)
+                if (<attempt_key>pack_odd_key)(out, key, read_back, depth + 1):
+                    return item_failed(value, IN_KEY, key, 0)
+            elif (<attempt>pack_value)(out, key, depth + 1):
                 return item_failed(value, IN_KEY, key, 0)
             if (<attempt>pack_value)(out, item, depth + 1):
                 return item_failed(value, AT_KEY, key, 0)
@@ -384,7 +413,19 @@ cdef int pack_entries(Packer out, dict value, Py_ssize_t size, int depth) except
         if PyDict_GET_SIZE(value) != size:
             break
     if written != size or PyDict_GET_SIZE(value) != size:
-        raise conversions.changed()
+        raise encode_errors.changed()
+    return 0
+
+
+cdef inline bint is_odd_key(object key) noexcept:
+    # Whether a key is read back as another value: perhaps as one that can't be a key, or that is another key too.
+    return not (key is None or isinstance(key, (str, int, float, bytes)))
+
+
+cdef int pack_odd_key(Packer out, object key, set read_back, int depth) except -1:
+    cdef Py_ssize_t begin = out.length
+    pack_value(out, key, depth)
+    note_key(unpack_bytes(out.start + begin, out.length - begin), key, read_back)
     return 0
 
 
@@ -394,9 +435,9 @@ cdef int item_failed(object container, int where, object key, Py_ssize_t positio
         pending_exception()
     except SerializationError as error:
         if where == IN_KEY:
-            step = conversions.in_key_step(key)
+            step = encode_errors.in_key_step(key)
         elif where == AT_KEY:
-            step = conversions.key_step(key)
+            step = encode_errors.key_step(key)
         elif where == AT_PLACE:
             step = f"[{position}]"
         else:
@@ -410,10 +451,16 @@ cdef int pack_mapping(Packer out, object value, int depth) except -1:
     # A subclass of dict: its items() are written.
     cdef list items = list(value.items())
     if depth >= MAX_DEPTH:
-        raise conversions.too_deep()
+        raise encode_errors.too_deep()
     map_header(out, PyList_GET_SIZE(items))
+    cdef set read_back = None  # the keys, as they are read back
     for key, item in items:
-        if (<attempt>pack_value)(out, key, depth + 1):
+        if is_odd_key(key):
+            if read_back is None:
+                read_back = conversions.plain_keys(value)
+            if (<attempt_key>pack_odd_key)(out, key, read_back, depth + 1):
+                return item_failed(value, IN_KEY, key, 0)
+        elif (<attempt>pack_value)(out, key, depth + 1):
             return item_failed(value, IN_KEY, key, 0)
         if (<attempt>pack_value)(out, item, depth + 1):
             return item_failed(value, AT_KEY, key, 0)
@@ -423,7 +470,7 @@ cdef int pack_mapping(Packer out, object value, int depth) except -1:
 cdef int pack_list(Packer out, list value, int depth) except -1:
     cdef Py_ssize_t size = PyList_GET_SIZE(value)
     if depth >= MAX_DEPTH:
-        raise conversions.too_deep()
+        raise encode_errors.too_deep()
     array_header(out, size)
     with cython.critical_section(value):
         pack_items(out, value, size, depth)
@@ -434,14 +481,14 @@ cdef int pack_items(Packer out, list value, Py_ssize_t size, int depth) except -
     cdef Py_ssize_t position = 0
     cdef object item
     if PyList_GET_SIZE(value) != size:  # another thread has changed the list
-        raise conversions.changed()
+        raise encode_errors.changed()
     while position < size:
         if not pack_short(out, <PyObject *>PyList_GET_ITEM(value, position)):
             item = value[position]
             if (<attempt>pack_value)(out, item, depth + 1):
                 return item_failed(value, AT_PLACE, None, position)
             if PyList_GET_SIZE(value) != size:
-                raise conversions.changed()
+                raise encode_errors.changed()
         position += 1
     return 0
 
@@ -450,7 +497,7 @@ cdef int pack_tuple(Packer out, tuple value, int depth) except -1:
     cdef Py_ssize_t size = PyTuple_GET_SIZE(value)
     cdef Py_ssize_t position = 0
     if depth >= MAX_DEPTH:
-        raise conversions.too_deep()
+        raise encode_errors.too_deep()
     array_header(out, size)
     while position < size:
         if (<attempt>pack_value)(out, <object>PyTuple_GET_ITEM(value, position), depth + 1):
@@ -463,7 +510,7 @@ cdef int pack_array_of(Packer out, object owner, list items, int depth) except -
     # A subclass of list or tuple: its iterator tells the items.
     cdef Py_ssize_t position = 0
     if depth >= MAX_DEPTH:
-        raise conversions.too_deep()
+        raise encode_errors.too_deep()
     array_header(out, PyList_GET_SIZE(items))
     for item in items:
         if (<attempt>pack_value)(out, item, depth + 1):
@@ -484,7 +531,7 @@ cdef int pack_fields(Packer out, object value, tuple fields, int depth) except -
     cdef PyObject *name
     cdef object item
     if depth >= MAX_DEPTH:
-        raise conversions.too_deep()
+        raise encode_errors.too_deep()
     map_header(out, size // 2)
     while position < size:
         name = PyTuple_GET_ITEM(fields, position + 1)
@@ -503,7 +550,7 @@ cdef int attribute_failed(object value, str attribute) except -1:
     try:
         pending_exception()
     except Exception as error:
-        refused = conversions.missing_field(value, attribute, error)
+        refused = encode_errors.missing_field(value, attribute, error)
         refused._inside(value, f".{attribute}")
         raise refused from error
     return 0
@@ -520,7 +567,7 @@ cdef int container_header(Packer out, Py_ssize_t size, unsigned char short_marke
         store16(at + 1, size)
         out.length += 3
     elif size > MAX_BULK:
-        raise conversions.body_too_large(size)
+        raise encode_errors.body_too_large(size)
     else:
         at[0] = marker16 + 1
         store32(at + 1, <uint32_t>size)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import SerializationError, UnregisteredStreamError
-from .. import conversions
+from .. import checks, encode_errors
 from ..commands import StreamCommands
 from ..hashing import Key, without_partitions
 from ..interface import Default, EntryHead
@@ -60,7 +60,7 @@ class CommandBuffer(StreamCommands):
         # *<arguments>\r\n <prefix> [$1\r\ns\r\n $<size>\r\n<msgpack>\r\n] [<name> <value>]...
         self._check_idle()
         if tags is not None and type(tags) is not dict:
-            tags = conversions.tags_as_dict(tags)
+            tags = checks.tags_as_dict(tags)
         self._busy = True
         try:
             written = self._written(head, body, tags)
@@ -72,7 +72,7 @@ class CommandBuffer(StreamCommands):
         """Append an entry for each body, or nothing if a body can't be written. Returns how many."""
         self._check_idle()
         if tags is not None and type(tags) is not dict:
-            tags = conversions.tags_as_dict(tags)
+            tags = checks.tags_as_dict(tags)
         before = len(self._bytes)
         count = 0
         self._busy = True
@@ -84,7 +84,7 @@ class CommandBuffer(StreamCommands):
         except BaseException as error:
             del self._bytes[before:]
             if isinstance(error, SerializationError):
-                conversions.locate_in_many(error, first + count)
+                encode_errors.locate_in_many(error, first + count)
             raise
         finally:
             self._busy = False
@@ -93,7 +93,7 @@ class CommandBuffer(StreamCommands):
 
     def _written(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> bytes:
         if body is None and not tags:
-            raise conversions.empty_event()
+            raise encode_errors.empty_event()
         if not tags:
             packed = self._packer.pack(body)
             return b"%b%d\r\n%b\r\n" % (head.before_body, len(packed), packed)
@@ -160,7 +160,7 @@ class CommandBuffer(StreamCommands):
 
     def _check_idle(self) -> None:
         if self._busy:
-            raise conversions.in_use()
+            raise encode_errors.in_use()
 
     def _check_unseen(self) -> None:
         """Raise BufferError if a view of the buffer is held."""
@@ -221,14 +221,14 @@ def _command(arguments: list[bytes]) -> bytes:
 def _tag(item: tuple[Any, Any]) -> bytes:
     name, value = item
     if not isinstance(name, str) or not isinstance(value, str) or name == BODY_FIELD:
-        raise conversions.refused_tag(name, value)
+        raise encode_errors.refused_tag(name, value)
     try:
         encoded = str.encode(value)
         if len(encoded) > MAX_BULK:
-            raise conversions.refused_tag(name, value)
+            raise encode_errors.refused_tag(name, value)
         return bulk(str.encode(name)) + bulk(encoded)
     except UnicodeEncodeError as error:
-        raise conversions.refused_tag(name, value, error) from None
+        raise encode_errors.refused_tag(name, value, error) from None
 
 
 class EventWriter:
@@ -285,7 +285,7 @@ class EventWriter:
     ) -> int:
         head, index, buffer = self._route(stream, key)
         if type(bodies) not in (list, tuple):
-            conversions.check_bodies(bodies)
+            checks.check_bodies(bodies)
         try:
             count = buffer.entries(head, bodies, tags, first)
         except SerializationError as error:

@@ -7,18 +7,21 @@ the error that the contract wants.
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections import deque
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from msgpack import ExtType, Packer, Timestamp, unpackb
 
 from ..conversions import (
     Default,
-    body_too_large,
+    as_key,
     extension_of,
     fields_of,
     from_extension,
     replacement_for,
 )
+from ..encode_errors import body_too_large
 from ..limits import MAX_BULK, MAX_DEPTH
 from ..wire import TIMESTAMP_EXT
 from . import reading, writing
@@ -27,39 +30,89 @@ from . import reading, writing
 class BodyPacker:
     """Packs one body after the other."""
 
-    __slots__ = ("_default", "_packer")
+    __slots__ = ("_answers", "_default", "_levels", "_odd_keys", "_packer")
 
     def __init__(self, default: Default | None = None) -> None:
         self._default = default
         self._packer = Packer(default=self._replace)
+        self._levels = 0  # of replacements in this body
+        self._odd_keys = False  # whether there may be a key that is not read back as it is
+        self._answers: deque[_Answer] = deque()  # of the hook, about this body
 
     def pack(self, value: object) -> bytes:
+        self._levels = 0
+        self._odd_keys = False
+        self._answers.clear()
+        packed: bytes | None
         try:
-            packed: bytes = self._packer.pack(value)
-        except Exception:
+            packed = self._packer.pack(value)
+        except Exception as error:
             # Whatever msgpack refused: the complete writer returns the bytes, or raises an error with the path.
+            if isinstance(error, RuntimeError):
+                self._answers.clear()  # a hook has changed a dict: let the complete writer see that
             self._packer = Packer(default=self._replace)
-            packed = writing.write(value, self._default)
+            packed = None
+        if packed is None or self._needs_care(packed):
+            packed = writing.write(value, None if self._default is None else self._ask_again)
         if len(packed) > MAX_BULK:
             raise body_too_large(len(packed))._located("body")
-        if len(packed) > MAX_DEPTH and _may_be_deep(packed) and not _within_depth(unpackb(packed, **_TRUSTED)):
-            writing.write(value, self._default)  # raises an error with the path
         return packed
+
+    def _needs_care(self, packed: bytes) -> bool:
+        """Whether the complete writer has to see to something that msgpack-python does not."""
+        if self._odd_keys and not _has_readable_keys(packed):
+            return True
+        if len(packed) + self._levels <= MAX_DEPTH or _containers_in(packed) + self._levels <= MAX_DEPTH:
+            return False
+        return bool(self._levels) or not _within_depth(unpackb(packed, object_pairs_hook=_flat, **_SHAPE))
 
     def _replace(self, value: object) -> object:
         """msgpack-python's hook: return the replacement of a value that it has no type for."""
-        for _ in range(2):  # the second time for what the user's hook returned
+        replaced = False
+        while True:
             extension = extension_of(value)
             if extension is not None:
                 code, payload = extension
                 if code == TIMESTAMP_EXT:
+                    self._odd_keys = self._odd_keys or type(value) is not datetime
                     return Timestamp.from_bytes(payload)
                 return tuple.__new__(ExtType, extension)
+            self._odd_keys = True
             fields = fields_of(type(value))
             if fields is not None:
                 return {wire_name: getattr(value, attribute) for attribute, wire_name in fields}
-            value = replacement_for(value, self._default)
-        return value
+            if replaced:
+                return value
+            value, levels = replacement_for(value, None if self._default is None else self._ask)
+            self._levels += levels
+            replaced = True
+
+    def _ask(self, value: object) -> object:
+        """Ask the hook, and keep its answer for the case that the complete writer needs it."""
+        assert self._default is not None
+        try:
+            answer = self._default(value)
+        except Exception as error:
+            self._answers.append(_Answer(value, None, error))
+            raise
+        self._answers.append(_Answer(value, answer, None))
+        return answer
+
+    def _ask_again(self, value: object) -> object:
+        """Return the hook's answer about this value. It is asked only if it was not asked before."""
+        assert self._default is not None
+        if not self._answers or self._answers[0].value is not value:
+            return self._default(value)
+        known = self._answers.popleft()
+        if known.error is not None:
+            raise known.error
+        return known.answer
+
+
+class _Answer(NamedTuple):
+    value: object
+    answer: object
+    error: Exception | None
 
 
 def pack(value: object, default: Default | None = None) -> bytes:
@@ -94,14 +147,37 @@ def unpack(data: Any) -> Any:
         value = unpackb(data, **_TRUSTED)
     except Exception:
         return reading.read(data)
-    if len(data) > MAX_DEPTH and _may_be_deep(data) and not _within_depth(value):
+    if len(data) > MAX_DEPTH and _containers_in(data) > MAX_DEPTH and not _within_depth(value):
         return reading.read(data)
     return value
 
 
-def _may_be_deep(data: bytes) -> bool:
-    """Whether enough bytes could open a container to exceed the depth."""
-    return len(data) - len(data.translate(None, _CONTAINERS)) > MAX_DEPTH
+def _containers_in(data: bytes) -> int:
+    """Return the number of bytes that could open a container."""
+    return len(data) - len(data.translate(None, _CONTAINERS))
+
+
+# Reads the shape only: no value in it can be refused.
+_SHAPE: dict[str, Any] = {"strict_map_key": False, "timestamp": 0, "raw": True, "ext_hook": lambda code, payload: None}
+
+
+def _flat(pairs: list[tuple[object, object]]) -> list[object]:
+    return [part for pair in pairs for part in pair]
+
+
+def _has_readable_keys(packed: bytes) -> bool:
+    """Whether no map has a key that can't be a key, or two keys that are equal."""
+
+    def check(pairs: list[tuple[Any, Any]]) -> dict[object, object]:
+        if len({as_key(key, key) for key, _ in pairs}) != len(pairs):
+            raise ValueError
+        return {}
+
+    try:
+        unpackb(packed, object_pairs_hook=check, **{**_TRUSTED, "strict_map_key": False})
+    except Exception:
+        return False
+    return True
 
 
 def _within_depth(value: object) -> bool:

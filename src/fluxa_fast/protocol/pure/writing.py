@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...errors import SerializationError
-from .. import conversions
+from .. import conversions, encode_errors
 from ..limits import MAX_DEPTH
+from .reading import read
 
 # The next value of a container, and for an error the function and the argument that name the step to this value.
 Child = tuple[Any, Callable[[Any], str], Any]
+Opened = tuple[object, int, Iterator[Child]]  # a container, its depth, and its children
 
 
 def write(value: object, default: conversions.Default | None) -> bytes:
@@ -22,13 +24,16 @@ def write(value: object, default: conversions.Default | None) -> bytes:
     """
     written = bytearray()
     owners: list[object] = []
+    depths: list[int] = [0]  # of the next value, and of those that contain it
     open_containers: list[Iterator[Child]] = []
     steps: list[tuple[Callable[[Any], str], Any]] = []
     try:
         while True:
-            children = _write_one(value, written, default, len(owners))
-            if children is not None:
-                owners.append(value)
+            opened = _write_one(value, written, default, depths[-1])
+            if opened is not None:
+                owner, depth, children = opened
+                owners.append(owner)
+                depths.append(depth + 1)
                 open_containers.append(children)
                 steps.append((str, ""))
             while open_containers:
@@ -44,6 +49,7 @@ def write(value: object, default: conversions.Default | None) -> bytes:
                     steps[-1] = (step[0], step[1])
                     break
                 owners.pop()
+                depths.pop()
                 open_containers.pop()
                 steps.pop()
             else:
@@ -55,8 +61,21 @@ def write(value: object, default: conversions.Default | None) -> bytes:
         raise
 
 
-def _write_one(value: Any, out: bytearray, default: conversions.Default | None, depth: int) -> Iterator[Child] | None:
-    """Write a scalar, or write the header of a container and return its children."""
+def _write_one(value: Any, out: bytearray, default: conversions.Default | None, depth: int) -> Opened | None:
+    """Write a scalar, or write the header of a container and return its children.
+
+    Raises:
+        SerializationError: if the value can't be written, also if it raised an exception itself.
+    """
+    try:
+        return _write_any(value, out, default, depth)
+    except (SerializationError, MemoryError):
+        raise
+    except Exception as error:
+        raise encode_errors.value_failed(value, error) from error
+
+
+def _write_any(value: Any, out: bytearray, default: conversions.Default | None, depth: int) -> Opened | None:
     if value is None:
         out.append(0xC0)
     elif value is True:
@@ -70,43 +89,58 @@ def _write_one(value: Any, out: bytearray, default: conversions.Default | None, 
     elif isinstance(value, float):
         out += struct.pack(">Bd", 0xCB, value)
     elif isinstance(value, dict):
-        return _dict(value, out, depth)
+        return value, depth, _dict(value, out, depth)
     elif isinstance(value, (bytes, bytearray, memoryview)):
         _write_bin(bytes(value), out)
     elif (extension := conversions.extension_of(value)) is not None:
         _write_extension(*extension, out)
     elif isinstance(value, (list, tuple)):
-        return _array(value, out, depth)
+        return value, depth, _array(value, out, depth)
     elif (fields := conversions.fields_of(type(value))) is not None:
-        return _fields(value, fields, out, depth)
+        return value, depth, _fields(value, fields, out, depth)
     else:
-        return _write_one(conversions.replacement_for(value, default), out, default, depth)
+        replaced, levels = conversions.replacement_for(value, default)
+        return _write_any(replaced, out, default, depth + levels)
     return None
 
 
 def _dict(value: dict[Any, Any], out: bytearray, depth: int) -> Iterator[Child]:
     if depth >= MAX_DEPTH:
-        raise conversions.too_deep()
+        raise encode_errors.too_deep()
     items: Any = value.items() if type(value) is dict else list(value.items())
     size = len(items)
     _write_header(size, 0x80, 0xDE, out)
-    return _dict_children(items, size)
+    return _dict_children(value, items, size, out)
 
 
-def _dict_children(items: Any, size: int) -> Iterator[Child]:
+def _dict_children(owner: dict[Any, Any], items: Any, size: int, out: bytearray) -> Iterator[Child]:
+    read_back: set[Any] | None = None
     try:
         for key, item in items:
-            yield key, conversions.in_key_step, key
-            yield item, conversions.key_step, key
+            begin = len(out)
+            yield key, encode_errors.in_key_step, key
+            if not (key is None or isinstance(key, (str, int, float, bytes))):
+                if read_back is None:
+                    read_back = conversions.plain_keys(owner)
+                _check_key(owner, out[begin:], key, read_back)
+            yield item, encode_errors.key_step, key
     except RuntimeError:
-        raise conversions.changed() from None
+        raise encode_errors.changed() from None
     if len(items) != size:
-        raise conversions.changed()
+        raise encode_errors.changed()
+
+
+def _check_key(owner: dict[Any, Any], written: bytearray, key: object, read_back: set[Any]) -> None:
+    try:
+        conversions.note_key(read(bytes(written)), key, read_back)
+    except SerializationError as error:
+        error._inside(owner, encode_errors.in_key_step(key))
+        raise
 
 
 def _array(value: list[Any] | tuple[Any, ...], out: bytearray, depth: int) -> Iterator[Child]:
     if depth >= MAX_DEPTH:
-        raise conversions.too_deep()
+        raise encode_errors.too_deep()
     items = value if type(value) in (list, tuple) else list(value)
     size = len(items)
     _write_header(size, 0x90, 0xDC, out)
@@ -118,15 +152,15 @@ def _array_children(items: Any, size: int) -> Iterator[Child]:
         try:
             item = items[position]
         except IndexError:  # another thread has changed the list
-            raise conversions.changed() from None
+            raise encode_errors.changed() from None
         yield item, "[{}]".format, position
         if len(items) != size:
-            raise conversions.changed()
+            raise encode_errors.changed()
 
 
 def _fields(value: object, fields: tuple[tuple[str, str], ...], out: bytearray, depth: int) -> Iterator[Child]:
     if depth >= MAX_DEPTH:
-        raise conversions.too_deep()
+        raise encode_errors.too_deep()
     _write_header(len(fields), 0x80, 0xDE, out)
     return _field_children(value, fields, out)
 
@@ -137,7 +171,7 @@ def _field_children(value: object, fields: tuple[tuple[str, str], ...], out: byt
         try:
             item = getattr(value, attribute)
         except Exception as error:
-            refusal = conversions.missing_field(value, attribute, error)
+            refusal = encode_errors.missing_field(value, attribute, error)
             refusal._inside(value, f".{attribute}")
             raise refusal from error
         yield item, ".{}".format, attribute
@@ -166,7 +200,7 @@ def _write_int(value: int, out: bytearray) -> None:
         elif value < 1 << 64:
             out += struct.pack(">BQ", 0xCF, value)
         else:
-            raise conversions.int_too_large(value)
+            raise encode_errors.int_too_large(value)
     elif value >= -32:
         out += struct.pack(">b", value)
     elif value >= -(1 << 7):
@@ -178,14 +212,14 @@ def _write_int(value: int, out: bytearray) -> None:
     elif value >= -(1 << 63):
         out += struct.pack(">Bq", 0xD3, value)
     else:
-        raise conversions.int_too_large(value)
+        raise encode_errors.int_too_large(value)
 
 
 def _write_str(value: str, out: bytearray) -> None:
     try:
         text = str.encode(value)
     except UnicodeEncodeError as error:
-        raise conversions.surrogates(error) from None
+        raise encode_errors.surrogates(error) from None
     size = len(text)
     if size < 32:
         out.append(0xA0 | size)
@@ -218,4 +252,4 @@ def _write_sized(form8: int, size: int, out: bytearray) -> None:
     elif size < 1 << 32:
         out += struct.pack(">BI", form8 + 2, size)
     else:
-        raise conversions.body_too_large(size)
+        raise encode_errors.body_too_large(size)
