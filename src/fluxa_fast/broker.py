@@ -16,7 +16,7 @@ from .partitions import RegisteredStream
 from .protocol.commands import entry_head
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
-from .protocol.typed import Reader, checker, reader
+from .protocol.typed import Reader, checker, registered_reader
 from .shared.consumer_base import ConsumerParts
 from .shared.consumer_factory import MakesConsumers
 from .shared.publish_reporter import PublishReporter
@@ -79,7 +79,7 @@ class BrokerBase(Generic[P]):
         if self._types.setdefault(stream, body) != body:
             raise ValueError(f"the bodies of {stream!r} are registered as {self._types[stream]!r} already")
         try:
-            self._readers[stream] = reader(body)
+            self._readers[stream] = registered_reader(body)
         except TypeError as error:
             del self._types[stream]
             raise TypeError(f"{stream!r} can't have such bodies: {error}") from None

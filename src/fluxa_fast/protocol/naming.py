@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, get_args
 
-__all__ = ["Rule", "wire_name_of", "wire_names"]
+__all__ = ["Rule", "has_wire_names", "wire_name_of", "wire_names"]
 
 Rule = Literal["go", "pascal", "camel", "kebab", "lower", "upper"]
 T = TypeVar("T", bound=type)
@@ -97,6 +97,11 @@ def _field_names(cls: Any) -> list[str]:
         return [one.name for one in cls.__attrs_attrs__]
     name = getattr(cls, "__qualname__", cls)
     raise TypeError(f"{name} is no dataclass, attrs class or NamedTuple; wire_names() goes above @dataclass")
+
+
+def has_wire_names(cls: Any) -> bool:
+    """Whether fields of a class have names on the wire that `wire_names` has set."""
+    return hasattr(cls, _ATTRIBUTE)
 
 
 def wire_name_of(cls: Any, field: str) -> str:

@@ -1,0 +1,129 @@
+"""Converts decoded values to the types that a caller asks for.
+
+msgspec and pydantic build their own classes. All other types need no library: dataclasses, TypedDict, NamedTuple,
+unions, enums, scalars and the built-in containers.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args, get_origin
+
+from .containers import make_container
+from .decoders import decoder_of
+from .enums import make_enum
+from .forms import ANYTHING
+from .hints import alias_value, is_alias
+from .libraries import make_of_library
+from .nodes import Converter, Node, Types, check_unions, mismatch
+from .records import make_record
+from .scalars import make_scalar
+from .unions import UNIONS, make_union
+
+__all__ = ["Reader", "checker", "reader", "registered_reader"]
+
+
+class Reader(NamedTuple):
+    """Reads the body of an event as a certain type.
+
+    Attributes:
+        from_bytes: converts msgpack bytes, if the type's library can do that directly; else None.
+        from_value: converts the decoded value.
+    """
+
+    from_bytes: Converter | None
+    from_value: Converter
+
+
+_WRAPPERS = {
+    typing.Annotated, typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", typing.Required),
+}  # fmt: skip
+
+
+def _make_special(types: Types, node: Node) -> bool:
+    """Complete the node of a form that is no class: Any, a wrapper, a name for another type, a type variable."""
+    wanted = node.wanted
+    origin = get_origin(wanted)
+    if wanted in (Any, object, typing.Final) or isinstance(wanted, typing.TypeVar):
+        node.is_made(lambda value: value, ANYTHING, is_plain=True)
+    elif origin in _WRAPPERS:
+        node.become(types.node(get_args(wanted)[0]))
+    elif isinstance(wanted, typing.NewType):
+        node.become(types.node(wanted.__supertype__))
+    elif is_alias(wanted) or is_alias(origin):
+        node.become(types.node(alias_value(wanted)))
+    elif isinstance(wanted, (str, typing.ForwardRef)) or (
+        not isinstance(origin or wanted, type) and origin not in (*UNIONS, typing.Literal) and wanted is not None
+    ):
+        raise TypeError(f"unserialize() can't make {wanted!r}: it is not a type")
+    else:
+        return False
+    return True
+
+
+_TYPES = Types((_make_special, make_scalar, make_union, make_enum, make_of_library, make_record, make_container))
+
+
+@lru_cache(maxsize=1024)
+def _cached_reader(wanted: Any) -> Reader:
+    return _reader(wanted)
+
+
+def _reader(wanted: Any) -> Reader:
+    node = _TYPES.node(wanted)
+    return Reader(decoder_of(_TYPES, node), node.convert)
+
+
+def reader(wanted: Any) -> Reader:
+    """Return the reader of a type. Readers are cached.
+
+    Raises:
+        TypeError: if values can't be converted to `wanted`.
+    """
+    try:
+        hash(wanted)
+    except TypeError:
+        return _reader(wanted)
+    return _cached_reader(wanted)
+
+
+def registered_reader(wanted: Any) -> Reader:
+    """Return the reader of a type that is registered for the bodies of a stream.
+
+    Raises:
+        TypeError: if values can't be converted to `wanted`, or if it is ambiguous.
+    """
+    made = reader(wanted)
+    check_unions(_TYPES.node(wanted))
+    return made
+
+
+def checker(wanted: Any) -> tuple[Callable[[Any], None], type | None]:
+    """Return the check of a type: a function, and a class whose instances need no check.
+
+    The function raises a SerializationError for a body that is not a `wanted`. If `wanted` is a class, the check is
+    isinstance. For other types (TypedDict, unions, list[T]) the check converts the whole body, and the class is None.
+    """
+    if _is_class(wanted):
+        node: Node = _TYPES.node(wanted)
+
+        def check_class(body: Any) -> None:
+            if not isinstance(body, wanted):
+                raise mismatch(body, node.name)
+
+        return check_class, wanted
+    classes = tuple(filter(_is_class, get_args(wanted))) if get_origin(wanted) in UNIONS else ()
+    make = reader(wanted).from_value
+
+    def check_form(body: Any) -> None:
+        if not isinstance(body, classes):
+            make(body)
+
+    return check_form, None
+
+
+def _is_class(wanted: Any) -> bool:
+    """True for a type that isinstance accepts."""
+    return isinstance(wanted, type) and not typing.is_typeddict(wanted) and get_origin(wanted) is None
