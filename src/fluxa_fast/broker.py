@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .consumer import EventConsumer
 from .errors import UnregisteredStreamError
@@ -16,7 +16,6 @@ from .partitions import RegisteredStream
 from .protocol.commands import entry_head
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
-from .protocol.typed import Reader, checker, registered_reader
 from .shared.consumer_base import ConsumerParts
 from .shared.consumer_factory import MakesConsumers
 from .shared.publish_reporter import PublishReporter
@@ -24,6 +23,9 @@ from .shared.routing import StreamRoute
 from .statistics import RedisStreamStatistics, added_up
 from .transport.base import AnyPool, BlockingPool
 from .typed_stream import TypedStream
+
+if TYPE_CHECKING:
+    from .protocol.typed import Reader
 
 __all__ = ["BrokerBase", "Delivery", "EventBroker"]
 
@@ -67,7 +69,7 @@ class BrokerBase(Generic[P]):
                 key,
                 options,
                 stopping,
-                self._readers.get(stream),
+                self._readers.get(stream) or route.pool.codec.plain_reader(),
                 self._hooks,
             )
             for key in self._streams[stream].keys
@@ -79,11 +81,11 @@ class BrokerBase(Generic[P]):
         if self._types.setdefault(stream, body) != body:
             raise ValueError(f"the bodies of {stream!r} are registered as {self._types[stream]!r} already")
         try:
-            self._readers[stream] = registered_reader(body)
+            self._readers[stream] = destination.pool.codec.reader(body, registered=True)
         except TypeError as error:
             del self._types[stream]
             raise TypeError(f"{stream!r} can't have such bodies: {error}") from None
-        check, exact = checker(body)
+        check, exact = destination.pool.codec.checker(body)
         heads = tuple(head.taking(check, exact) for head in destination.heads)
         self._routes[stream] = StreamRoute(destination.pool, heads, destination.check)
 

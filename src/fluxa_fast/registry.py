@@ -11,11 +11,12 @@ from . import protocol
 from .errors import RegistryError
 from .hooks import Hooks, combined
 from .partitions import RegisteredStream, beside, partition_streams
+from .protocol.body_codec import BodyCodec
 from .protocol.commands import entry_head
+from .redis_adapter.pools import Flavour, PoolSpec
 
 if TYPE_CHECKING:
     from .engine import Engine
-    from .redis_adapter.pools import Flavour, PoolSpec
 
 __all__ = ["Registry", "RegistryBase"]
 
@@ -31,16 +32,32 @@ class RegistryBase(Generic[C]):
 
     Args:
         default: called with every value of an event that msgpack has no type for; returns what to write in its place.
+            For a type that has a form of its own (UUID, Decimal, set...) it may return NotImplemented.
+        decode: the counterpart of `default`. Called with a class that is asked for and that fluxa_fast does not know,
+            and the plain value; returns a value of that class. Called with `msgpack.ExtType` for every extension that
+            fluxa_fast does not know.
+        encode_body: called with the msgpack bytes of every body; returns the bytes to store, such as compressed ones.
+        decode_body: the counterpart of `encode_body`: called with the stored bytes; returns msgpack.
         hooks: are told what the engine does: `Hooks`, or several of them.
 
     Raises:
-        TypeError: if `default` can't be called, or if `hooks` are not `Hooks`.
+        TypeError: if a function can't be called, or if `hooks` are not `Hooks`.
     """
 
-    def __init__(self, *, default: Callable[[Any], Any] | None = None, hooks: Hooks | Sequence[Hooks] = ()) -> None:
-        if default is not None and not callable(default):
-            raise TypeError(f"default= is a function or None, not {type(default).__name__}")
-        self._default = default
+    def __init__(
+        self,
+        *,
+        default: Callable[[Any], Any] | None = None,
+        decode: Callable[[Any, Any], Any] | None = None,
+        encode_body: Callable[[bytes], bytes] | None = None,
+        decode_body: Callable[[bytes], bytes] | None = None,
+        hooks: Hooks | Sequence[Hooks] = (),
+    ) -> None:
+        functions = {"default": default, "decode": decode, "encode_body": encode_body, "decode_body": decode_body}
+        for name, function in functions.items():
+            if function is not None and not callable(function):
+                raise TypeError(f"{name}= is a function or None, not {type(function).__name__}")
+        self._codec = BodyCodec(protocol.default, default, decode, encode_body, decode_body)
         self._hooks = combined(hooks)
         self._pools: list[tuple[str, PoolSpec]] = []
         self._streams: list[tuple[str, str, int | None]] = []
@@ -145,7 +162,7 @@ class RegistryBase(Generic[C]):
                 connections,
                 owned=spec.client is None,
                 implementation=protocol.default,
-                default=self._default,
+                codec=self._codec,
             )
         return pools
 
@@ -188,6 +205,12 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
 
     Args:
         default: called with every value of an event that msgpack has no type for; returns what to write in its place.
+            For a type that has a form of its own (UUID, Decimal, set...) it may return NotImplemented.
+        decode: the counterpart of `default`. Called with a class that is asked for and that fluxa_fast does not know,
+            and the plain value; returns a value of that class. Called with `msgpack.ExtType` for every extension that
+            fluxa_fast does not know.
+        encode_body: called with the msgpack bytes of every body; returns the bytes to store, such as compressed ones.
+        decode_body: the counterpart of `encode_body`: called with the stored bytes; returns msgpack.
         hooks: are told what the engine does: `Hooks`, or several of them.
     """
 

@@ -10,6 +10,7 @@ from redis.exceptions import ConnectionError
 
 from fluxa_fast import protocol
 from fluxa_fast.flows.steps import any_reply
+from fluxa_fast.protocol.body_codec import BodyCodec
 from fluxa_fast.protocol.interface import INCOMPLETE
 from fluxa_fast.transport.link_base import LinkBase
 from fluxa_fast.transport.pool_base import PoolBase
@@ -25,7 +26,7 @@ class Token:
 
 @pytest.fixture
 def link(implementation: protocol.Implementation) -> Any:
-    link = LinkBase(PoolBase("default", owned=True, implementation=implementation, default=None))
+    link = LinkBase(PoolBase("default", owned=True, implementation=implementation, codec=BodyCodec(implementation)))
     link._connection = SimpleNamespace(_re_auth_token=None)
     return link
 

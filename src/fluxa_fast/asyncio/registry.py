@@ -18,6 +18,12 @@ class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
 
     Args:
         default: called with every value of an event that msgpack has no type for; returns what to write in its place.
+            For a type that has a form of its own (UUID, Decimal, set...) it may return NotImplemented.
+        decode: the counterpart of `default`. Called with a class that is asked for and that fluxa_fast does not know,
+            and the plain value; returns a value of that class. Called with `msgpack.ExtType` for every extension that
+            fluxa_fast does not know.
+        encode_body: called with the msgpack bytes of every body; returns the bytes to store, such as compressed ones.
+        decode_body: the counterpart of `encode_body`: called with the stored bytes; returns msgpack.
         hooks: are told what the engine does: `Hooks`, or several of them.
     """
 

@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 
 from redis.exceptions import AskError, MovedError
 
-from ..protocol.interface import Default, Implementation
+from ..protocol.body_codec import BodyCodec
+from ..protocol.interface import Implementation
 
 __all__ = ["ClusterMap", "NextNode", "NodeMap", "next_node"]
 
@@ -33,7 +34,7 @@ class ClusterMap(NodeMap, Protocol):
     @property
     def implementation(self) -> Implementation: ...
     @property
-    def default(self) -> Default | None: ...
+    def codec(self) -> BodyCodec: ...
 
 
 class NextNode(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FluxaError, SerializationError
 from .conversions import EPOCH
+from .encode_errors import described
 
 if TYPE_CHECKING:
     from .interface import Acknowledge, Event
@@ -27,7 +28,7 @@ def timestamp(milliseconds: int) -> datetime:
 
 
 class TypedOrigin:
-    """Stands where an event has its `acknowledge` function, if its stream has a registered type of bodies.
+    """Stands where an event has its `acknowledge` function, if its stream has a type of bodies or its registry hooks.
 
     Attributes:
         acknowledge: acknowledges an event.
@@ -73,7 +74,12 @@ def read_value(event: Event, value: object, reader: Reader) -> Any:
         SerializationError: with the path, the expected type, the stream and the event's ID.
     """
     try:
-        return reader.from_value(value)
+        try:
+            return reader.from_value(value)
+        except SerializationError:
+            raise
+        except Exception as error:  # of a class or a hook
+            raise SerializationError(f"the body can't be converted: {described(error)}") from error
     except SerializationError as error:
         error._located("body")
         error.stream = f"{event.stream}: event {event.id}"

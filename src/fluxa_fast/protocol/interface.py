@@ -200,7 +200,7 @@ class CommandBuffer(StreamCommands, Protocol):
     full_at: int
     """Length in bytes at which `EventWriter` calls `on_full`. The initial value is out of reach."""
 
-    def __init__(self, default: Default | None = None) -> None: ...
+    def __init__(self, default: Default | None = None, encode_body: Callable[[bytes], bytes] | None = None) -> None: ...
 
     def __len__(self) -> int:
         """How many bytes the buffer holds."""

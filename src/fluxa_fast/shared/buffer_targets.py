@@ -43,7 +43,7 @@ class BufferTarget(Generic[P]):
         self.index: int = index
         self.pool: P = pool
         self.key: str = key
-        self.buffer: CommandBuffer = pool.implementation.CommandBuffer(pool.default)
+        self.buffer: CommandBuffer = pool.codec.event_buffer()
         self.begun: BufferFlush | None = None
         self._eager = eager and not key  # the nodes of a cluster are all sent to at the same time, by the flush
         self._await_first_piece()

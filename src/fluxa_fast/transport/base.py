@@ -13,7 +13,8 @@ from redis.exceptions import AskError
 
 from ..flows.publish.pipeline import BufferFlush, Replication
 from ..flows.steps import Flow, Take
-from ..protocol.interface import CommandBuffer, Confirmations, Default, EntryHead, Implementation, ReplyReader
+from ..protocol.body_codec import BodyCodec
+from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, Implementation, ReplyReader
 from ..statistics import RedisStreamStatistics
 from .pool_base import PoolBase
 
@@ -28,13 +29,13 @@ class AnyPool(Protocol):
     Attributes:
         name: the name that it was registered under.
         implementation: the implementation of the protocol.
-        default: makes msgpack values of what msgpack has no type for.
+        codec: the hooks of the registry about bodies.
         closed: whether the engine was closed.
     """
 
     name: str
     implementation: Implementation
-    default: Default | None
+    codec: BodyCodec
     closed: bool
 
     @property

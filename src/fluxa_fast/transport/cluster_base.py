@@ -94,7 +94,7 @@ class ClusterPoolBase(PoolBase, Generic[T, N]):
                 self.topology.connections(name),
                 owned=True,
                 implementation=self.implementation,
-                default=self.default,
+                codec=self.codec,
             )
             found.in_cluster = True
             self._nodes[name] = found  # other threads see it from here on

@@ -29,7 +29,7 @@ class LinkBase:
     def __init__(self, pool: PoolBase) -> None:
         self.pool: PoolBase = pool
         self.reader: ReplyReader = pool.implementation.ReplyReader()
-        self.commands: CommandBuffer = pool.implementation.CommandBuffer(pool.default)
+        self.commands: CommandBuffer = pool.codec.event_buffer()
         self._connection: Any = None
         self._pid = 0
         self._owed = 0  # replies to commands of flows that are still to come

@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 
 from redis.exceptions import AskError
 
-from ..protocol.interface import Default, Implementation
+from ..protocol.body_codec import BodyCodec
+from ..protocol.interface import Implementation
 from ..redis_adapter.closing import closed_error
 from ..redis_adapter.errors import in_a_cluster
 
@@ -26,14 +27,14 @@ class PoolBase:
     Attributes:
         name: the name that it was registered under.
         implementation: the implementation of the protocol.
-        default: makes msgpack values of what msgpack has no type for.
+        codec: the hooks of the registry about bodies.
         closed: whether the engine was closed.
     """
 
-    def __init__(self, name: str, *, owned: bool, implementation: Implementation, default: Default | None) -> None:
+    def __init__(self, name: str, *, owned: bool, implementation: Implementation, codec: BodyCodec) -> None:
         self.name: str = name
         self.implementation: Implementation = implementation
-        self.default: Default | None = default
+        self.codec: BodyCodec = codec
         self.closed: bool = False
         self._owned = owned
 

@@ -344,7 +344,7 @@ def _publish_asking(
     cluster: ClusterMap, node: str, head: EntryHead, body: object, tags: Mapping[str, str] | None
 ) -> Flow[str]:
     """As `publish_one`, at a node that does not have the slot yet."""
-    commands = cluster.implementation.CommandBuffer(cluster.default)
+    commands = cluster.codec.event_buffer()
     commands.command("ASKING")
     write_event(commands, head, body, tags)
 

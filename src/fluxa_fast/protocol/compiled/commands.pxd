@@ -5,6 +5,7 @@ cdef class CommandCore(Packer):
     cdef readonly Py_ssize_t command_count
     cdef public Py_ssize_t full_at
     cdef int length_digits
+    cdef object encode_body
 
     cdef int write_tags(self, dict tags) except -1
     cdef int write_tag(self, object tag, object value) except -1

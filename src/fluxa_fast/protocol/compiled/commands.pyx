@@ -26,10 +26,11 @@ from .wire cimport BODY_FIELD, BODY_FIELD_SIZE, is_body_field
 import random
 
 from ...errors import SerializationError, UnregisteredStreamError
-from .. import checks, encode_errors
+from .. import body_codec, checks, encode_errors
 from ..commands import StreamCommands
 from ..hashing import without_partitions
 from ..resp import argument_bytes
+from .packing import pack
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -41,8 +42,9 @@ built_for = FLUXA_FAST_VERSION.decode()
 cdef class CommandCore(Packer):
     """The compiled part of `CommandBuffer`."""
 
-    def __init__(self, default=None):
+    def __init__(self, default=None, encode_body=None):
         self.default = default
+        self.encode_body = encode_body
         self.length_digits = 2
         self.full_at = PY_SSIZE_T_MAX
 
@@ -322,6 +324,8 @@ cdef int write_body(CommandCore out, object body) except -1:
     cdef int digits
     cdef Py_ssize_t begin, size
     cdef unsigned char *at
+    if out.encode_body is not None:
+        return write_encoded(out, body)
     out.room(gap + 2)
     out.length += gap + 2
     begin = out.length
@@ -346,6 +350,19 @@ cdef int write_body(CommandCore out, object body) except -1:
     at[1] = 10
     out.length += 2
     return 0
+
+
+cdef int write_encoded(CommandCore out, object body) except -1:
+    # As `write_body`, of what the hook makes of the packed body.
+    cdef bytes stored = body_codec.encoded(out.encode_body, pack(body, out.default))
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(stored)
+    cdef unsigned char *at = out.room(24)
+    cdef int digits = store_decimal(at, size)
+    at[digits] = 13
+    at[digits + 1] = 10
+    out.length += digits + 2
+    out.write(PyBytes_AS_STRING(stored), size)
+    return out.write(b"\r\n", 2)
 
 
 @cython.final

@@ -120,6 +120,8 @@ cdef class Event:
 
     def unserialize(self, type=None):
         if type is not None:
+            if builtin_type(self.acknowledge) is TypedOrigin and self.acknowledge.reader.codec is not None:
+                return self.decode_as(self.acknowledge.reader.codec.reader(type))
             reader = readers.get(type) if isinstance(type, builtin_type) else None
             return self.decode_as(reader_of(type) if reader is None else reader)
         return self.decode_plain_or_typed()
@@ -157,6 +159,8 @@ cdef class Event:
         if not self.find_body(&body, &size):
             return None
         try:
+            if type(self.acknowledge) is TypedOrigin and self.acknowledge.reader.codec is not None:
+                return self.acknowledge.reader.codec.plain(PyBytes_FromStringAndSize(<const char *>body, size))
             return unpack_bytes(body, size)
         except SerializationError as error:
             entries.locate(error, self)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import SerializationError, UnregisteredStreamError
 from .. import checks, encode_errors
+from ..body_codec import encoded
 from ..commands import StreamCommands
 from ..hashing import Key, without_partitions
 from ..interface import Default, EntryHead
@@ -23,10 +24,11 @@ from .msgpack import BodyPacker
 class CommandBuffer(StreamCommands):
     """`..interface.CommandBuffer`, in pure Python."""
 
-    __slots__ = ("_busy", "_bytes", "_packer", "command_count", "default", "full_at")
+    __slots__ = ("_busy", "_bytes", "_encode_body", "_packer", "command_count", "default", "full_at")
 
-    def __init__(self, default: Default | None = None) -> None:
+    def __init__(self, default: Default | None = None, encode_body: Callable[[bytes], bytes] | None = None) -> None:
         self.default: Default | None = default
+        self._encode_body = encode_body
         self.full_at: int = sys.maxsize
         self.command_count: int = 0
         self._bytes = bytearray()
@@ -95,15 +97,19 @@ class CommandBuffer(StreamCommands):
         if body is None and not tags:
             raise encode_errors.empty_event()
         if not tags:
-            packed = self._packer.pack(body)
+            packed = self._packed(body)
             return b"%b%d\r\n%b\r\n" % (head.before_body, len(packed), packed)
         arguments = head.arguments + 2 * len(tags)
         parts = [head.prefix]
         if body is not None:
             arguments += 2
-            parts += BODY_FIELD_RESP, bulk(self._packer.pack(body))
+            parts += BODY_FIELD_RESP, bulk(self._packed(body))
         parts += map(_tag, tags.items())
         return b"*%d\r\n%b" % (arguments, b"".join(parts))
+
+    def _packed(self, body: object) -> bytes:
+        packed = self._packer.pack(body)
+        return packed if self._encode_body is None else encoded(self._encode_body, packed)
 
     def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Event]) -> int:
         ids = [event._id for event in events if not event._acknowledged]

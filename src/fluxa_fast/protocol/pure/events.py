@@ -14,6 +14,7 @@ from ..wire import BODY_FIELD_BYTES
 from .msgpack import unpack
 
 if TYPE_CHECKING:
+    from ..body_codec import BodyCodec
     from ..typed import Reader
 
 _UNDECODED: Any = object()
@@ -98,9 +99,15 @@ class Event:
 
     def unserialize(self, type: Any = None) -> Any:
         origin = self._origin[1]
+        codec = self._codec
         if type is not None:
-            return self._decode_as(entries.reader_of(type))
+            return self._decode_as(entries.reader_of(type) if codec is None else codec.reader(type))
         return self._decode_as(origin.reader) if isinstance(origin, entries.TypedOrigin) else self._decode()
+
+    @property
+    def _codec(self) -> BodyCodec | None:
+        origin = self._origin[1]
+        return origin.reader.codec if isinstance(origin, entries.TypedOrigin) else None
 
     def ack(self) -> Any:
         acknowledge = self._origin[1]
@@ -124,7 +131,8 @@ class Event:
         if body is None:
             return None
         try:
-            return unpack(body)
+            codec = self._codec
+            return unpack(body) if codec is None else codec.plain(body)
         except SerializationError as error:
             entries.locate(error, self)
             raise

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
 from .containers import make_container
 from .decoders import decoder_of
@@ -17,12 +16,15 @@ from .enums import make_enum
 from .forms import ANYTHING
 from .hints import alias_value, is_alias
 from .libraries import make_of_library
-from .nodes import Converter, Node, Types, check_unions, mismatch
+from .nodes import UNIONS, Converter, Node, Types, check_unions, mismatch
 from .records import make_record
 from .scalars import make_scalar
-from .unions import UNIONS, make_union
+from .unions import make_union
 
-__all__ = ["Reader", "checker", "reader", "registered_reader"]
+if TYPE_CHECKING:
+    from ..body_codec import BodyCodec
+
+__all__ = ["Reader", "checker", "reader", "with_hook"]
 
 
 class Reader(NamedTuple):
@@ -31,10 +33,12 @@ class Reader(NamedTuple):
     Attributes:
         from_bytes: converts msgpack bytes, if the type's library can do that directly; else None.
         from_value: converts the decoded value.
+        codec: decodes bodies, and makes the readers of other types; None: there are no hooks for that.
     """
 
     from_bytes: Converter | None
     from_value: Converter
+    codec: BodyCodec | None = None
 
 
 _WRAPPERS = {
@@ -63,51 +67,51 @@ def _make_special(types: Types, node: Node) -> bool:
     return True
 
 
-_TYPES = Types((_make_special, make_scalar, make_union, make_enum, make_of_library, make_record, make_container))
+_MAKERS = (_make_special, make_scalar, make_union, make_enum, make_of_library, make_record, make_container)
+_TYPES = Types(_MAKERS)
 
 
-@lru_cache(maxsize=1024)
-def _cached_reader(wanted: Any) -> Reader:
-    return _reader(wanted)
+def with_hook(decode: Callable[[Any, Any], Any]) -> Types:
+    """Return the types of a registry whose hook makes values of the classes that are not known otherwise."""
+
+    def make_by_hook(types: Types, node: Node) -> bool:
+        wanted = node.wanted
+
+        def convert(value: Any) -> Any:
+            return value if isinstance(value, wanted) else decode(wanted, value)
+
+        node.is_made(convert, ANYTHING)
+        return True
+
+    return Types((*_MAKERS, make_by_hook))
 
 
-def _reader(wanted: Any) -> Reader:
-    node = _TYPES.node(wanted)
-    return Reader(decoder_of(_TYPES, node), node.convert)
+def reader(wanted: Any, types: Types | None = None, *, registered: bool = False) -> Reader:
+    """Return the reader of a type.
 
-
-def reader(wanted: Any) -> Reader:
-    """Return the reader of a type. Readers are cached.
-
-    Raises:
-        TypeError: if values can't be converted to `wanted`.
-    """
-    try:
-        hash(wanted)
-    except TypeError:
-        return _reader(wanted)
-    return _cached_reader(wanted)
-
-
-def registered_reader(wanted: Any) -> Reader:
-    """Return the reader of a type that is registered for the bodies of a stream.
+    Args:
+        wanted: the type.
+        types: of the registry; None: it has no hook for more types.
+        registered: whether it is the type of a stream's bodies, and so must not be ambiguous.
 
     Raises:
-        TypeError: if values can't be converted to `wanted`, or if it is ambiguous.
+        TypeError: if values can't be converted to the type, or if it is ambiguous.
     """
-    made = reader(wanted)
-    check_unions(_TYPES.node(wanted))
-    return made
+    types = types or _TYPES
+    node = types.node(wanted)
+    if registered:
+        check_unions(node)
+    return Reader(decoder_of(types, node), node.convert)
 
 
-def checker(wanted: Any) -> tuple[Callable[[Any], None], type | None]:
+def checker(wanted: Any, types: Types | None = None) -> tuple[Callable[[Any], None], type | None]:
     """Return the check of a type: a function, and a class whose instances need no check.
 
     The function raises a SerializationError for a body that is not a `wanted`. If `wanted` is a class, the check is
     isinstance. For other types (TypedDict, unions, list[T]) the check converts the whole body, and the class is None.
     """
+    node = (types or _TYPES).node(wanted)
     if _is_class(wanted):
-        node: Node = _TYPES.node(wanted)
 
         def check_class(body: Any) -> None:
             if not isinstance(body, wanted):
@@ -115,11 +119,10 @@ def checker(wanted: Any) -> tuple[Callable[[Any], None], type | None]:
 
         return check_class, wanted
     classes = tuple(filter(_is_class, get_args(wanted))) if get_origin(wanted) in UNIONS else ()
-    make = reader(wanted).from_value
 
     def check_form(body: Any) -> None:
         if not isinstance(body, classes):
-            make(body)
+            node.convert(body)
 
     return check_form, None
 

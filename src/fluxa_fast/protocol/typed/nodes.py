@@ -7,16 +7,19 @@ type may refer to itself.
 from __future__ import annotations
 
 import threading
+import types
+import typing
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from ...errors import SerializationError
 from .forms import ANYTHING, Form, overlap
 
-__all__ = ["Converter", "Maker", "Node", "Types", "at", "mismatch", "name_of", "refused"]
+__all__ = ["UNIONS", "Converter", "Maker", "Node", "Types", "at", "check_unions", "mismatch", "name_of", "refused"]
 
 Converter = Callable[[Any], Any]
+UNIONS = (typing.Union, types.UnionType)
 
 
 class Node:
@@ -84,14 +87,15 @@ class Types:
         Raises:
             TypeError: if values can't be converted to this type, or to a type in it.
         """
+        key = ("members", get_args(wanted)) if get_origin(wanted) in UNIONS else wanted  # unions are equal in any order
         with self._lock:
             with suppress(TypeError):  # it is not hashable
-                if (known := self._nodes.get(wanted)) is not None:
+                if (known := self._nodes.get(key)) is not None:
                     return known
             node = Node(wanted)
             with suppress(TypeError):
-                self._nodes[wanted] = node
-                self._new.append(wanted)
+                self._nodes[key] = node
+                self._new.append(key)
             self._depth += 1
             try:
                 if not any(make(self, node) for make in self._makers):

@@ -7,18 +7,14 @@ form of none, as other programs write it, goes to the member that is nearest.
 
 from __future__ import annotations
 
-import types as python_types
-import typing
 from collections import defaultdict
 from typing import Any, get_args, get_origin
 
 from ...errors import SerializationError
 from .forms import Record, holds, kinds
-from .nodes import Node, Types, mismatch
+from .nodes import UNIONS, Node, Types, mismatch
 
-__all__ = ["UNIONS", "make_union"]
-
-UNIONS = (typing.Union, python_types.UnionType)
+__all__ = ["make_union"]
 
 
 def make_union(types: Types, node: Node) -> bool:
