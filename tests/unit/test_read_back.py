@@ -102,6 +102,10 @@ class Partly(TypedDict):
     b: NotRequired[Line]
 
 
+class Owner(TypedDict):
+    a: int
+
+
 class Coordinates(NamedTuple):
     x: int
     line: Line = Line("x")
@@ -109,6 +113,13 @@ class Coordinates(NamedTuple):
 
 Ids = TypeAliasType("Ids", list[int])
 Both = TypeAliasType("Both", tuple[T, T], type_params=(T,))
+
+
+ID = uuid.UUID(int=5)
+PATH = pathlib.PurePosixPath("/a")
+ADDRESS = ipaddress.IPv4Address("10.0.0.1")
+NETWORK = ipaddress.IPv6Network("::/8")
+SMALL = numpy.int8(3)
 
 
 @dataclass
@@ -131,12 +142,12 @@ class Everything:
     moment: datetime = datetime(2026, 1, 2, tzinfo=UTC)
     at: time = time(1, 2, 3)
     took: timedelta = timedelta(seconds=-1.5)
-    id: uuid.UUID = uuid.UUID(int=5)
+    id: uuid.UUID = ID
     price: Decimal = Decimal("1.10")
-    path: pathlib.PurePosixPath = pathlib.PurePosixPath("/a")
-    address: ipaddress.IPv4Address = ipaddress.IPv4Address("10.0.0.1")
-    network: ipaddress.IPv6Network = ipaddress.IPv6Network("::/8")
-    small: numpy.int8 = numpy.int8(3)
+    path: pathlib.PurePosixPath = PATH
+    address: ipaddress.IPv4Address = ADDRESS
+    network: ipaddress.IPv6Network = NETWORK
+    small: numpy.int8 = SMALL
     by_key: dict[tuple[int, Kind], Line] = field(default_factory=lambda: {(1, Kind.B): Line("b")})
     page: Page[Line] = field(default_factory=lambda: Page([Line("a")], Line("b")))
     numbered: Numbered[Line] = field(default_factory=lambda: Numbered(1, {"a": Line("a")}, [Line("b")]))
@@ -344,7 +355,7 @@ def test_a_type_that_can_not_be_read_back_is_refused_when_it_is_registered(wante
     "wanted",
     [
         Created | Renamed, Cat | Dog, int | float | str | bytes | None, datetime | date, Kind | int, Tagged | Other,
-        Partly | Postponed, list[int] | list[str], str | Literal["x"], uuid.UUID | Decimal,
+        Postponed | Owner, list[int] | list[str], str | Literal["x"], uuid.UUID | Decimal,
     ],
     ids=str,
 )  # fmt: skip
@@ -501,7 +512,7 @@ def test_a_strict_model_refuses_what_it_does_not_write(implementation: Implement
         model_config = pydantic.ConfigDict(strict=True)
         a: int
 
-    with pytest.raises(SerializationError, match="body.a: "):
+    with pytest.raises(SerializationError, match=r"body\.a: "):
         event_with(implementation, {"a": "1"}).unserialize(Number)
 
 
