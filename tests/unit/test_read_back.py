@@ -26,7 +26,6 @@ from typing import (
 
 import attrs
 import msgspec
-import numpy
 import pydantic
 import pytest
 from typing_extensions import TypeAliasType
@@ -119,7 +118,6 @@ ID = uuid.UUID(int=5)
 PATH = pathlib.PurePosixPath("/a")
 ADDRESS = ipaddress.IPv4Address("10.0.0.1")
 NETWORK = ipaddress.IPv6Network("::/8")
-SMALL = numpy.int8(3)
 
 
 @dataclass
@@ -147,7 +145,6 @@ class Everything:
     path: pathlib.PurePosixPath = PATH
     address: ipaddress.IPv4Address = ADDRESS
     network: ipaddress.IPv6Network = NETWORK
-    small: numpy.int8 = SMALL
     by_key: dict[tuple[int, Kind], Line] = field(default_factory=lambda: {(1, Kind.B): Line("b")})
     page: Page[Line] = field(default_factory=lambda: Page([Line("a")], Line("b")))
     numbered: Numbered[Line] = field(default_factory=lambda: Numbered(1, {"a": Line("a")}, [Line("b")]))
@@ -175,6 +172,19 @@ def test_what_was_written_is_read_back(implementation: Implementation, value: An
     made = event_with(implementation, value).unserialize(wanted)
     assert made == value
     assert repr(made) == repr(value)
+
+
+def test_types_of_numpy_pandas_and_pendulum(implementation: Implementation) -> None:
+    numpy = pytest.importorskip("numpy")
+    pandas = pytest.importorskip("pandas")
+    pendulum = pytest.importorskip("pendulum")
+    for value in (
+        numpy.int8(3), numpy.float32(1.5), numpy.bool_(True), numpy.complex64(1 + 2j),
+        pandas.Timestamp("2026-01-02T03:04:05.678901", tz="UTC"), pendulum.datetime(2026, 1, 2, 3),
+    ):  # fmt: skip
+        made = event_with(implementation, value).unserialize(type(value))
+        assert made == value
+        assert type(made) is type(value)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement")
@@ -450,6 +460,7 @@ class Allowing(pydantic.BaseModel):
 
 
 class WithJson(pydantic.BaseModel):
+    maybe: pydantic.Json[list[int]] | None = None
     listed: pydantic.Json[list[int]]
     text: pydantic.Json[str]
     took: pydantic.Json[timedelta]

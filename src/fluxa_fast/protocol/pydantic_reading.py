@@ -46,6 +46,7 @@ class _Preparers:
             "definition-ref": self._of_reference,
             "timedelta": lambda schema: _duration,
             "json": self._of_json,
+            "nullable": self._of_nullable,
             "list": lambda schema: self._of_items(schema, list),
             "set": lambda schema: self._of_items(schema, _set),
             "frozenset": lambda schema: self._of_items(schema, _set),
@@ -99,6 +100,10 @@ class _Preparers:
             return to_json(value if inner is None else inner(value))
 
         return to_text
+
+    def _of_nullable(self, schema: Schema) -> Prepare | None:
+        inner = self.of(schema["schema"])
+        return None if inner is None else lambda value: None if value is None else inner(value)
 
     def _of_items(self, schema: Schema, build: Callable[[Any], Any]) -> Prepare | None:
         item = self.of(schema.get("items_schema") or {"type": "any"})
