@@ -67,23 +67,18 @@ def reader_of(wanted: Any) -> Reader:
     return made
 
 
-def read_value(event: Event, value: object, reader: Reader) -> Any:
-    """Return the decoded body as the reader's type, if the type is not read from bytes, or if that failed.
+def not_converted(event: Event, error: Exception) -> SerializationError:
+    """Return the error for a body that could not be made a value of the reader's type.
 
-    Raises:
-        SerializationError: with the path, the expected type, the stream and the event's ID.
+    It has the path, the expected type, the stream and the event's ID.
     """
-    try:
-        try:
-            return reader.from_value(value)
-        except SerializationError:
-            raise
-        except Exception as error:  # of a class or a hook
-            raise SerializationError(f"the body can't be converted: {described(error)}") from error
-    except SerializationError as error:
-        error._located("body")
-        error.stream = f"{event.stream}: event {event.id}"
-        raise
+    if isinstance(error, SerializationError):
+        refusal = error
+    else:  # of a class or a hook
+        refusal = SerializationError(f"the body can't be converted: {described(error)}")
+    refusal._located("body")
+    refusal.stream = f"{event.stream}: event {event.id}"
+    return refusal
 
 
 def locate(error: SerializationError, event: Event) -> None:

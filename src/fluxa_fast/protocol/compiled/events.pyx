@@ -174,8 +174,15 @@ cdef class Event:
             try:
                 return from_bytes(PyBytes_FromStringAndSize(<const char *>body, size))
             except Exception:
-                pass  # read_value tells what is wrong, and where
-        return entries.read_value(self, self.decode(), reader)
+                pass  # what is raised below tells what is wrong, and where
+        value = self.decode()
+        try:
+            return reader.from_value(value)
+        except Exception as error:
+            refusal = entries.not_converted(self, error)
+            if refusal is error:
+                raise
+            raise refusal from error
 
     cdef int store_id(self, unsigned char *at) noexcept:
         # Writes at most 41 bytes and returns how many.

@@ -123,8 +123,15 @@ class Event:
             try:
                 return reader.from_bytes(body)
             except Exception:
-                pass  # read_value tells what is wrong, and where
-        return entries.read_value(self, self._decode(), reader)
+                pass  # what is raised below tells what is wrong, and where
+        value = self._decode()
+        try:
+            return reader.from_value(value)
+        except Exception as error:
+            refusal = entries.not_converted(self, error)
+            if refusal is error:
+                raise
+            raise refusal from error
 
     def _decode(self) -> Any:
         body = self.raw_body

@@ -11,6 +11,7 @@ from ..msgspec_structs import is_struct
 from ..naming import has_wire_names
 from .durations import durations_of
 from .nodes import Converter, Node, Types
+from .records import is_ordinary
 
 __all__ = ["decoder_of"]
 
@@ -65,20 +66,10 @@ def _reads_the_same(node: Node, seen: set[int]) -> bool:
         return True
     if origin is Literal:
         return all(type(one) in (str, int) for one in get_args(wanted))
-    if origin in _CONTAINERS or len(node.members) == 1 or (not origin and _is_ordinary_dataclass(wanted)):
+    if (
+        origin in _CONTAINERS
+        or len(node.members) == 1
+        or (not origin and is_ordinary(wanted) and not has_wire_names(wanted))
+    ):
         return bool(node.parts) and all(_reads_the_same(part, seen) for part in node.parts)
     return False
-
-
-def _is_ordinary_dataclass(cls: Any) -> bool:
-    """Whether a dataclass has the constructor that was made for it, takes all its fields, and its fields' names."""
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)) or has_wire_names(cls):
-        return False
-    made: Any = cls.__init__
-    return (
-        getattr(made, "__module__", None) == cls.__module__
-        and getattr(getattr(made, "__code__", None), "co_filename", "") == "<string>"
-        and cls.__new__ is object.__new__
-        and all(field.init for field in dataclasses.fields(cls))
-        and not getattr(cls, "__parameters__", ())
-    )

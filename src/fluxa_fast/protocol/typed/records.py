@@ -83,6 +83,25 @@ def _dataclass_fields(base: Any) -> list[_Declared]:
     ]
 
 
+def is_ordinary(cls: Any) -> bool:
+    """Whether it is a dataclass with the constructor that was made for it, which takes all its fields."""
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        return False
+    made: Any = cls.__init__
+    return (
+        getattr(made, "__module__", None) == cls.__module__
+        and getattr(getattr(made, "__code__", None), "co_filename", "") == "<string>"
+        and cls.__new__ is object.__new__
+        and all(field.init for field in dataclasses.fields(cls))
+        and not getattr(cls, "__parameters__", ())
+    )
+
+
+def _only_sets_attributes(cls: Any) -> bool:
+    """Whether the constructor does nothing but set attributes: then the converter does, without a call."""
+    return is_ordinary(cls) and cls.__setattr__ is object.__setattr__ and not hasattr(cls, "__post_init__")
+
+
 class _Field(NamedTuple):
     """A field that is read.
 
@@ -131,6 +150,7 @@ class _Record:
         """Return a function that converts a map in which all fields are, and leaves other values to the slow way."""
         names: dict[str, Any] = {
             "base": self._base,
+            "new": object.__new__,
             "slowly": self.convert_slowly,
             "at": at,
             "refused": self._refused,
@@ -147,8 +167,16 @@ class _Record:
             arguments.append(f"{one.argument}=v{index}" if self._by_name(index) else f"v{index}")
         if reads:
             lines += ["    try:", *reads, "    except KeyError:", "        return slowly(value)"]
-        lines += [*checks, "    try:", f"        return base({', '.join(arguments)})"]
-        lines += ["    except Exception as error:", "        raise refused(error) from error"]
+        lines += checks
+        if _only_sets_attributes(self._base):
+            lines += [
+                "    made = new(base)",
+                *(f"    made.{one.argument} = v{i}" for i, one in enumerate(self._fields)),
+            ]
+            lines += ["    return made"]
+        else:
+            lines += ["    try:", f"        return base({', '.join(arguments)})"]
+            lines += ["    except Exception as error:", "        raise refused(error) from error"]
         exec("\n".join(lines), names)
         made: Converter = names["convert"]
         return made
