@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from msgpack import ExtType
@@ -21,6 +22,7 @@ __all__ = ["BodyCodec", "Decode", "Recode", "encoded"]
 
 Decode = Callable[[Any, Any], Any]
 Recode = Callable[[bytes], bytes]
+_KEPT_READERS = 1024  # a limit, because a program may go on making types
 
 
 class BodyCodec:
@@ -48,6 +50,7 @@ class BodyCodec:
         self._encode_body = encode_body
         self._decode_body = decode_body
         self._types: Types | None = None
+        self._readers: dict[Any, Reader] = {}
 
     def event_buffer(self) -> CommandBuffer:
         """Return an empty buffer for events."""
@@ -71,6 +74,16 @@ class BodyCodec:
         Raises:
             TypeError: if bodies can't be converted to the type, or if it is ambiguous.
         """
+        with suppress(TypeError):  # it is not hashable
+            if not registered and (known := self._readers.get(wanted)) is not None:
+                return known
+        made = self._new_reader(wanted, registered)
+        if len(self._readers) < _KEPT_READERS:
+            with suppress(TypeError):
+                self._readers[wanted] = made
+        return made
+
+    def _new_reader(self, wanted: Any, registered: bool) -> Reader:
         from . import typed  # large, and only programs with typed bodies need it
 
         made = typed.reader(wanted, self._known_types(), registered=registered)

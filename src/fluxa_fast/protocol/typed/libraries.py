@@ -59,8 +59,13 @@ def _part(types: Types, annotation: Any) -> Node:
 def _pydantic(wanted: Any, base: Any) -> Converter:
     import pydantic
 
-    adapter: Any = pydantic.TypeAdapter(wanted)
-    prepare = preparer(adapter.core_schema)
+    try:
+        adapter: Any = pydantic.TypeAdapter(wanted)
+        prepare = preparer(adapter.core_schema)
+    except TypeError:
+        raise
+    except Exception as error:  # an annotation that pydantic can't resolve, or has no schema for
+        raise TypeError(f"pydantic can't read {base.__qualname__}: {type(error).__name__}: {error}") from error
     strict = is_strict(adapter.core_schema)
 
     def to_model(value: Any) -> Any:
