@@ -87,6 +87,66 @@ def run_dropin(console: Console, events: int) -> None:
         for work, steps in to_the_broker(plain, server.url, events).items():
             measure(table, plain, work, "as it comes", steps, events)
         console.print(table)
+        console.print(short_and_mixed(redis.Redis.from_url(server.url)))
+
+
+# ---- short and mixed work -----------------------------------------------------------------------------
+
+
+def mixed(pipe: Any, commands: int) -> None:
+    for number in range(commands):
+        if number % 2:
+            pipe.set("key", number)
+        else:
+            pipe.xadd("orders", fields(number))
+    pipe.execute()
+
+
+def others(pipe: Any, commands: int) -> None:
+    for number in range(commands):
+        pipe.set("key", number)
+    pipe.execute()
+
+
+def entries(pipe: Any, commands: int) -> None:
+    for number in range(commands):
+        pipe.xadd("orders", fields(number))
+    pipe.execute()
+
+
+def short_and_mixed(client: redis.Redis) -> Table:
+    """CPU time of the client for each call, where the drop-in has little to gain. It must not be slower."""
+    for number in range(100):
+        client.xadd("many", fields(number))
+    work: dict[str, tuple[Callable[[Any], object], bool, int]] = {
+        **{f"pipeline of {n} XADD": (partial(entries, commands=n), True, n) for n in (1, 5, 10, 30, 100)},
+        **{f"pipeline of {n} SET": (partial(others, commands=n), True, n) for n in (1, 1000)},
+        **{f"pipeline of {n} XADD and SET in turn": (partial(mixed, commands=n), True, n) for n in (10, 1000)},
+        "xread, nothing there": (lambda xread: xread({"none": "0"}), False, 1),
+        **{f"xread, count={n}": (partial(_read_one, count=n), False, n) for n in (1, 10, 100)},
+    }
+    table = Table("work", "redis-py, us", "drop-in, us", "x redis-py", title="short and mixed work: CPU time of a call")
+    for name, (do, is_pipeline, size) in work.items():
+        theirs: Callable[[], object] = (
+            partial(client.pipeline, transaction=False) if is_pipeline else lambda: client.xread
+        )
+        ours: Callable[[], object] = (
+            partial(fluxa_fast.pipeline, client) if is_pipeline else lambda: partial(fluxa_fast.xread, client)
+        )
+        times: tuple[list[float], list[float]] = ([], [])
+        for turn in range(2 * ROUNDS + 1):
+            for which in (0, 1) if turn % 2 else (1, 0):
+                began = time.process_time()
+                for _ in range(max(3, 1000 // size)):
+                    do((theirs, ours)[which]())
+                times[which].append((time.process_time() - began) / max(3, 1000 // size) * 1e6)
+        ratio = median(one / other for one, other in zip(*times, strict=True))
+        table.add_row(name, f"{median(times[0]):.1f}", f"{median(times[1]):.1f}", f"{ratio:.2f}")
+    return table
+
+
+def _read_one(xread: Any, count: int) -> None:
+    xread({"many": "0"}, count=count)
 
 
 def of_a_client(client: redis.Redis, plain: redis.Redis, events: int) -> dict[str, Steps]:

@@ -18,6 +18,7 @@ from redis.utils import HIREDIS_AVAILABLE
 import fluxa_fast
 import fluxa_fast.asyncio
 from fluxa_fast import EventBroker
+from fluxa_fast.dropin import pipeline, reads
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from tests.fix_asyncio import Run
@@ -55,7 +56,13 @@ def random_call(random: random.Random, odd: float) -> Call:
         return random.choice((made, made, made, made, {} if random.random() < odd else made))
 
     def options() -> dict[str, Any]:
-        every = {"maxlen": (0, 2, 1000), "minid": ("1-1", 3), "approximate": (True, False), "nomkstream": (True, False)}
+        every = {
+            "maxlen": (0, 2, 1000),
+            "minid": ("1-1", 3, True),
+            "limit": (5, True),
+            "approximate": (True, False),
+            "nomkstream": (True, False),
+        }
         chosen = random.sample(sorted(every), random.choice((0, 0, 1, 2)))
         return {name: random.choice(every[name]) for name in chosen}
 
@@ -125,9 +132,29 @@ def connect(server_url: str, client: redis.Redis) -> Any:
         one.close()
 
 
+class _Many(dict[str, bool]):
+    """Every reply is expected to be large."""
+
+    def get(self, method: str, default: Any = None) -> Any:
+        return True
+
+
+@pytest.fixture(autouse=True, params=["from-the-first-on"])
+def quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short pipelines and replies go the quick way too, which are redis-py's own otherwise."""
+    if request.param == "from-the-first-on":
+        monkeypatch.setattr(pipeline._Staging, "_look_at", 1)
+        monkeypatch.setattr(reads, "_expected_of", lambda client: _Many())
+        monkeypatch.setattr(reads, "_MANY", 0)
+
+
+both_ways = pytest.mark.parametrize("quickly", ["from-the-first-on", "as-it-comes"], indirect=True)
+
+
 # ---- differences from redis-py: none -------------------------------------------------------------------
 
 
+@both_ways
 @settings
 @pytest.mark.parametrize("odd", [0.0, 0.02])
 def test_random_pipelines_end_as_redis_pys(
@@ -176,6 +203,7 @@ def test_random_asyncio_pipelines_end_as_redis_pys(
     run(both())
 
 
+@both_ways
 @settings
 def test_reads_are_redis_pys(implementation: Implementation, connect: Any, options: dict[str, Any]) -> None:
     if options.get("encoding") == "utf-16" and not HIREDIS_AVAILABLE:

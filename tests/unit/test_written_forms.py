@@ -89,7 +89,7 @@ def test_what_numpy_has(implementation: Implementation) -> None:
         assert type(back) is type(plain)
     for value, message in (
         (numpy.datetime64("2026-01-01"), "has no time zone"),
-        (numpy.timedelta64("NaT"), "is no number of nanoseconds"),
+        (numpy.timedelta64("NaT", "s"), "is no number of nanoseconds"),
         (numpy.timedelta64(2**62, "s"), "outside of msgpack's range"),
         (numpy.timedelta64(1, "M"), "is no number of nanoseconds"),
         (numpy.array([1]), r"ndarray is not written: call its tolist\(\) first"),

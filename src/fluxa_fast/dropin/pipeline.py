@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import redis.asyncio.client
 import redis.client
@@ -13,15 +12,16 @@ from redis.exceptions import ResponseError
 
 from .. import protocol
 from ..errors import FluxaError
-from ..redis_adapter.encoding import decodes_plainly
+from ..redis_adapter.encoding import decodes_plainly, encodes_plainly
 from ..redis_adapter.parser import async_read, hand_back, is_known_parser, read
 from .clients import check_client
 from .replies import PipelineReplies
-from .staged import Staged
+from .staged import Staged, check_ints
 
 __all__ = ["AsyncPipeline", "Pipeline", "pipeline"]
 
 _ANSWERED_PLAINLY = ("XADD", "XACK", "XDEL", "XTRIM")
+STAGED_FROM = 8  # commands; redis-py is as fast with fewer
 IN_USE = "the pipeline is in use by another task or thread; make one pipeline for each"
 
 
@@ -36,103 +36,170 @@ class _Using:
         FluxaError: if another task or thread uses the pipeline.
     """
 
-    __slots__ = ("_mine", "_owner", "_state")
+    __slots__ = ("_is_part", "_pipe", "_user")
 
-    def __init__(self, pipe: _StagedCommands, user: object) -> None:
-        self._state = pipe.__dict__
-        self._mine = (user,)
+    def __init__(self, pipe: _OneUser, user: object) -> None:
+        self._pipe = pipe
+        self._user = user
 
     def __enter__(self) -> None:
-        self._owner = self._state.setdefault("_user", self._mine)
-        if self._owner != self._mine:
-            raise FluxaError(IN_USE)
+        self._is_part = self._pipe._user == self._user
+        if not self._is_part:
+            self._pipe._take_for(self._user)
 
     def __exit__(self, *error: object) -> None:
-        if self._owner is self._mine:
-            del self._state["_user"]
+        if not self._is_part:
+            self._pipe._let_go()
 
 
-class _StagedCommands:
-    """What both pipelines have: where commands go, and the quick way there for those that are called most."""
+class _Sealed(list[Any]):
+    """The commands of a short pipeline while they are executed: no other can be added."""
+
+    def append(self, command: Any) -> None:
+        raise FluxaError(IN_USE)
+
+
+class _OneUser:
+    """What all these pipelines have: one task or thread at a time uses the connection.
+
+    Two that use one connection take each other's replies. What is left of these would be the replies to later commands
+    of the client. redis-py does not prevent that.
+    """
+
+    if TYPE_CHECKING:  # what redis-py's pipelines have
+        command_stack: Any
+        _in_use: threading.Lock
+        _user: object
+    else:
+        _user = None  # the task or thread that uses the connection
+
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self._in_use = threading.Lock()
+
+    def _take_for(self, user: object) -> None:
+        """Let no other task or thread use the connection until `_let_go`.
+
+        Raises:
+            FluxaError: if another one uses it.
+        """
+        if not self._in_use.acquire(blocking=False):
+            raise FluxaError(IN_USE)
+        self._user = user
+
+    def _let_go(self) -> None:
+        self._user = None
+        self._in_use.release()
+
+    def _begin(self, user: object) -> Staged | _Sealed:
+        """Begin a call of `execute`. Until `_end` no command can be added, and nothing else can be done.
+
+        Raises:
+            FluxaError: if the pipeline is in use.
+        """
+        if not self._in_use.acquire(False):
+            raise FluxaError(IN_USE)
+        self._user = user
+        stack = self.command_stack
+        if type(stack) is Staged:
+            stack.seal(IN_USE)
+            return stack
+        sealed = self.command_stack = _Sealed(stack)
+        return sealed
+
+    def _end(self, stack: Staged | _Sealed) -> None:
+        if type(stack) is Staged:
+            stack.unseal()
+        elif self.command_stack is stack:
+            self.command_stack = list(stack)
+        self._user = None
+        self._in_use.release()
+
+
+class _Staging:
+    """The quick way for the stream commands that are called most.
+
+    A pipeline begins as redis-py's: its `command_stack` is a list. Only a pipeline that is long enough, of which most
+    commands are those of streams, gets a `Staged` instead. So what can't be made faster is redis-py's own, and as fast.
+    """
 
     if TYPE_CHECKING:  # what redis-py's pipelines have
         connection_pool: Any
         response_callbacks: Any
         watching: bool
         explicit_transaction: bool
-        _staged: Staged
+        command_stack: Any
+        _look_at: int
+        _without_staging: Any
     else:
+        _look_at = STAGED_FROM  # the length of the list at which it is decided (again)
 
         def xadd(self, name, fields, id="*", *arguments, **options):
-            if (self.watching and not self.explicit_transaction) or arguments:
+            stack = self.command_stack
+            if type(stack) is Staged:
+                may_write = (not self.watching or self.explicit_transaction) and not arguments
+                if may_write and stack.entry(name, fields, id, options):
+                    return self
                 return super().xadd(name, fields, id, *arguments, **options)
-            if self._staged.entry(name, fields, id, options):
-                return self
-            return super().xadd(name, fields, id, **options)
+            added = super().xadd(name, fields, id, *arguments, **options)
+            if len(stack) >= self._look_at:
+                self._consider_staging(stack)
+            return added
 
         def xack(self, name, groupname, *ids):
-            if self._takes(("XACK", name, groupname, *ids)):
+            stack = self.command_stack
+            if type(stack) is Staged and self._writes(stack, ("XACK", name, groupname, *ids)):
                 return self
-            return super().xack(name, groupname, *ids)
+            added = super().xack(name, groupname, *ids)
+            if len(stack) >= self._look_at:
+                self._consider_staging(stack)
+            return added
 
         def xdel(self, name, *ids):
-            if self._takes(("XDEL", name, *ids)):
+            stack = self.command_stack
+            if type(stack) is Staged and self._writes(stack, ("XDEL", name, *ids)):
                 return self
-            return super().xdel(name, *ids)
+            added = super().xdel(name, *ids)
+            if len(stack) >= self._look_at:
+                self._consider_staging(stack)
+            return added
 
-        def _takes(self, arguments):
-            return (not self.watching or self.explicit_transaction) and self._staged.stage(arguments)
+        def _writes(self, staged, arguments):
+            return (not self.watching or self.explicit_transaction) and staged.stage(arguments)
 
         for _method in (xadd, xack, xdel):  # inspect.signature() shows the one of the redis-py that is installed
             _method.__wrapped__ = getattr(redis.client.Pipeline, _method.__name__)
             _method.__doc__ = _method.__wrapped__.__doc__
         del _method
 
-    @property
-    def command_stack(self) -> Staged:
-        """The commands so far."""
-        staged: Staged | None = self.__dict__.get("_staged")
-        if staged is None:
-            staged = self.__dict__["_staged"] = Staged(self.connection_pool)
-        return staged
-
-    @command_stack.setter
-    def command_stack(self, commands: list[Any]) -> None:  # redis-py sets it to an empty list, to begin anew
-        self.command_stack.clear()
-        for command in commands:
-            self.command_stack.append(command)
-
-    # ---- one user at a time ----
-
-    # Two tasks or threads that use one connection take each other's replies. What is left of these would be the replies
-    # to later commands of the client. redis-py does not prevent that.
-
-    def _begin(self, user: object) -> Staged:
-        """Begin a call of `execute`. Until `_end` no command can be added, and nothing else can be done.
-
-        Raises:
-            FluxaError: if the pipeline is in use.
-        """
-        mine = (user,)
-        if self.__dict__.setdefault("_user", mine) is not mine:  # setdefault: of two threads one only
-            raise FluxaError(IN_USE)
-        staged = self.command_stack
-        staged.seal(IN_USE)
-        return staged
-
-    def _end(self, staged: Staged) -> None:
-        staged.unseal()
-        del self.__dict__["_user"]
+    def _consider_staging(self, stack: list[Any]) -> None:
+        """Go on with a `Staged`, if most commands so far are those of streams, and it can write these."""
+        if type(stack) is not list:
+            return  # it has been decided
+        if not (_are_answered_plainly(self.response_callbacks) and encodes_plainly(self.connection_pool)[0]):
+            self.__class__ = self._without_staging  # the methods of redis-py, without a step in between
+            return
+        streams = sum(arguments[0] in _ANSWERED_PLAINLY for arguments, _ in stack)
+        if 2 * streams < len(stack):
+            self._look_at = 2 * len(stack)
+            return
+        staged = Staged(self.connection_pool)
+        for command in stack:
+            staged.append(command)
+        self.command_stack = staged
 
     def _replies_for(self, connection: Any, staged: Staged) -> PipelineReplies | None:
-        """What reads the replies of this pipeline; None if redis-py has to do it all."""
+        """What reads the replies to the first commands; None if redis-py has to read all."""
         plain = protocol.default.plain_replies
         text = decodes_plainly(connection)
         if plain is None or text is None or not is_known_parser(connection):
             return None
-        if any(name in self.response_callbacks for name in _ANSWERED_PLAINLY):
-            return None
-        return PipelineReplies(staged, plain, text)
+        return PipelineReplies(staged, plain, text) if _are_answered_plainly(self.response_callbacks) else None
+
+
+def _are_answered_plainly(callbacks: Any) -> bool:
+    """Whether no function of the user shapes the replies to stream commands."""
+    return not any(name in callbacks for name in _ANSWERED_PLAINLY)
 
 
 def _needs_redis_py(staged: Staged) -> bool:
@@ -140,8 +207,8 @@ def _needs_redis_py(staged: Staged) -> bool:
     return any(str(arguments[0]).startswith("HIMPORT") for _, (arguments, _) in staged.later)
 
 
-class Pipeline(_StagedCommands, redis.client.Pipeline):  # type: ignore[misc]  # of command_stack's type
-    """A `redis.client.Pipeline` that writes stream commands and reads their replies in compiled code."""
+class _Blocking(_OneUser, redis.client.Pipeline):
+    """A `redis.client.Pipeline` for one thread at a time."""
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Execute all the commands in the current pipeline.
@@ -149,59 +216,62 @@ class Pipeline(_StagedCommands, redis.client.Pipeline):  # type: ignore[misc]  #
         Raises:
             FluxaError: if another thread uses the pipeline.
         """
-        staged = self._begin(threading.get_ident())
+        stack = self._begin(threading.get_ident())
         try:
             return super().execute(raise_on_error)
         finally:
-            self._end(staged)
+            self._end(stack)
 
     def immediate_execute_command(self, *arguments: Any, **options: Any) -> Any:
         with _Using(self, threading.get_ident()):
             return super().immediate_execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
 
     def reset(self) -> Any:
+        user = self._user
+        if not self.watching if user is None else user == threading.get_ident():
+            return super().reset()
         with _Using(self, threading.get_ident()):
-            super().reset()
+            return super().reset()
 
     def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> list[Any]:
-        staged: Staged = commands
-        if _needs_redis_py(staged):
-            execute = cast(Callable[..., list[Any]], super()._execute_pipeline)
-            return execute(connection, staged.commands(), raise_on_error)
-        packed = staged.packed(connection)
+        for arguments, _ in commands:
+            check_ints(arguments)
+        execute: Any = super()._execute_pipeline
+        return execute(connection, commands, raise_on_error)  # type: ignore[no-any-return]
+
+
+class Pipeline(_Staging, _Blocking):
+    """A `redis.client.Pipeline` that writes stream commands and reads their replies in compiled code."""
+
+    _without_staging = _Blocking
+
+    def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> list[Any]:
+        if type(commands) is not Staged or _needs_redis_py(commands):
+            theirs = commands.commands() if type(commands) is Staged else commands
+            return super()._execute_pipeline(connection, theirs, raise_on_error)
+        packed = commands.packed(connection)
         try:
             connection.send_packed_command([packed])
         finally:
             if isinstance(packed, memoryview):
                 packed.release()
-        replies = self._replies_for(connection, staged)
-        found = self._parsed(connection, staged) if replies is None else self._read(connection, replies)
+        replies = self._replies_for(connection, commands)
+        found: list[Any] = []
+        if replies is not None:
+            found = read(connection, replies.reader, replies.take)
+            hand_back(connection, replies.left())
+        for name, options in commands.names_from(len(found), _are_answered_plainly(self.response_callbacks)):
+            try:
+                found.append(self.parse_response(connection, name, **options))  # type: ignore[no-untyped-call]
+            except ResponseError as error:
+                found.append(error)
         if raise_on_error:
-            self.raise_first_error(staged, found)  # type: ignore[no-untyped-call]
+            self.raise_first_error(commands, found)  # type: ignore[no-untyped-call]
         return found
 
-    def _read(self, connection: Any, replies: PipelineReplies) -> list[Any]:
-        while not replies.complete:
-            taken = read(connection, replies.reader, replies.take)
-            if taken is not None:
-                frame, (arguments, options) = taken
-                hand_back(connection, frame)
-                replies.add(self._one(connection, arguments, options))
-        hand_back(connection, replies.left())
-        return replies.replies
 
-    def _parsed(self, connection: Any, staged: Staged) -> list[Any]:
-        return [self._one(connection, arguments, options) for arguments, options in staged]
-
-    def _one(self, connection: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        try:
-            return self.parse_response(connection, arguments[0], **options)  # type: ignore[no-untyped-call]
-        except ResponseError as error:
-            return error
-
-
-class AsyncPipeline(_StagedCommands, redis.asyncio.client.Pipeline):  # type: ignore[misc]
-    """A `redis.asyncio.client.Pipeline` that writes stream commands and reads their replies in compiled code."""
+class _Awaited(_OneUser, redis.asyncio.client.Pipeline):  # type: ignore[misc]  # redis-py's own two command_info
+    """A `redis.asyncio.client.Pipeline` for one task at a time."""
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Execute all the commands in the current pipeline.
@@ -209,52 +279,55 @@ class AsyncPipeline(_StagedCommands, redis.asyncio.client.Pipeline):  # type: ig
         Raises:
             FluxaError: if another task uses the pipeline.
         """
-        staged = self._begin(asyncio.current_task())
+        stack = self._begin(asyncio.current_task())
         try:
             return await super().execute(raise_on_error)
         finally:
-            self._end(staged)
+            self._end(stack)
 
     async def immediate_execute_command(self, *arguments: Any, **options: Any) -> Any:
         with _Using(self, asyncio.current_task()):
             return await super().immediate_execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
 
     async def reset(self) -> Any:
+        user = self._user
+        if not self.watching if user is None else user == asyncio.current_task():
+            return await super().reset()  # type: ignore[no-untyped-call]
         with _Using(self, asyncio.current_task()):
-            await super().reset()  # type: ignore[no-untyped-call]
+            return await super().reset()  # type: ignore[no-untyped-call]
 
     async def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> list[Any]:
-        staged: Staged = commands
-        if _needs_redis_py(staged):
-            execute = cast(Callable[..., Any], super()._execute_pipeline)
-            return cast(list[Any], await execute(connection, staged.commands(), raise_on_error))
-        with memoryview(staged.packed(connection)) as packed:
+        for arguments, _ in commands:
+            check_ints(arguments)
+        execute: Any = super()._execute_pipeline
+        return await execute(connection, commands, raise_on_error)  # type: ignore[no-any-return]
+
+
+class AsyncPipeline(_Staging, _Awaited):  # type: ignore[misc]
+    """A `redis.asyncio.client.Pipeline` that writes stream commands and reads their replies in compiled code."""
+
+    _without_staging = _Awaited
+
+    async def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> list[Any]:
+        if type(commands) is not Staged or _needs_redis_py(commands):
+            theirs = commands.commands() if type(commands) is Staged else commands
+            return await super()._execute_pipeline(connection, theirs, raise_on_error)
+        with memoryview(commands.packed(connection)) as packed:
             written = bytes(packed)  # the transport may keep it for longer than we can wait
         await connection.send_packed_command(written)
-        replies = self._replies_for(connection, staged)
-        found = await self._parsed(connection, staged) if replies is None else await self._read(connection, replies)
+        replies = self._replies_for(connection, commands)
+        found: list[Any] = []
+        if replies is not None:
+            found = await async_read(connection, replies.reader, replies.take)
+            hand_back(connection, replies.left())
+        for name, options in commands.names_from(len(found), _are_answered_plainly(self.response_callbacks)):
+            try:
+                found.append(await self.parse_response(connection, name, **options))
+            except ResponseError as error:
+                found.append(error)
         if raise_on_error:
-            self.raise_first_error(cast(Any, staged), found)
+            self.raise_first_error(commands, found)  # type: ignore[arg-type]
         return found
-
-    async def _read(self, connection: Any, replies: PipelineReplies) -> list[Any]:
-        while not replies.complete:
-            taken = await async_read(connection, replies.reader, replies.take)
-            if taken is not None:
-                frame, (arguments, options) = taken
-                hand_back(connection, frame)
-                replies.add(await self._one(connection, arguments, options))
-        hand_back(connection, replies.left())
-        return replies.replies
-
-    async def _parsed(self, connection: Any, staged: Staged) -> list[Any]:
-        return [await self._one(connection, arguments, options) for arguments, options in staged]
-
-    async def _one(self, connection: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        try:
-            return await self.parse_response(connection, arguments[0], **options)
-        except ResponseError as error:
-            return error
 
 
 @overload
@@ -279,8 +352,9 @@ def pipeline(client: Any, transaction: bool = False, shard_hint: str | None = No
         TypeError: for a cluster client, a client with a client-side cache, or anything else.
         ValueError: for transaction=True.
     """
-    check_client(client, "fluxa_fast.pipeline()")
+    awaited = check_client(client, "pipeline")
     if transaction:
         raise ValueError("fluxa_fast.pipeline() makes no transactions; use client.pipeline() where you need one")
-    kind = AsyncPipeline if isinstance(client, redis.asyncio.Redis) else Pipeline
-    return kind(client.connection_pool, client.response_callbacks, False, shard_hint)
+    faster, plain = (AsyncPipeline, _Awaited) if awaited else (Pipeline, _Blocking)
+    pool, callbacks = client.connection_pool, client.response_callbacks
+    return (plain if protocol.default.plain_replies is None else faster)(pool, callbacks, False, shard_hint)

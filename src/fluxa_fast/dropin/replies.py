@@ -1,4 +1,4 @@
-"""The replies to the commands of a pipeline, as they come in."""
+"""The replies to the first commands of a pipeline, as they come in."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from typing import Any
 
 from .. import protocol
 from ..protocol.interface import INCOMPLETE, Incomplete, PlainReplies, ReplyReader
-from .frames import Frames
-from .staged import Command, Staged
+from .staged import Staged
 
 __all__ = ["PipelineReplies"]
 
-_AN_EAGER_ONE: Command = (("XADD",), {})  # none of them has a callback, or their replies would be redis-py's as well
-
 
 class PipelineReplies:
-    """Collects the replies in order. Those that are not plain, and those of other commands, are redis-py's.
+    """Collects plain replies to stream commands, in order. It ends at the first reply or command of another kind.
+
+    What was received behind that, and all that follows, is for redis-py's own parser: it is as fast with these.
 
     Args:
         staged: the commands that were sent.
@@ -25,43 +24,19 @@ class PipelineReplies:
 
     def __init__(self, staged: Staged, plain: PlainReplies, text: bool) -> None:
         self.reader: ReplyReader = protocol.default.ReplyReader()
-        self.replies: list[Any] = []
+        self._replies: list[Any] = []
         self._plain = plain
         self._text = text
-        self._expected = len(staged)
-        self._later = iter((*staged.later, (self._expected, _AN_EAGER_ONE)))
-        self._next_later, self._later_command = next(self._later)
-        self._frames = Frames(plain, self.reader)
+        self._expected = staged.before_others
 
-    @property
-    def complete(self) -> bool:
-        return len(self.replies) == self._expected
-
-    def take(self) -> tuple[bytes, Command] | Incomplete | None:
-        """Take the replies that were received.
-
-        Returns:
-            INCOMPLETE if more has to be received, None if that were all, or the bytes of a reply that redis-py is to
-            parse, with its command; `add` takes what that gives.
-        """
-        most = self._next_later - len(self.replies)
-        not_plain = self._frames.pending or self._plain.take_scalars(self.reader, self.replies, most, self._text)
-        if self.complete:
-            return None
-        if not not_plain and len(self.replies) < self._next_later:
-            return INCOMPLETE
-        frame = self._frames.take()
-        if isinstance(frame, Incomplete):
-            return INCOMPLETE
-        if len(self.replies) < self._next_later:
-            return frame, _AN_EAGER_ONE
-        command = self._later_command
-        self._next_later, self._later_command = next(self._later)
-        return frame, command
-
-    def add(self, reply: Any) -> None:
-        self.replies.append(reply)
+    def take(self) -> list[Any] | Incomplete:
+        """Return all replies up to the end, or INCOMPLETE if more has to be received."""
+        most = self._expected - len(self._replies)
+        not_plain = self._plain.take_scalars(self.reader, self._replies, most, self._text)
+        if not_plain or len(self._replies) == self._expected:
+            return self._replies
+        return INCOMPLETE
 
     def left(self) -> bytes:
-        """What was received behind the last reply."""
-        return self._frames.left()
+        """What was received behind the last of these replies."""
+        return self._plain.unread(self.reader)

@@ -13,13 +13,25 @@ from ..protocol.resp import argument_bytes, bulk
 from ..redis_adapter.encoding import encodes_plainly
 from .clients import captured
 
-__all__ = ["Staged"]
+__all__ = ["Staged", "check_ints"]
 
 _EAGER = frozenset({"XADD", "XACK", "XDEL", "XTRIM"})
 _OPTION_TYPES = frozenset({str, bytes, int, bool, type(None)})
+_LARGE = 2**64
 _KEPT_OPTIONS = 256  # sets of XADD options that are remembered
 
 Command = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def check_ints(arguments: tuple[Any, ...]) -> None:
+    """Refuse an int of thousands of digits, with which hiredis (3.5) would end the process.
+
+    Raises:
+        ValueError: Python's own, for an int that it does not print.
+    """
+    for one in arguments:
+        if type(one) is int and not -_LARGE < one < _LARGE:
+            repr(one)
 
 
 class Staged:
@@ -36,7 +48,7 @@ class Staged:
         self._may_be_eager, self._utf8 = encodes_plainly(pool)
         self._eager = self._may_be_eager
         self._buffer = protocol.default.CommandBuffer()
-        self._later: list[tuple[int, int, Command]] = []  # (position, bytes before it, command)
+        self._later: list[tuple[int, int, Command]] = []  # (written commands, and bytes, before it; command)
         self._options: dict[Any, tuple[bytes, int]] = {}
         self._last_options: dict[str, Any] = {}
         self._last_written = (b"", 0)
@@ -75,11 +87,13 @@ class Staged:
         Raises:
             FluxaError: while it is sealed.
         """
+        arguments, options = command
+        if arguments[0] in _EAGER and not options and self.stage(arguments):
+            return
         if self._sealed:
             raise FluxaError(self._sealed)
-        arguments, options = command
-        if options or not self.stage(arguments):
-            self._later.append((len(self), len(self._buffer), command))
+        buffer = self._buffer
+        self._later.append((buffer.command_count, len(buffer), command))
 
     def stage(self, arguments: tuple[Any, ...]) -> bool:
         """Write a command, if it is a stream's and its arguments are plain."""
@@ -120,8 +134,8 @@ class Staged:
 
     def _made(self, options: dict[str, Any]) -> tuple[bytes, int] | None:
         made = captured("xadd", "", {"": ""}, **options).arguments[2:-3]
-        if not all(isinstance(one, (bytes, int)) or one.isascii() for one in made):
-            return None
+        if not all(type(one) in (bytes, int) or (isinstance(one, str) and one.isascii()) for one in made):
+            return None  # also for a bool, which redis-py refuses when it executes the pipeline
         return b"".join(bulk(argument_bytes(one)) for one in made), len(made)
 
     # ---- executing ----
@@ -141,9 +155,7 @@ class Staged:
         at = 0
         for _, before, (arguments, _) in self._later:
             pieces.append(written[at:before])
-            for one in arguments:
-                if isinstance(one, int):
-                    repr(one)  # raises for thousands of digits, where hiredis (3.5) would crash
+            check_ints(arguments)
             pieces += connection.pack_command(*arguments)
             at = before
         pieces.append(written[at:])
@@ -152,7 +164,26 @@ class Staged:
     @property
     def later(self) -> Iterator[tuple[int, Command]]:
         """(position, command) of those that redis-py packs, and whose replies it parses."""
-        return ((position, command) for position, _, command in self._later)
+        return ((written + index, command) for index, (written, _, command) in enumerate(self._later))
+
+    @property
+    def before_others(self) -> int:
+        """How many commands there are in front of the first one that redis-py packs."""
+        return self._later[0][0] if self._later else self._buffer.command_count
+
+    def names_from(self, position: int, written_are_alike: bool) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Return the name and the options of each command from a position on, as redis-py's parser needs them.
+
+        Args:
+            position: of the first.
+            written_are_alike: whether the names of commands that were written here make no difference.
+        """
+        if not written_are_alike:
+            return ((arguments[0], options) for arguments, options in self.commands()[position:])
+        found: list[tuple[Any, dict[str, Any]]] = [("XADD", {})] * len(self)
+        for place, (arguments, options) in self.later:
+            found[place] = (arguments[0], options)
+        return iter(found[position:])
 
     def commands(self) -> list[Command]:
         """All commands, as redis-py would have kept them, except that plain arguments are bytes."""
