@@ -22,6 +22,7 @@ __all__ = ["AsyncPipeline", "Pipeline", "pipeline"]
 
 _ANSWERED_PLAINLY = ("XADD", "XACK", "XDEL", "XTRIM")
 STAGED_FROM = 8  # commands; redis-py is as fast with fewer
+_MIXED_FROM = 64  # commands, some of them others than those of streams
 IN_USE = "the pipeline is in use by another task or thread; make one pipeline for each"
 
 
@@ -72,10 +73,6 @@ class _OneUser:
         _user: object
     else:
         _user = None  # the task or thread that uses the connection
-
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            self._in_use = threading.Lock()
 
     def _take_for(self, user: object) -> None:
         """Let no other task or thread use the connection until `_let_go`.
@@ -180,7 +177,7 @@ class _Staging:
             self.__class__ = self._without_staging  # the methods of redis-py, without a step in between
             return
         streams = sum(arguments[0] in _ANSWERED_PLAINLY for arguments, _ in stack)
-        if 2 * streams < len(stack):
+        if 2 * streams < len(stack) or (streams < len(stack) < _MIXED_FROM):
             self._look_at = 2 * len(stack)
             return
         staged = Staged(self.connection_pool)
@@ -234,8 +231,7 @@ class _Blocking(_OneUser, redis.client.Pipeline):
             return super().reset()
 
     def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> list[Any]:
-        for arguments, _ in commands:
-            check_ints(arguments)
+        check_ints(commands)
         execute: Any = super()._execute_pipeline
         return execute(connection, commands, raise_on_error)  # type: ignore[no-any-return]
 
@@ -248,7 +244,7 @@ class Pipeline(_Staging, _Blocking):
     def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> list[Any]:
         if type(commands) is not Staged or _needs_redis_py(commands):
             theirs = commands.commands() if type(commands) is Staged else commands
-            return super()._execute_pipeline(connection, theirs, raise_on_error)
+            return _Blocking._execute_pipeline(self, connection, theirs, raise_on_error)
         packed = commands.packed(connection)
         try:
             connection.send_packed_command([packed])
@@ -297,8 +293,7 @@ class _Awaited(_OneUser, redis.asyncio.client.Pipeline):  # type: ignore[misc]  
             return await super().reset()  # type: ignore[no-untyped-call]
 
     async def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> list[Any]:
-        for arguments, _ in commands:
-            check_ints(arguments)
+        check_ints(commands)
         execute: Any = super()._execute_pipeline
         return await execute(connection, commands, raise_on_error)  # type: ignore[no-any-return]
 
@@ -357,4 +352,6 @@ def pipeline(client: Any, transaction: bool = False, shard_hint: str | None = No
         raise ValueError("fluxa_fast.pipeline() makes no transactions; use client.pipeline() where you need one")
     faster, plain = (AsyncPipeline, _Awaited) if awaited else (Pipeline, _Blocking)
     pool, callbacks = client.connection_pool, client.response_callbacks
-    return (plain if protocol.default.plain_replies is None else faster)(pool, callbacks, False, shard_hint)
+    made = (plain if protocol.default.plain_replies is None else faster)(pool, callbacks, False, shard_hint)
+    made._in_use = threading.Lock()
+    return made

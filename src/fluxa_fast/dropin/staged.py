@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -23,15 +23,16 @@ _KEPT_OPTIONS = 256  # sets of XADD options that are remembered
 Command = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def check_ints(arguments: tuple[Any, ...]) -> None:
+def check_ints(commands: Iterable[Command]) -> None:
     """Refuse an int of thousands of digits, with which hiredis (3.5) would end the process.
 
     Raises:
         ValueError: Python's own, for an int that it does not print.
     """
-    for one in arguments:
-        if type(one) is int and not -_LARGE < one < _LARGE:
-            repr(one)
+    for arguments, _ in commands:
+        for one in arguments:
+            if type(one) is int and not -_LARGE < one < _LARGE:
+                repr(one)
 
 
 class Staged:
@@ -153,9 +154,9 @@ class Staged:
             written = bytes(view)
         pieces: list[Any] = []
         at = 0
+        check_ints(command for _, _, command in self._later)
         for _, before, (arguments, _) in self._later:
             pieces.append(written[at:before])
-            check_ints(arguments)
             pieces += connection.pack_command(*arguments)
             at = before
         pieces.append(written[at:])
