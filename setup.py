@@ -2,6 +2,7 @@
 
 FLUXA_FAST_NO_EXTENSIONS=1       build the pure package
 FLUXA_FAST_REQUIRE_EXTENSIONS=1  a failed compile is an error (all our CI and wheel builds)
+FLUXA_FAST_WARNINGS=error        a compiler warning is an error (CI: a new compiler must not stop a release)
 FLUXA_FAST_BUILD=debug|asan|coverage  choose the flags; unset is a release build
 
 Without the first two: compiled where a C compiler works, pure where none does. SOURCE_DATE_EPOCH (seconds) is
@@ -25,16 +26,18 @@ COMPILED = "src/fluxa_fast/protocol/compiled"
 VERSION = runpy.run_path("src/fluxa_fast/_version.py")["__version__"]
 BUILD = os.environ.get("FLUXA_FAST_BUILD", "release")
 REQUIRED = os.environ.get("FLUXA_FAST_REQUIRE_EXTENSIONS") == "1"
-LEFT_OUT = os.environ.get("FLUXA_FAST_NO_EXTENSIONS") == "1"
+LEFT_OUT = os.environ.get("FLUXA_FAST_NO_EXTENSIONS") == "1" or sys.implementation.name != "cpython"
 
+# Checks of the stack and of copies, no names for other libraries to find, and no table of functions to write to.
+HARDENED = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fvisibility=hidden"]
 GCC_FLAGS = {
-    "release": ["-O3", "-g0"],
+    "release": ["-O3", "-g0", *HARDENED],
     "debug": ["-O0", "-g"],
     "asan": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"],
     "coverage": ["-O0", "-g"],
 }
 LINK_FLAGS = {
-    "release": ["-Wl,-s"] if sys.platform == "linux" else [],
+    "release": ["-Wl,-s", "-Wl,-z,relro,-z,now"] if sys.platform == "linux" else [],
     "asan": ["-fsanitize=address,undefined"],
 }
 
@@ -60,7 +63,7 @@ class BuildExt(build_ext):
             extension.extra_compile_args += flags
             if unix:
                 extension.extra_link_args += LINK_FLAGS.get(BUILD, [])
-                if REQUIRED:
+                if os.environ.get("FLUXA_FAST_WARNINGS") == "error":
                     extension.extra_compile_args += ["-Wall", "-Werror", "-Wno-unused-function"]
         super().build_extensions()
 
@@ -98,7 +101,7 @@ def compiler_works():
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
-        source.write_text("#include <Python.h>\nint main(void) { return PY_MAJOR_VERSION == 0; }\n")
+        source.write_text("#include <Python.h>\nint main(void) { return PY_MAJOR_VERSION == 0; }\n", "utf-8")
         try:
             compiler = new_compiler()
             customize_compiler(compiler)

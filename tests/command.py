@@ -13,6 +13,6 @@ def run(*arguments: str, code: str = "", **environment: str) -> subprocess.Compl
         [sys.executable, *start, *arguments],
         env={**os.environ, "COLUMNS": "160", **environment},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )

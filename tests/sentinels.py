@@ -83,7 +83,7 @@ class Replicated:
     def _start_as_replica(self, server: EmbeddedServer) -> None:
         """It has lost its data, and must never be a master like that: those that still follow it would empty themselves."""
         settings = server.folder / "replica.conf"
-        settings.write_text(f"replicaof 127.0.0.1 {self.master.port}\n")
+        settings.write_text(f"replicaof 127.0.0.1 {self.master.port}\n", "utf-8")
         server.config["include"] = str(settings)
         server.start()
         del server.config["include"]
@@ -113,7 +113,7 @@ def replicated_servers(program: str, folder: Path) -> Iterator[Replicated]:
         sentinels = []
         for number in range(3):
             config = folder / f"sentinel-{number}.conf"
-            config.write_text(_SENTINEL.format(name=_NAME, port=servers[0].port))
+            config.write_text(_SENTINEL.format(name=_NAME, port=servers[0].port), "utf-8")
             sentinels.append(stack.enter_context(EmbeddedServer(program, sentinel=str(config))))
         replicated = Replicated(servers, sentinels)
         replicated.await_replicas()

@@ -55,7 +55,7 @@ def test_every_case_gives_rows(tmp_path: Path) -> None:
         assert len(found) == 6
         assert all(row.events_per_second and row.ratio_to_ceiling and row.ratio_to_redis_py for row in found)
     write_json(tmp_path / "rows.json", rows, versions)
-    written = json.loads((tmp_path / "rows.json").read_text())
+    written = json.loads((tmp_path / "rows.json").read_text("utf-8"))
     assert all(row.keys() >= FIELDS for row in written)
     assert "machine" in written[0]["versions"]
     assert tables(rows, versions)[0].title == "publish dict 32 B, one by one"
@@ -87,7 +87,7 @@ def test_charts_follow_the_theme(tmp_path: Path) -> None:
     drawn = draw_charts(tmp_path, rows)
     assert [path.name for path in drawn] == ["speed.svg", "batches.svg"]
     for path in drawn:
-        picture = path.read_text()
+        picture = path.read_text("utf-8")
         assert "prefers-color-scheme:dark" in picture
         assert "currentColor" in picture
         assert "#123456" not in picture
@@ -100,7 +100,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["bench", "--quick", "--only", "publish", "--json", str(file)]
     result = CliRunner().invoke(fluxa_fast, [*arguments, "--client", "fluxa_fast pure", "--client", "redis-py"])
     assert result.exit_code == 0, result.output
-    assert {row["client"] for row in json.loads(file.read_text())} == {"fluxa_fast pure", "redis-py"}
+    assert {row["client"] for row in json.loads(file.read_text("utf-8"))} == {"fluxa_fast pure", "redis-py"}
     refused = CliRunner().invoke(fluxa_fast, ["bench", "--client", "missing"])
     assert refused.exit_code != 0
     assert "fluxa_fast pure" in refused.output

@@ -164,6 +164,6 @@ def test_tls(implementation: Any, certificates: Certificates) -> None:
 
 def test_sentinel(implementation: Any, own_server: EmbeddedServer, tmp_path: Path) -> None:
     config = tmp_path / "sentinel.conf"
-    config.write_text(f"sentinel monitor mymaster 127.0.0.1 {own_server.port} 1\n")
+    config.write_text(f"sentinel monitor mymaster 127.0.0.1 {own_server.port} 1\n", "utf-8")
     with EmbeddedServer(own_server.program, sentinel=str(config)) as sentinel:
         check(redis.sentinel.Sentinel([("127.0.0.1", sentinel.port)]).master_for("mymaster"))

@@ -279,7 +279,7 @@ def test_what_a_handler_gave_back_is_closed(broker: Any) -> None:
 def test_plain_values_that_a_handler_returns_are_ignored(broker: Any, client: redis.Redis, tmp_path: Path) -> None:
     """Also those that can be iterated over, such as the cursor of a database, whose work is done."""
     consumer = broker.consumer_single("orders")
-    with sqlite3.connect(":memory:") as database, (tmp_path / "file").open("w") as file:
+    with sqlite3.connect(":memory:") as database, (tmp_path / "file").open("w", encoding="utf-8") as file:
         for value in (1, "x", [1], [], {}, False, file, itertools.count(), database.execute("SELECT 1"), MagicMock()):
             broker.publish("orders", 1)
             assert consumer.consume(1, None, lambda events, value=value: value) == 1

@@ -60,7 +60,7 @@ def test_promise_4_a_consumer_that_is_interrupted(
     flusher.flush()
     environment = {**os.environ, "FLUXA_FAST_IMPL": implementation.name}
     lines = tmp_path / "handled"
-    with lines.open("w") as output:
+    with lines.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", CODE, server_url], env=environment, stdout=output, stderr=subprocess.PIPE, text=True
         )
@@ -70,7 +70,7 @@ def test_promise_4_a_consumer_that_is_interrupted(
         time.sleep(after)
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
-    written = lines.read_text()
+    written = lines.read_text("utf-8")
     handled = [int(word) for word in written[: written.rfind("\n") + 1].split()]
     if number == signal.SIGINT:
         assert "KeyboardInterrupt" in errors

@@ -187,7 +187,7 @@ def test_tls(make_engine: MakeEngine, certificates: Certificates) -> None:
 
 def test_sentinel(make_engine: MakeEngine, own_server: EmbeddedServer, tmp_path: Path) -> None:
     config = tmp_path / "sentinel.conf"
-    config.write_text(f"sentinel monitor mymaster 127.0.0.1 {own_server.port} 1\n")
+    config.write_text(f"sentinel monitor mymaster 127.0.0.1 {own_server.port} 1\n", "utf-8")
     with EmbeddedServer(own_server.program, sentinel=str(config)) as sentinel:
         check(make_engine("mymaster", 0, sentinels=[f"127.0.0.1:{sentinel.port}"]))
         check(make_engine("mymaster", 1, sentinels=[("127.0.0.1", sentinel.port)]))

@@ -19,7 +19,7 @@ from tests.fix_servers import before_redis_7
 
 MakeEngine = Callable[..., Engine]
 
-_RULES = dict(re.findall(r"^ACL SETUSER (\w+) on >secret (.+)$", Path("SECURITY.md").read_text(), re.MULTILINE))
+_RULES = dict(re.findall(r"^ACL SETUSER (\w+) on >secret (.+)$", Path("SECURITY.md").read_text("utf-8"), re.MULTILINE))
 _RECOVERY = Recovery(deadline=0)
 
 

@@ -95,7 +95,7 @@ def persistent_server(program: str, folder: Path, **config: str) -> Iterator[Emb
     """A server that has its data again after kill -9, and that outlives a full disk."""
     wrapper = folder / "server"
     # Python gives its children the signal that a full quota raises; a full disk raises none.
-    wrapper.write_text(f"#!/bin/sh\ntrap '' XFSZ\nexec '{program}' \"$@\"\n")
+    wrapper.write_text(f"#!/bin/sh\ntrap '' XFSZ\nexec '{program}' \"$@\"\n", "utf-8")
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
     told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     loading = {} if "v=6." in told else _ANSWER_WHILE_LOADING

@@ -47,7 +47,7 @@ class Line:
 
 def read(path: Path) -> Iterator[Line]:
     """All complete lines."""
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         for text in file:
             if text.endswith("\n"):
                 when, kind, *words = text.split()

@@ -104,7 +104,9 @@ class _Worker:
         except subprocess.TimeoutExpired as error:
             self.process.send_signal(signal.SIGABRT)  # it tells where it is
             self.process.wait()
-            error.add_note("its records end with:\n" + "\n".join(self.job.records.read_text().splitlines()[-10:]))
+            error.add_note(
+                "its records end with:\n" + "\n".join(self.job.records.read_text("utf-8").splitlines()[-10:])
+            )
             raise
         if code not in (0, -signal.SIGTERM):  # it may have had no time yet to begin
             raise RuntimeError(f"{self.job.role} {self.job.number} ended with {code}")

@@ -50,7 +50,8 @@ def quick_compiler(folder: Path) -> dict[str, str]:
     if sys.platform == "win32":
         return {}
     compiler = folder / "cc"
-    compiler.write_text(f'#!/bin/bash\nexec {os.environ.get("CC", "cc")} "${{@/#-O3/-O0}}"\n')
+    script = 'quick=("${{@/#-O3/-O0}}")\nexec {} "${{quick[@]/#-D_FORTIFY_SOURCE=2/-DQUICK}}"\n'  # that needs -O
+    compiler.write_text("#!/bin/bash\n" + script.format(os.environ.get("CC", "cc")), "utf-8")
     compiler.chmod(0o755)
     return {"CC": str(compiler)}
 

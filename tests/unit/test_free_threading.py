@@ -26,7 +26,7 @@ def python(code: str, name: str, *options: str) -> subprocess.CompletedProcess[s
         [sys.executable, *options, "-c", code],
         env={**os.environ, "FLUXA_FAST_IMPL": name},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 

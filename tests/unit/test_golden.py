@@ -20,7 +20,7 @@ from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.commands import entry_head
 from fluxa_fast.protocol.resp import bulk
 
-CASES = json.loads(Path(__file__).parents[1].joinpath("golden", "go-events.json").read_text())["cases"]
+CASES = json.loads(Path(__file__).parents[1].joinpath("golden", "go-events.json").read_text("utf-8"))["cases"]
 WRITTEN = {case["name"]: case for case in CASES if "fields" in case}
 
 

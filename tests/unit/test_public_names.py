@@ -29,7 +29,7 @@ def test_the_names_are_sorted_and_there() -> None:
 
 
 def test_type_checkers_see_the_names_that_are_imported_when_they_are_used() -> None:
-    blocks = [node for node in ast.parse(INIT.read_text()).body if isinstance(node, ast.If)]
+    blocks = [node for node in ast.parse(INIT.read_text("utf-8")).body if isinstance(node, ast.If)]
     imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
     seen = {alias.name: node.module for node in imports for alias in node.names}
     assert {name: seen[name] for name in seen if name in fluxa_fast.__all__} == fluxa_fast._LATER
@@ -51,7 +51,9 @@ def test_every_error_is_public() -> None:
 def test_the_docs_describe_every_public_name_and_no_other() -> None:
     described: set[str] = set()
     for page in DOCS.glob("*.md"):
-        described.update(re.findall(r"^\.\. (?:auto|py:)\w+:: (fluxa_fast[\w.]+)", page.read_text(), re.MULTILINE))
+        described.update(
+            re.findall(r"^\.\. (?:auto|py:)\w+:: (fluxa_fast[\w.]+)", page.read_text("utf-8"), re.MULTILINE)
+        )
     expected = {f"fluxa_fast.{name}" for name in fluxa_fast.__all__ if name != "__version__"}
     expected |= {f"fluxa_fast.asyncio.{name}" for name in AWAITED}
     expected |= {"fluxa_fast.embedded.EmbeddedServer", "fluxa_fast.embedded.find_server"}

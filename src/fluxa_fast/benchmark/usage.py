@@ -54,7 +54,7 @@ def peak_memory() -> int:
 def resident_memory() -> int:
     """Return the bytes of memory that this process holds; 0 if the platform does not tell it."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        return int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * 4096
     except OSError:
         return 0
 

@@ -82,7 +82,7 @@ cdef object read_value(Source *source, Py_ssize_t owed, int depth):
     if marker == 0xDA:
         return read_text(source, load16(take(source, 2, begin)), begin)
     if marker == 0xDB:
-        return read_text(source, load32(take(source, 4, begin)), begin)
+        return read_text(source, take_length(source, begin), begin)
     if marker == 0xD0:
         return PyLong_FromLong(<int8_t>take(source, 1, begin)[0])
     if marker == 0xD1:
@@ -96,15 +96,15 @@ cdef object read_value(Source *source, Py_ssize_t owed, int depth):
     if marker == 0xC5:
         return read_binary(source, load16(take(source, 2, begin)), begin)
     if marker == 0xC6:
-        return read_binary(source, load32(take(source, 4, begin)), begin)
+        return read_binary(source, take_length(source, begin), begin)
     if marker == 0xDC:
         return read_array(source, load16(take(source, 2, begin)), owed, depth, begin)
     if marker == 0xDD:
-        return read_array(source, load32(take(source, 4, begin)), owed, depth, begin)
+        return read_array(source, take_length(source, begin), owed, depth, begin)
     if marker == 0xDE:
         return read_map(source, load16(take(source, 2, begin)), owed, depth, begin)
     if marker == 0xDF:
-        return read_map(source, load32(take(source, 4, begin)), owed, depth, begin)
+        return read_map(source, take_length(source, begin), owed, depth, begin)
     if marker == 0xCA:
         return read_single(source, begin)
     if marker == 0xC7:
@@ -112,7 +112,7 @@ cdef object read_value(Source *source, Py_ssize_t owed, int depth):
     if marker == 0xC8:
         return read_extension(source, load16(take(source, 2, begin)), begin)
     if marker == 0xC9:
-        return read_extension(source, load32(take(source, 4, begin)), begin)
+        return read_extension(source, take_length(source, begin), begin)
     if marker >= 0xD4 and marker <= 0xD8:
         return read_extension(source, 1 << (marker - 0xD4), begin)
     raise decode_errors.never_used(begin - source.start)
@@ -125,6 +125,14 @@ cdef inline const unsigned char *take(Source *source, Py_ssize_t needed, const u
         raise decode_errors.truncated(begin - source.start, needed, source.end - taken)
     source.at = taken + needed
     return taken
+
+
+cdef inline Py_ssize_t take_length(Source *source, const unsigned char *begin) except -1:
+    # A length of 32 bits. Where a pointer has no more bits, a length that would become negative is refused here.
+    cdef uint32_t length = load32(take(source, 4, begin))
+    if sizeof(Py_ssize_t) < 8 and length > 0x3FFFFFFF:
+        raise decode_errors.truncated(begin - source.start, length, source.end - source.at)
+    return length
 
 
 cdef object read_double(Source *source, const unsigned char *begin):
