@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 from .consumer import EventConsumer
 from .protocol.generic import BodyT
@@ -12,16 +12,9 @@ from .shared.consumer_factory import MakesItsConsumers
 
 if TYPE_CHECKING:
     from .broker import EventBroker
+    from .flusher import EventFlusher
 
 __all__ = ["TypedStream", "TypedStreamBase"]
-
-
-class _Collects(Protocol):
-    """A flusher of either face."""
-
-    def publish(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
-    ) -> None: ...
 
 
 class TypedStreamBase(Generic[BodyT]):
@@ -36,12 +29,6 @@ class TypedStreamBase(Generic[BodyT]):
         """The name of the stream."""
         return self._name
 
-    def collect(
-        self, flusher: _Collects, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None
-    ) -> None:
-        """Call ``flusher.publish(name, body, tags, key)``, with a body whose type is checked."""
-        flusher.publish(self._name, body, tags, key)
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r}>"
 
@@ -54,3 +41,9 @@ class TypedStream(TypedStreamBase[BodyT], MakesItsConsumers[EventConsumer[BodyT]
     def publish(self, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None) -> str:
         """As `EventBroker.publish`."""
         return self._broker.publish(self._name, body, tags, key)
+
+    def collect(
+        self, flusher: EventFlusher, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> None:
+        """Call ``flusher.publish(name, body, tags, key)``, with a body whose type is checked."""
+        flusher.publish(self._name, body, tags, key)

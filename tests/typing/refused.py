@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 
-from fluxa_fast import Event, EventConsumer, Handler
+from fluxa_fast import Event, EventConsumer, EventFlusher, Handler, TypedStream, asyncio
 
 
 async def awaited(events: Sequence[Event]) -> None: ...
@@ -34,6 +34,16 @@ def given_to_a_blocking_consumer(consumer: EventConsumer) -> None:
     consumer.consume(1, None, generating)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     consumer.auto_claim(1, 1.0, awaited)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     consumer.auto_claim(1, 1.0, generating)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def collected_by_a_flusher_of_the_other_face(
+    stream: TypedStream[int], other: asyncio.TypedStream[int], flusher: EventFlusher, awaited: asyncio.EventFlusher
+) -> None:
+    stream.collect(flusher, 1)
+    other.collect(awaited, 1)
+    stream.collect(flusher, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    stream.collect(awaited, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    other.collect(flusher, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 handler: Handler = awaited  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]

@@ -13,6 +13,7 @@ from .consumer import EventConsumer
 
 if TYPE_CHECKING:
     from .broker import EventBroker
+    from .flusher import EventFlusher
 
 __all__ = ["TypedStream"]
 
@@ -25,3 +26,9 @@ class TypedStream(TypedStreamBase[BodyT], MakesItsConsumers[EventConsumer[BodyT]
     async def publish(self, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None) -> str:
         """As `EventBroker.publish`."""
         return await self._broker.publish(self._name, body, tags, key)
+
+    def collect(
+        self, flusher: EventFlusher, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None
+    ) -> None:
+        """Call ``flusher.publish(name, body, tags, key)``, with a body whose type is checked."""
+        flusher.publish(self._name, body, tags, key)
