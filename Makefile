@@ -11,8 +11,10 @@ BUILT_FROM = pyproject.toml setup.py src/fluxa_fast/_version.py \
 PURE = tests/unit $(addprefix --ignore=tests/unit/test_,faces.py hostile.py msgpack.py registry.py) \
 	$(addprefix tests/integration/test_,publish.py flush.py consume.py) -k 'not redis and not asyncio'
 
+QUICK = $(addprefix tests/integration/test_,publish.py consume.py acknowledge.py)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-pure ledger fuzz bench micro lint types docs coverage dist check clean
+.PHONY: help demo dev test test-quick test-pure ledger fuzz bench micro lint types docs coverage dist check clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -22,7 +24,10 @@ dev: $(VENV)/.installed-dev ## Make an environment to work in, and build what ha
 demo: $(VENV)/.installed-embedded ## Publish and consume a million events on an embedded server
 	$(BIN)/fluxa-fast demo
 
-test: $(VENV)/.installed-test ## Run all tests, on every implementation that is there; JOBS=1: one after the other
+test-quick: $(VENV)/.installed-test ## Run the unit tests, and a few against servers: about a minute
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/unit $(QUICK) $(ARGS)
+
+test: $(VENV)/.installed-test ## Run all tests, on every implementation that is there: about 12 minutes; JOBS=1: one after the other
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 test-pure: $(VENV)/.installed-test ## Run all tests on the pure-Python implementation only
@@ -68,7 +73,7 @@ dist: ## Build sdist, pure and compiled wheel into dist, reproducibly
 	tools/build-distributions dist sdist pure wheel
 
 # Tests start some hundred processes: without bytecode, each of them would compile the package again.
-test test-pure check: export PYTHONDONTWRITEBYTECODE =
+test test-quick test-pure check: export PYTHONDONTWRITEBYTECODE =
 
 check: lint types docs test ## Everything that CI checks, in one go: about 15 minutes
 	# What FLUXA_FAST_IMPL=python changes: `make test` has the pure implementation with everything else.
