@@ -414,6 +414,21 @@ def test_an_int_that_python_does_not_print(implementation: Implementation, conne
         pipe.execute()
 
 
+@pytest.mark.parametrize("quickly", ["as-it-comes"], indirect=True)
+def test_each_use_of_a_pipeline_is_looked_at_anew(implementation: Implementation, connect: Any) -> None:
+    """A long pipeline of other commands does not keep the next one from the quick way."""
+    pipe = fluxa_fast.pipeline(connect(1))
+    for number in range(200):
+        pipe.set("k", number)
+    pipe.xadd("s", {"a": 1})
+    assert type(pipe.command_stack) is list
+    pipe.execute()
+    for number in range(20):
+        pipe.xadd("s", {"a": number})
+    assert (type(pipe.command_stack) is list) == (implementation.name == "python")
+    assert len(pipe.execute()) == 20
+
+
 def test_what_is_refused() -> None:
     for wrong in (object(), redis.cluster.RedisCluster.__new__(redis.cluster.RedisCluster), redis.Redis().pipeline()):
         with pytest.raises(TypeError, match=r"fluxa_fast.pipeline\(\) "):

@@ -16,13 +16,12 @@ from ..redis_adapter.encoding import decodes_plainly, encodes_plainly
 from ..redis_adapter.parser import async_read, hand_back, is_known_parser, read
 from .clients import check_client
 from .replies import PipelineReplies
-from .staged import Staged, check_ints
+from .staged import WRITTEN, Staged, check_ints
 
 __all__ = ["AsyncPipeline", "Pipeline", "pipeline"]
 
-_ANSWERED_PLAINLY = ("XADD", "XACK", "XDEL", "XTRIM")
 STAGED_FROM = 8  # commands; redis-py is as fast with fewer
-_MIXED_FROM = 64  # commands, some of them others than those of streams
+_MIXED_FROM = 64  # commands, if not all of them are those of streams
 IN_USE = "the pipeline is in use by another task or thread; make one pipeline for each"
 
 
@@ -94,9 +93,7 @@ class _OneUser:
         Raises:
             FluxaError: if the pipeline is in use.
         """
-        if not self._in_use.acquire(False):
-            raise FluxaError(IN_USE)
-        self._user = user
+        self._take_for(user)
         stack = self.command_stack
         if type(stack) is Staged:
             stack.seal(IN_USE)
@@ -109,15 +106,14 @@ class _OneUser:
             stack.unseal()
         elif self.command_stack is stack:
             self.command_stack = list(stack)
-        self._user = None
-        self._in_use.release()
+        self._let_go()
 
 
-class _Staging:
+class _Staging(_OneUser):
     """The quick way for the stream commands that are called most.
 
-    A pipeline begins as redis-py's: its `command_stack` is a list. Only a pipeline that is long enough, of which most
-    commands are those of streams, gets a `Staged` instead. So what can't be made faster is redis-py's own, and as fast.
+    A pipeline begins as redis-py's: its `command_stack` is a list. A `Staged` takes the place of the list once there
+    are enough commands, and most of them are those of streams. All other pipelines go through redis-py's own code.
     """
 
     if TYPE_CHECKING:  # what redis-py's pipelines have
@@ -170,20 +166,26 @@ class _Staging:
         del _method
 
     def _consider_staging(self, stack: list[Any]) -> None:
-        """Go on with a `Staged`, if most commands so far are those of streams, and it can write these."""
-        if type(stack) is not list:
-            return  # it has been decided
-        if not (_are_answered_plainly(self.response_callbacks) and encodes_plainly(self.connection_pool)[0]):
+        """Replace the list by a `Staged`, if that can write stream commands, and most commands are stream commands."""
+        staging = protocol.default.staging
+        if type(stack) is not list or staging is None:
+            return  # `execute` is under way
+        ascii_as_ascii, utf8 = encodes_plainly(self.connection_pool)
+        if not (ascii_as_ascii and _are_answered_plainly(self.response_callbacks)):
             self.__class__ = self._without_staging  # the methods of redis-py, without a step in between
             return
-        streams = sum(arguments[0] in _ANSWERED_PLAINLY for arguments, _ in stack)
+        streams = sum(arguments[0] in WRITTEN for arguments, _ in stack)
         if 2 * streams < len(stack) or (streams < len(stack) < _MIXED_FROM):
             self._look_at = 2 * len(stack)
             return
-        staged = Staged(self.connection_pool)
+        staged = Staged(staging, utf8)
         for command in stack:
             staged.append(command)
         self.command_stack = staged
+
+    def _end(self, stack: Staged | _Sealed) -> None:
+        self._look_at = STAGED_FROM  # what is added next is another pipeline
+        super()._end(stack)
 
     def _replies_for(self, connection: Any, staged: Staged) -> PipelineReplies | None:
         """What reads the replies to the first commands; None if redis-py has to read all."""
@@ -196,7 +198,7 @@ class _Staging:
 
 def _are_answered_plainly(callbacks: Any) -> bool:
     """Whether no function of the user shapes the replies to stream commands."""
-    return not any(name in callbacks for name in _ANSWERED_PLAINLY)
+    return not any(name in callbacks for name in WRITTEN)
 
 
 def _needs_redis_py(staged: Staged) -> bool:
@@ -352,6 +354,6 @@ def pipeline(client: Any, transaction: bool = False, shard_hint: str | None = No
         raise ValueError("fluxa_fast.pipeline() makes no transactions; use client.pipeline() where you need one")
     faster, plain = (AsyncPipeline, _Awaited) if awaited else (Pipeline, _Blocking)
     pool, callbacks = client.connection_pool, client.response_callbacks
-    made = (plain if protocol.default.plain_replies is None else faster)(pool, callbacks, False, shard_hint)
+    made = (plain if protocol.default.staging is None else faster)(pool, callbacks, False, shard_hint)
     made._in_use = threading.Lock()
     return made

@@ -8,14 +8,13 @@ from typing import Any
 
 from .. import protocol
 from ..errors import FluxaError
-from ..protocol.interface import INCOMPLETE
+from ..protocol.interface import INCOMPLETE, Staging
 from ..protocol.resp import argument_bytes, bulk
-from ..redis_adapter.encoding import encodes_plainly
 from .clients import captured
 
-__all__ = ["Staged", "check_ints"]
+__all__ = ["WRITTEN", "Staged", "check_ints"]
 
-_EAGER = frozenset({"XADD", "XACK", "XDEL", "XTRIM"})
+WRITTEN = ("XADD", "XACK", "XDEL", "XTRIM")  # at once; their replies are plain
 _OPTION_TYPES = frozenset({str, bytes, int, bool, type(None)})
 _LARGE = 2**64
 _KEPT_OPTIONS = 256  # sets of XADD options that are remembered
@@ -39,15 +38,16 @@ class Staged:
     """In the place of the list that is redis-py's `command_stack`.
 
     Stream commands of plain arguments are written to a buffer at once. The others are kept as redis-py keeps them, and
-    packed by redis-py when the pipeline is executed. Nothing leaves before `clear`, so that it can be sent again.
+    packed by redis-py when the pipeline is executed. All stay here, so that they can be sent again.
 
     Args:
-        pool: the connection pool that the pipeline will take its connection from.
+        staging: writes commands of plain arguments.
+        utf8: whether the connections write all text as UTF-8, and not only ASCII text as ASCII.
     """
 
-    def __init__(self, pool: Any) -> None:
-        self._may_be_eager, self._utf8 = encodes_plainly(pool)
-        self._eager = self._may_be_eager
+    def __init__(self, staging: Staging, utf8: bool) -> None:
+        self._staging = staging
+        self._utf8 = utf8
         self._buffer = protocol.default.CommandBuffer()
         self._later: list[tuple[int, int, Command]] = []  # (written commands, and bytes, before it; command)
         self._options: dict[Any, tuple[bytes, int]] = {}
@@ -64,21 +64,15 @@ class Staged:
     def __getitem__(self, position: int) -> Command:
         return self.commands()[position]
 
-    def clear(self) -> None:
-        self._buffer.clear()
-        self._later = []
-
     # ---- sealing ----
 
     def seal(self, why: str) -> None:
         """Take no more commands: they would be waited for, and were not sent; or the buffer is being sent."""
-        self._sealed = why
-        self._eager = False  # the quick ways leave it to `append` then
+        self._sealed = why  # the quick ways leave it to `append` then
 
     def unseal(self) -> None:
         """End `seal`."""
         self._sealed = ""
-        self._eager = self._may_be_eager
 
     # ---- staging ----
 
@@ -89,7 +83,7 @@ class Staged:
             FluxaError: while it is sealed.
         """
         arguments, options = command
-        if arguments[0] in _EAGER and not options and self.stage(arguments):
+        if not options and self.stage(arguments):
             return
         if self._sealed:
             raise FluxaError(self._sealed)
@@ -98,26 +92,26 @@ class Staged:
 
     def stage(self, arguments: tuple[Any, ...]) -> bool:
         """Write a command, if it is a stream's and its arguments are plain."""
-        if not self._eager or type(arguments[0]) is not str or arguments[0] not in _EAGER:
+        if self._sealed or type(arguments[0]) is not str or arguments[0] not in WRITTEN:
             return False
-        return protocol.default.stage_command(self._buffer, arguments, self._utf8)
+        return self._staging.stage_command(self._buffer, arguments, self._utf8)
 
     def entry(self, name: Any, fields: Any, id: Any, options: dict[str, Any]) -> bool:
         """Write an XADD, if what it is made of is plain."""
-        if not self._eager or type(fields) is not dict or not fields:
+        if self._sealed or type(fields) is not dict or not fields:
             return False
         if not options:
-            return protocol.default.stage_entry(self._buffer, name, b"", 0, id, fields, self._utf8)
+            return self._staging.stage_entry(self._buffer, name, b"", 0, id, fields, self._utf8)
         if type(id) is not str or id != "*":
             return False
         written = self._written_options(options)
         if written is None:
             return False
-        return protocol.default.stage_entry(self._buffer, name, *written, id, fields, self._utf8)
+        return self._staging.stage_entry(self._buffer, name, *written, id, fields, self._utf8)
 
     def _written_options(self, options: dict[str, Any]) -> tuple[bytes, int] | None:
         """The arguments that redis-py makes of these options: (RESP, their number). None if they are not plain."""
-        if protocol.default.same_objects(options, self._last_options):
+        if self._staging.same_objects(options, self._last_options):
             return self._last_written
         kinds = [*map(type, options.values())]
         if not _OPTION_TYPES.issuperset(kinds):

@@ -36,6 +36,7 @@ __all__ = [
     "Pack",
     "PlainReplies",
     "ReplyReader",
+    "Staging",
     "Unpack",
 ]
 
@@ -395,6 +396,24 @@ class ReplyReader(Protocol):
         """Forget all received bytes."""
 
 
+class Staging(Protocol):
+    """Writes commands of plain arguments for the drop-in. Only the compiled implementation has it."""
+
+    def stage_command(self, out: Any, arguments: tuple[Any, ...], utf8: bool, /) -> bool:
+        """Append a command of plain arguments. If one of them is not plain, append nothing and return False."""
+
+    def stage_entry(
+        self, out: Any, name: Any, options: bytes, option_count: int, id: Any, fields: dict[Any, Any], utf8: bool, /
+    ) -> bool:
+        """Append an XADD. `options` is the RESP of the `option_count` arguments between the name and the ID.
+
+        If the name, the ID or a field is not plain, append nothing and return False.
+        """
+
+    def same_objects(self, one: dict[Any, Any], other: dict[Any, Any], /) -> bool:
+        """Return whether both dicts have the same objects as keys and as values, in the same order."""
+
+
 class PlainReplies(Protocol):
     """Reads replies for the drop-in, in the form that redis-py gives them. Only the compiled implementation has it.
 
@@ -464,6 +483,8 @@ class Implementation(Protocol):
     def ReplyReader(self) -> type[ReplyReader]: ...  # noqa: N802
     @property
     def plain_replies(self) -> PlainReplies | None: ...
+    @property
+    def staging(self) -> Staging | None: ...
 
     @property
     def pack(self) -> Pack: ...
@@ -473,8 +494,3 @@ class Implementation(Protocol):
     def key_hash(self, key: Key) -> int: ...
     def mark_acknowledged(self, events: Iterable[Any]) -> None: ...
     def count_deliveries(self, events: Iterable[Any], counts: Mapping[str, int]) -> None: ...
-    def stage_command(self, out: Any, arguments: tuple[Any, ...], utf8: bool, /) -> bool: ...
-    def stage_entry(
-        self, out: Any, name: Any, options: bytes, option_count: int, id: Any, fields: dict[Any, Any], utf8: bool, /
-    ) -> bool: ...
-    def same_objects(self, one: dict[Any, Any], other: dict[Any, Any], /) -> bool: ...

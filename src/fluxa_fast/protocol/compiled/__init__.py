@@ -6,14 +6,13 @@ from importlib import import_module
 
 from ..._version import __version__
 from ..compiled_modules import COMPILED_MODULES, PACKAGE
-from . import plain_replies
+from . import plain_replies, staging
 from .buffer import built_with
 from .commands import CommandBuffer, EventWriter
 from .events import Event, count_deliveries, mark_acknowledged
 from .hashing import key_hash, key_slot
 from .packing import pack
 from .replies import Confirmations, ReplyReader
-from .staging import same_objects, stage_command, stage_entry
 from .unpacking import unpack
 
 __all__ = [
@@ -30,9 +29,7 @@ __all__ = [
     "name",
     "pack",
     "plain_replies",
-    "same_objects",
-    "stage_command",
-    "stage_entry",
+    "staging",
     "unpack",
 ]
 

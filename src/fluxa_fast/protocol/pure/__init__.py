@@ -11,7 +11,6 @@ from .events import Event, count_deliveries, mark_acknowledged
 from .hashing import key_hash, key_slot
 from .msgpack import pack, unpack
 from .replies import Confirmations, ReplyReader
-from .staging import same_objects, stage_command, stage_entry
 
 __all__ = [
     "CommandBuffer",
@@ -26,13 +25,11 @@ __all__ = [
     "name",
     "pack",
     "plain_replies",
-    "same_objects",
-    "stage_command",
-    "stage_entry",
+    "staging",
     "unpack",
 ]
 
 name = "python"
 
-plain_replies = None
-"""None: the drop-in reads with redis-py's own parser, because Python code would not be faster."""
+plain_replies = staging = None
+"""None: the drop-in leaves it to redis-py, because Python code would not be faster."""
