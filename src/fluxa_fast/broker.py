@@ -62,6 +62,7 @@ class BrokerBase(Generic[P]):
         """Return the pool of a consumer, and what it is made of."""
         route = self._route(stream)
         stopping = StopFlag()
+        reader = self._readers.get(stream) or route.pool.codec.plain_reader()
         members = [
             GroupMember(
                 route.pool.implementation,
@@ -69,7 +70,7 @@ class BrokerBase(Generic[P]):
                 key,
                 options,
                 stopping,
-                self._readers.get(stream) or route.pool.codec.plain_reader(),
+                reader,
                 self._hooks,
             )
             for key in self._streams[stream].keys

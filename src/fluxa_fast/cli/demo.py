@@ -186,7 +186,7 @@ def _table(*phases: Phase) -> Table:
     mean = sum(phase.bytes for phase in phases) / max(1, sum(phase.events for phase in phases))
     caption = (
         "publish: make and publish; consume: decode, check, acknowledge and delete. "
-        f"A body has {mean:,.0f} bytes on average; those of the README's tables have 35, and are not checked."
+        f"A body has {mean:,.0f} bytes on average. The README's tables measure bodies of 35 bytes, and check nothing."
     )
     table = Table(title=f"fluxa_fast, {spoken}", caption=caption)
     for column in ("", "events", "seconds", "events/s", "MB of bodies", "client CPU us/event", "server CPU us/event"):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgpack import ExtType
 
 from ..errors import SerializationError
 from .conversions import Default
-from .encode_errors import body_too_large, described
+from .encode_errors import body_too_large, described, name_of
+from .entries import kept
 from .interface import CommandBuffer, Implementation
 from .limits import MAX_BULK
 
@@ -22,7 +23,6 @@ __all__ = ["BodyCodec", "Decode", "Recode", "encoded"]
 
 Decode = Callable[[Any, Any], Any]
 Recode = Callable[[bytes], bytes]
-_KEPT_READERS = 1024  # a limit, because a program may go on making types
 
 
 class BodyCodec:
@@ -74,16 +74,11 @@ class BodyCodec:
         Raises:
             TypeError: if bodies can't be converted to the type, or if it is ambiguous.
         """
-        with suppress(TypeError):  # it is not hashable
-            if not registered and (known := self._readers.get(wanted)) is not None:
-                return known
-        made = self._new_reader(wanted, registered)
-        if len(self._readers) < _KEPT_READERS:
-            with suppress(TypeError):
-                self._readers[wanted] = made
-        return made
+        if registered:
+            return self._new_reader(wanted, registered=True)
+        return kept(self._readers, wanted, partial(self._new_reader, wanted, registered=False))
 
-    def _new_reader(self, wanted: Any, registered: bool) -> Reader:
+    def _new_reader(self, wanted: Any, *, registered: bool) -> Reader:
         from . import typed  # large, and only programs with typed bodies need it
 
         made = typed.reader(wanted, self._known_types(), registered=registered)
@@ -144,11 +139,11 @@ class BodyCodec:
         except SerializationError:
             raise
         except Exception as error:
-            raise SerializationError(f"the decode hook raised {described(error)} for {_name(wanted)}") from error
+            raise SerializationError(f"the decode hook raised {described(error)} for {name_of(wanted)}") from error
         if made is NotImplemented:
             if wanted is ExtType:
                 return value
-            raise SerializationError(f"the decode hook does not know {_name(wanted)}")
+            raise SerializationError(f"the decode hook does not know {name_of(wanted)}")
         return made
 
 
@@ -174,10 +169,6 @@ def _recoded(name: str, hook: Recode, data: bytes) -> bytes:
     if type(made) is not bytes:
         raise SerializationError(f"the {name} hook returned {type(made).__name__}, and not bytes", "body")
     return made
-
-
-def _name(wanted: Any) -> str:
-    return getattr(wanted, "__qualname__", None) or str(wanted)
 
 
 def _as_it_is(value: Any) -> Any:

@@ -180,10 +180,6 @@ def _library_form(cls: Any) -> Callable[[Any], object] | None:
     return msgspec_structs.plain if msgspec_structs.is_struct(cls) else None
 
 
-def _has_standard_form(cls: Any) -> bool:
-    return standard_form(cls) is not None
-
-
 def _ask(default: Default, value: object) -> object:
     """Return the hook's answer. What the hook does not know comes back as it is, if it has a standard form."""
     try:
@@ -191,7 +187,8 @@ def _ask(default: Default, value: object) -> object:
     except SerializationError:
         raise
     except Exception as error:
-        if isinstance(error, TypeError) and _has_standard_form(type(value)):
+        cls: Any = type(value)
+        if isinstance(error, TypeError) and standard_form(cls) is not None:
             return value
         raise SerializationError(
             f"the default hook raised {type(error).__name__} for {named(value)}: {error}"
@@ -201,12 +198,13 @@ def _ask(default: Default, value: object) -> object:
 
 # ---- keys ---------------------------------------------------------------------------------------------
 
-_PLAIN_KEYS = (str, int, float, bytes, type(None))
+# Keys of these types are read back as they are. Others may become a value that is no key, or that is another key too.
+PLAIN_KEYS = (str, int, float, bytes, type(None))
 
 
 def plain_keys(owner: dict[Any, Any]) -> set[Any]:
     """Return the keys of a dict that are read back as they are."""
-    return {key for key in owner if isinstance(key, _PLAIN_KEYS)}
+    return {key for key in owner if isinstance(key, PLAIN_KEYS)}
 
 
 def note_key(read_back: object, key: object, others: set[Any]) -> None:

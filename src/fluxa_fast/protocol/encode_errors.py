@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from typing import Any
 
 from ..errors import SerializationError
 from .limits import MAX_BULK, MAX_DEPTH
@@ -23,6 +24,11 @@ def short(value: object) -> str:
 def named(value: object) -> str:
     """Return how an error names a value by its type."""
     return f"a value of type {type(value).__qualname__}"
+
+
+def name_of(wanted: Any) -> str:
+    """Return how an error names a type."""
+    return getattr(wanted, "__qualname__", None) or str(wanted)
 
 
 def described(error: Exception) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import FluxaError, SerializationError
 from .conversions import EPOCH
@@ -55,20 +56,29 @@ def reader_of(wanted: Any) -> Reader:
     Raises:
         TypeError: if bodies can't be converted to `wanted`.
     """
+
+    def make() -> Reader:
+        from . import typed  # large, and only programs with typed bodies need it
+
+        return typed.reader(wanted)
+
+    return kept(readers, wanted, make)
+
+
+def kept(readers: dict[Any, Reader], wanted: Any, make: Callable[[], Reader]) -> Reader:
+    """Return the reader of a type out of `readers`; a new one is made, and kept there."""
     try:
         return readers[wanted]
     except (KeyError, TypeError):  # TypeError: `wanted` is not hashable
-        from . import typed  # large, and only programs with typed bodies need it
-
-        made = typed.reader(wanted)
+        made = make()
     if len(readers) < _KEPT_READERS:
         with suppress(TypeError):
             readers[wanted] = made
     return made
 
 
-def not_converted(event: Event, error: Exception) -> SerializationError:
-    """Return the error for a body that could not be made a value of the reader's type.
+def not_converted(event: Event, error: Exception) -> NoReturn:
+    """Raise the error for a body that could not be made a value of the reader's type.
 
     It has the path, the expected type, the stream and the event's ID.
     """
@@ -76,9 +86,10 @@ def not_converted(event: Event, error: Exception) -> SerializationError:
         refusal = error
     else:  # of a class or a hook
         refusal = SerializationError(f"the body can't be converted: {described(error)}")
+        refusal.__cause__ = error
     refusal._located("body")
     refusal.stream = f"{event.stream}: event {event.id}"
-    return refusal
+    raise refusal
 
 
 def locate(error: SerializationError, event: Event) -> None:

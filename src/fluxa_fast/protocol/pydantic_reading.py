@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any
 
+from .preparing import Prepare, at_places, duration, in_items, in_map
 from .pydantic_models import Schema, choices_of
 
 __all__ = ["is_strict", "preparer"]
-
-Prepare = Callable[[Any], Any]
 
 
 def is_strict(schema: Any) -> bool:
@@ -44,12 +42,12 @@ class _Preparers:
         self._makers: dict[str, Callable[[Any], Prepare | None]] = {
             "definitions": self._of_definitions,
             "definition-ref": self._of_reference,
-            "timedelta": lambda schema: _duration,
+            "timedelta": lambda schema: duration,
             "json": self._of_json,
             "nullable": self._of_nullable,
-            "list": lambda schema: self._of_items(schema, list),
-            "set": lambda schema: self._of_items(schema, _set),
-            "frozenset": lambda schema: self._of_items(schema, _set),
+            "list": self._of_items,
+            "set": self._of_set,
+            "frozenset": self._of_set,
             "tuple": self._of_tuple,
             "dict": self._of_dict,
             "union": self._of_union,
@@ -105,22 +103,17 @@ class _Preparers:
         inner = self.of(schema["schema"])
         return None if inner is None else lambda value: None if value is None else inner(value)
 
-    def _of_items(self, schema: Schema, build: Callable[[Any], Any]) -> Prepare | None:
-        item = self.of(schema.get("items_schema") or {"type": "any"})
-        if item is None and build is list:
-            return None
+    def _of_items(self, schema: Schema) -> Prepare | None:
+        return in_items(self.of(schema.get("items_schema") or {"type": "any"}))
 
-        def to_items(value: Any) -> Any:
-            if type(value) is not list:
-                return value
-            return build(value if item is None else list(map(item, value)))
-
-        return to_items
+    def _of_set(self, schema: Schema) -> Prepare:
+        items = self._of_items(schema)
+        return lambda value: _set(value if items is None else items(value)) if type(value) is list else value
 
     def _of_tuple(self, schema: Schema) -> Prepare | None:
         items = [self.of(one) for one in schema["items_schema"]]
-        if not any(items):
-            return tuple if is_strict(schema) else None
+        if not any(items) and not is_strict(schema):
+            return None
         endless = schema.get("variadic_item_index")
 
         def to_tuple(value: Any) -> Any:
@@ -130,25 +123,12 @@ class _Preparers:
             if endless is not None:
                 more = max(0, len(value) - len(items) + 1)
                 makers = [*items[:endless], *[items[endless]] * more, *items[endless + 1 :]]
-            found = [one if make is None else make(one) for make, one in zip(makers, value, strict=False)]
-            return tuple(found + value[len(found) :])
+            return tuple(at_places(makers, value))
 
         return to_tuple
 
     def _of_dict(self, schema: Schema) -> Prepare | None:
-        key, item = (self.of(schema[name]) if name in schema else None for name in ("keys_schema", "values_schema"))
-        if key is None and item is None:
-            return None
-
-        def to_dict(value: Any) -> Any:
-            if type(value) is not dict:
-                return value
-            return {
-                (one if key is None else key(one)): (other if item is None else item(other))
-                for one, other in value.items()
-            }
-
-        return to_dict
+        return in_map(*(self.of(schema[name]) if name in schema else None for name in ("keys_schema", "values_schema")))
 
     def _of_union(self, schema: Schema) -> Prepare | None:
         choices = [(choice, self.of(choice)) for choice in choices_of(schema)]
@@ -260,10 +240,6 @@ def _found(value: Any, place: Any) -> Any:
             continue
         return found
     return None
-
-
-def _duration(value: Any) -> Any:
-    return timedelta(microseconds=value // 1000) if type(value) is int else value
 
 
 def _set(values: Any) -> Any:

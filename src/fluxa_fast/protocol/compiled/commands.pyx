@@ -355,14 +355,8 @@ cdef int write_body(CommandCore out, object body) except -1:
 cdef int write_encoded(CommandCore out, object body) except -1:
     # As `write_body`, of what the hook makes of the packed body.
     cdef bytes stored = body_codec.encoded(out.encode_body, pack(body, out.default))
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(stored)
-    cdef unsigned char *at = out.room(24)
-    cdef int digits = store_decimal(at, size)
-    at[digits] = 13
-    at[digits + 1] = 10
-    out.length += digits + 2
-    out.write(PyBytes_AS_STRING(stored), size)
-    return out.write(b"\r\n", 2)
+    out.length -= 1  # the "$" in front of a length, which `write_bulk` writes too
+    return out.write_bulk(PyBytes_AS_STRING(stored), PyBytes_GET_SIZE(stored))
 
 
 @cython.final

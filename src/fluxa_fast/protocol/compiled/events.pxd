@@ -16,6 +16,7 @@ cdef class Event:
 
     cdef bint find_body(self, const unsigned char **body, Py_ssize_t *size) noexcept
     cdef object decode_plain_or_typed(self)
+    cdef object codec(self)
     cdef object decode(self)
     cdef object decode_as(self, reader)
     cdef int store_id(self, unsigned char *at) noexcept

@@ -120,8 +120,9 @@ cdef class Event:
 
     def unserialize(self, type=None):
         if type is not None:
-            if builtin_type(self.acknowledge) is TypedOrigin and self.acknowledge.reader.codec is not None:
-                return self.decode_as(self.acknowledge.reader.codec.reader(type))
+            codec = self.codec()
+            if codec is not None:
+                return self.decode_as(codec.reader(type))
             reader = readers.get(type) if isinstance(type, builtin_type) else None
             return self.decode_as(reader_of(type) if reader is None else reader)
         return self.decode_plain_or_typed()
@@ -153,14 +154,19 @@ cdef class Event:
             return self.decode_as(self.acknowledge.reader)
         return self.decode()
 
+    cdef inline object codec(self):
+        # The hooks of the registry for reading; None if there are none.
+        return self.acknowledge.reader.codec if type(self.acknowledge) is TypedOrigin else None
+
     cdef object decode(self):
         cdef const unsigned char *body
         cdef Py_ssize_t size
         if not self.find_body(&body, &size):
             return None
         try:
-            if type(self.acknowledge) is TypedOrigin and self.acknowledge.reader.codec is not None:
-                return self.acknowledge.reader.codec.plain(PyBytes_FromStringAndSize(<const char *>body, size))
+            codec = self.codec()
+            if codec is not None:
+                return codec.plain(PyBytes_FromStringAndSize(<const char *>body, size))
             return unpack_bytes(body, size)
         except SerializationError as error:
             entries.locate(error, self)
@@ -179,10 +185,7 @@ cdef class Event:
         try:
             return reader.from_value(value)
         except Exception as error:
-            refusal = entries.not_converted(self, error)
-            if refusal is error:
-                raise
-            raise refusal from error
+            entries.not_converted(self, error)
 
     cdef int store_id(self, unsigned char *at) noexcept:
         # Writes at most 41 bytes and returns how many.

@@ -46,6 +46,7 @@ built_for = FLUXA_FAST_VERSION.decode()
 cdef object fields_of = conversions.fields_of
 cdef object extension_of = conversions.extension_of
 cdef object note_key = conversions.note_key
+cdef tuple PLAIN_KEYS = conversions.PLAIN_KEYS
 cdef dict known_fields = {}  # by type its `written_fields`; only types that `pack_other` would not write in another way
 
 cdef enum:
@@ -395,12 +396,9 @@ cdef int pack_entries(Packer out, dict value, Py_ssize_t size, int depth) except
         if not pack_short(out, key_pointer):
             key = <object>key_pointer  # the default hook might change the dict
             item = <object>item_pointer
-            if is_odd_key(key):
-                if read_back is None:
-                    read_back = conversions.plain_keys(value)
-                if (<attempt_key>pack_odd_key)(out, key, read_back, depth + 1):
-                    return item_failed(value, IN_KEY, key, 0)
-            elif (<attempt>pack_value)(out, key, depth + 1):
+            if read_back is None and not isinstance(key, PLAIN_KEYS):
+                read_back = conversions.plain_keys(value)
+            if (<attempt_key>pack_key)(out, key, read_back, depth + 1):
                 return item_failed(value, IN_KEY, key, 0)
             if (<attempt>pack_value)(out, item, depth + 1):
                 return item_failed(value, AT_KEY, key, 0)
@@ -417,15 +415,12 @@ cdef int pack_entries(Packer out, dict value, Py_ssize_t size, int depth) except
     return 0
 
 
-cdef inline bint is_odd_key(object key) noexcept:
-    # Whether a key is read back as another value: perhaps as one that can't be a key, or that is another key too.
-    return not (key is None or isinstance(key, (str, int, float, bytes)))
-
-
-cdef int pack_odd_key(Packer out, object key, set read_back, int depth) except -1:
+cdef int pack_key(Packer out, object key, set read_back, int depth) except -1:
+    # Packs a key. `read_back`: the keys of the dict as they are read back; None: as long as all keys are plain.
     cdef Py_ssize_t begin = out.length
     pack_value(out, key, depth)
-    note_key(unpack_bytes(out.start + begin, out.length - begin), key, read_back)
+    if read_back is not None and not isinstance(key, PLAIN_KEYS):
+        note_key(unpack_bytes(out.start + begin, out.length - begin), key, read_back)
     return 0
 
 
@@ -455,12 +450,9 @@ cdef int pack_mapping(Packer out, object value, int depth) except -1:
     map_header(out, PyList_GET_SIZE(items))
     cdef set read_back = None  # the keys, as they are read back
     for key, item in items:
-        if is_odd_key(key):
-            if read_back is None:
-                read_back = conversions.plain_keys(value)
-            if (<attempt_key>pack_odd_key)(out, key, read_back, depth + 1):
-                return item_failed(value, IN_KEY, key, 0)
-        elif (<attempt>pack_value)(out, key, depth + 1):
+        if read_back is None and not isinstance(key, PLAIN_KEYS):
+            read_back = conversions.plain_keys(value)
+        if (<attempt_key>pack_key)(out, key, read_back, depth + 1):
             return item_failed(value, IN_KEY, key, 0)
         if (<attempt>pack_value)(out, item, depth + 1):
             return item_failed(value, AT_KEY, key, 0)

@@ -128,10 +128,7 @@ class Event:
         try:
             return reader.from_value(value)
         except Exception as error:
-            refusal = entries.not_converted(self, error)
-            if refusal is error:
-                raise
-            raise refusal from error
+            entries.not_converted(self, error)
 
     def _decode(self) -> Any:
         body = self.raw_body

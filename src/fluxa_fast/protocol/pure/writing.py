@@ -119,7 +119,7 @@ def _dict_children(owner: dict[Any, Any], items: Any, size: int, out: bytearray)
         for key, item in items:
             begin = len(out)
             yield key, encode_errors.in_key_step, key
-            if not (key is None or isinstance(key, (str, int, float, bytes))):
+            if not isinstance(key, conversions.PLAIN_KEYS):
                 if read_back is None:
                     read_back = conversions.plain_keys(owner)
                 _check_key(owner, out[begin:], key, read_back)

@@ -76,9 +76,10 @@ def with_hook(decode: Callable[[Any, Any], Any]) -> Types:
 
     def make_by_hook(types: Types, node: Node) -> bool:
         wanted = node.wanted
+        base: Any = get_origin(wanted) or wanted
 
         def convert(value: Any) -> Any:
-            return value if isinstance(value, wanted) else decode(wanted, value)
+            return value if isinstance(value, base) else decode(wanted, value)
 
         node.is_made(convert, ANYTHING)
         return True

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
-__all__ = ["durations_of"]
+from ..preparing import Prepare, at_places, duration, in_items, in_map
 
-Prepare = Callable[[Any], Any]
+__all__ = ["durations_of"]
 
 
 def durations_of(wanted: Any) -> Prepare | None:
@@ -41,17 +39,17 @@ class _Preparers:
     def _make(self, info: Any) -> Prepare | None:
         kind = type(info).__name__
         if kind == "TimeDeltaType":
-            return _duration
+            return duration
         if kind == "Metadata":
             return self.of(info.type)
         if kind == "UnionType":
             return self._of_union(info)
         if hasattr(info, "item_type"):
-            return _of_items(self.of(info.item_type))
+            return in_items(self.of(info.item_type))
         if hasattr(info, "item_types"):
             return _of_places([self.of(one) for one in info.item_types])
         if hasattr(info, "key_type"):
-            return _of_map(self.of(info.key_type), self.of(info.value_type))
+            return in_map(self.of(info.key_type), self.of(info.value_type))
         if hasattr(info, "fields"):
             return self._of_fields(info)
         return None
@@ -86,21 +84,13 @@ class _Preparers:
                 make = tagged.get(next((value[name] for name in fields if name in value), None))
                 return value if make is None else make(value)
             if type(value) is int:
-                return _duration(value) if durations else value
+                return duration(value) if durations else value
             for make in others:
-                if make is not None and make is not _duration:
+                if make is not None and make is not duration:
                     value = make(value)
             return value
 
         return to_member
-
-
-def _duration(value: Any) -> Any:
-    return timedelta(microseconds=value // 1000) if type(value) is int else value
-
-
-def _of_items(make: Prepare | None) -> Prepare | None:
-    return None if make is None else lambda value: list(map(make, value)) if type(value) is list else value
 
 
 def _of_places(makers: list[Prepare | None]) -> Prepare | None:
@@ -108,23 +98,6 @@ def _of_places(makers: list[Prepare | None]) -> Prepare | None:
         return None
 
     def to_places(value: Any) -> Any:
-        if type(value) is not list:
-            return value
-        found = [one if make is None else make(one) for make, one in zip(makers, value, strict=False)]
-        return found + value[len(found) :]
+        return at_places(makers, value) if type(value) is list else value
 
     return to_places
-
-
-def _of_map(key: Prepare | None, item: Prepare | None) -> Prepare | None:
-    if key is None and item is None:
-        return None
-
-    def to_map(value: Any) -> Any:
-        if type(value) is not dict:
-            return value
-        return {
-            (one if key is None else key(one)): (other if item is None else item(other)) for one, other in value.items()
-        }
-
-    return to_map

@@ -6,6 +6,8 @@ import inspect
 import typing
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ..encode_errors import described
+
 __all__ = ["alias_value", "field_hints", "is_alias"]
 
 Variables = dict[Any, Any]
@@ -22,7 +24,7 @@ def field_hints(wanted: Any) -> dict[str, Any]:
         hints = get_type_hints(base, include_extras=True)
     except Exception as error:
         raise TypeError(
-            f"the annotations of {base.__qualname__} can't be resolved: {type(error).__name__}: {error}; define what "
+            f"the annotations of {base.__qualname__} can't be resolved: {described(error)}; define what "
             "they name in the module of the class, and before the type is registered"
         ) from error
     owners = _variables(wanted)
@@ -32,7 +34,7 @@ def field_hints(wanted: Any) -> dict[str, Any]:
 
 
 def _variables(wanted: Any) -> dict[Any, Variables]:
-    """Return what the type variables of a class, and those of each of its bases, stand for."""
+    """Return the types of the type variables of a class and of its bases, by the class that has the variables."""
     base: Any = get_origin(wanted) or wanted
     own = dict(zip(getattr(base, "__parameters__", ()), get_args(wanted), strict=False))
     found: dict[Any, Variables] = {base: own}
@@ -78,5 +80,5 @@ def alias_value(wanted: Any) -> Any:
     try:
         value = alias.__value__
     except Exception as error:
-        raise TypeError(f"the alias {alias.__name__} can't be resolved: {type(error).__name__}: {error}") from error
+        raise TypeError(f"the alias {alias.__name__} can't be resolved: {described(error)}") from error
     return substituted(value, dict(zip(alias.__type_params__, get_args(wanted), strict=False)))

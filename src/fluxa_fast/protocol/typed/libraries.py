@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Literal, get_origin
 
 from ...errors import SerializationError
+from ..encode_errors import described
 from ..msgspec_structs import is_struct
 from ..pydantic_models import is_model
 from ..pydantic_reading import is_strict, preparer
@@ -65,7 +66,7 @@ def _pydantic(wanted: Any, base: Any) -> Converter:
     except TypeError:
         raise
     except Exception as error:  # an annotation that pydantic can't resolve, or has no schema for
-        raise TypeError(f"pydantic can't read {base.__qualname__}: {type(error).__name__}: {error}") from error
+        raise TypeError(f"pydantic can't read {base.__qualname__}: {described(error)}") from error
     strict = is_strict(adapter.core_schema)
 
     def to_model(value: Any) -> Any:
@@ -87,7 +88,7 @@ def _pydantic(wanted: Any, base: Any) -> Converter:
         except SerializationError:
             raise
         except Exception as error:  # of a validator
-            raise SerializationError(f"{base.__qualname__} refused it: {type(error).__name__}: {error}") from error
+            raise SerializationError(f"{base.__qualname__} refused it: {described(error)}") from error
 
     return to_model
 
@@ -158,7 +159,7 @@ def _struct(types: Types, wanted: Any, base: Any, prepare: Callable[[Any], Any] 
         except SerializationError:
             raise
         except Exception as error:  # of a __post_init__
-            raise SerializationError(f"{base.__qualname__} refused it: {type(error).__name__}: {error}") from error
+            raise SerializationError(f"{base.__qualname__} refused it: {described(error)}") from error
 
     return to_struct
 

@@ -14,9 +14,10 @@ from contextlib import suppress
 from typing import Any, get_args, get_origin
 
 from ...errors import SerializationError
+from ..encode_errors import name_of
 from .forms import ANYTHING, Form, overlap
 
-__all__ = ["UNIONS", "Converter", "Maker", "Node", "Types", "at", "check_unions", "mismatch", "name_of", "refused"]
+__all__ = ["UNIONS", "Converter", "Maker", "Node", "Types", "at", "check_unions", "mismatch", "refused"]
 
 Converter = Callable[[Any], Any]
 UNIONS = (typing.Union, types.UnionType)
@@ -145,10 +146,6 @@ def refused(name: str, error: Exception) -> SerializationError:
     """Return the error for a class that did not take its fields."""
     kind = "" if type(error) in (ValueError, TypeError) else f"{type(error).__name__}: "
     return SerializationError(f"{name} refused its fields: {kind}{error}")
-
-
-def name_of(wanted: Any) -> str:
-    return getattr(wanted, "__qualname__", None) or str(wanted)
 
 
 def at(convert: Converter, value: Any, owner: Any, step: str) -> Any:

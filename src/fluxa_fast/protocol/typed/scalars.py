@@ -104,7 +104,7 @@ def _datetime(value: Any) -> datetime.datetime:
 
 
 def _datetime_of(wanted: Any) -> Converter:
-    """Return the converter to a subclass, such as those of pandas and pendulum."""
+    """Return the converter to a subclass of datetime, such as pandas' Timestamp."""
 
     def to_subclass(value: Any) -> Any:
         if isinstance(value, wanted):
@@ -116,28 +116,29 @@ def _datetime_of(wanted: Any) -> Converter:
     return to_subclass
 
 
+def _from_iso(wanted: Any) -> Converter:
+    """Return the converter to a date or a time."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, wanted):
+            return value
+        if type(value) is str:
+            try:
+                return wanted.fromisoformat(value)
+            except ValueError:
+                raise SerializationError(f"{value!r} is not an ISO 8601 {wanted.__name__}") from None
+        raise mismatch(value, wanted.__name__)
+
+    return convert
+
+
+_time = _from_iso(datetime.time)
+_date_itself = _from_iso(datetime.date)
+
+
 def _date(value: Any) -> datetime.date:
-    if isinstance(value, datetime.datetime):
-        return value.date()
-    if isinstance(value, datetime.date):
-        return value
-    if type(value) is str:
-        try:
-            return datetime.date.fromisoformat(value)
-        except ValueError:
-            raise SerializationError(f"{value!r} is not an ISO 8601 date") from None
-    raise mismatch(value, "date")
-
-
-def _time(value: Any) -> datetime.time:
-    if isinstance(value, datetime.time):
-        return value
-    if type(value) is str:
-        try:
-            return datetime.time.fromisoformat(value)
-        except ValueError:
-            raise SerializationError(f"{value!r} is not an ISO 8601 time") from None
-    raise mismatch(value, "time")
+    made: datetime.date = value.date() if isinstance(value, datetime.datetime) else _date_itself(value)
+    return made
 
 
 def _timedelta(value: Any) -> datetime.timedelta:
