@@ -522,9 +522,11 @@ def test_a_strict_model_refuses_what_it_does_not_write(implementation: Implement
     class Number(pydantic.BaseModel):
         model_config = pydantic.ConfigDict(strict=True)
         a: int
+        pair: Annotated[tuple[str, str], pydantic.Strict()] = ("x", "y")
 
-    with pytest.raises(SerializationError, match=r"body\.a: "):
-        event_with(implementation, {"a": "1"}).unserialize(Number)
+    for body in ({"a": "1"}, {"a": 1, "pair": "xy"}):
+        with pytest.raises(SerializationError, match=r"body\.(a|pair): "):
+            event_with(implementation, body).unserialize(Number)
 
 
 # ---- msgspec ------------------------------------------------------------------------------------------
