@@ -135,7 +135,7 @@ class Everything:
     ordered: collections.OrderedDict[str, int] = field(default_factory=lambda: collections.OrderedDict(b=1, a=2))
     counter: collections.Counter[str] = field(default_factory=lambda: collections.Counter("aab"))
     recent: collections.deque[Line] = field(default_factory=lambda: collections.deque([Line("a")]))
-    labels: frozenset[str] = frozenset("ab")
+    labels: frozenset[str] = frozenset("a")
     days: set[date] = field(default_factory=lambda: {date(2026, 1, 2)})
     moment: datetime = datetime(2026, 1, 2, tzinfo=UTC)
     at: time = time(1, 2, 3)
@@ -165,6 +165,7 @@ class Everything:
         (Coordinates(1, Line("y")), Coordinates),
         ({"a": [Line("x")]}, dict[str, list[Line]]),
         ((1, [Line("x")]), tuple[int, list[Line]]),
+        ({2, 1}, set[int]),
     ],
     ids=lambda value: None if isinstance(value, type) else type(value).__name__,
 )
