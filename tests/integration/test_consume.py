@@ -167,8 +167,8 @@ def test_block_waits_and_returns_when_something_comes(broker: EventBroker, later
 def test_promise_6_block_never_trips_the_socket_timeout(
     make_engine: MakeEngine, server_url: str, client: redis.Redis
 ) -> None:
-    broker = make_engine(server_url, socket_timeout=0.2).new_context().get_event_broker()
-    assert broker.consumer_single("orders").consume(1, 1.5, fail) == 0
+    broker = make_engine(server_url, socket_timeout=1).new_context().get_event_broker()
+    assert broker.consumer_single("orders").consume(1, 2.5, fail) == 0
 
 
 def test_stop_ends_a_waiting_consume(broker: EventBroker, later: Later) -> None:

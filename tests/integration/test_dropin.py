@@ -18,7 +18,7 @@ from redis.utils import HIREDIS_AVAILABLE
 import fluxa_fast
 import fluxa_fast.asyncio
 from fluxa_fast import EventBroker
-from fluxa_fast.dropin import pipeline, reads
+from fluxa_fast.dropin import pipeline, reads, staged
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from tests.fix_asyncio import Run
@@ -143,7 +143,8 @@ class _Many(dict[str, bool]):
 def quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Short pipelines and replies go the quick way too, which are redis-py's own otherwise."""
     if request.param == "from-the-first-on":
-        monkeypatch.setattr(pipeline._Staging, "_look_at", 1)
+        for module in (pipeline, staged):
+            monkeypatch.setattr(module, "STAGED_FROM", 1)
         monkeypatch.setattr(reads, "_expected_of", lambda client: _Many())
         monkeypatch.setattr(reads, "_MANY", 0)
 
@@ -390,9 +391,9 @@ def test_a_pipeline_is_sent_again_as_the_clients_retries_say(
 
 
 def test_a_read_that_times_out_leaves_no_reply_behind(implementation: Implementation, connect: Any) -> None:
-    client = connect(1, socket_timeout=0.2, retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
+    client = connect(1, socket_timeout=1, retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
     with pytest.raises(redis.TimeoutError, match="Timeout reading"):
-        fluxa_fast.xread(client, {"s": "$"}, block=2000)
+        fluxa_fast.xread(client, {"s": "$"}, block=10_000)
     assert client.ping() is True
 
 
@@ -421,12 +422,33 @@ def test_each_use_of_a_pipeline_is_looked_at_anew(implementation: Implementation
     for number in range(200):
         pipe.set("k", number)
     pipe.xadd("s", {"a": 1})
-    assert type(pipe.command_stack) is list
+    assert type(pipe.command_stack) is not staged.Staged
     pipe.execute()
     for number in range(20):
         pipe.xadd("s", {"a": number})
-    assert (type(pipe.command_stack) is list) == (implementation.name == "python")
+    assert (type(pipe.command_stack) is staged.Staged) == (implementation.name == "c")
     assert len(pipe.execute()) == 20
+
+
+@pytest.mark.parametrize("quickly", ["as-it-comes"], indirect=True)
+def test_a_client_of_short_pipelines_has_a_long_one(implementation: Implementation, connect: Any) -> None:
+    """Nothing watches how it grows; it is executed by redis-py, and the next ones go the quick way again."""
+    client = connect(1)
+    kept = fluxa_fast.pipeline(client)
+    for number in range(120):
+        assert len(fluxa_fast.pipeline(client).xadd("s", {"a": number}).execute()) == 1
+        assert len(kept.set("k", number).xadd("s", {"a": number}).execute()) == 2
+    unwatched = fluxa_fast.pipeline(client)
+    assert type(unwatched) is pipeline.Pipeline
+    for turn in range(3):
+        for pipe in (kept, unwatched):
+            for number in range(20):
+                pipe.xadd("s", {"a": number})
+            quick = type(pipe.command_stack) is staged.Staged
+            assert len(pipe.execute()) == 20
+            assert quick == (implementation.name == "c" and (pipe is kept or turn > 0))
+    fluxa_fast.pipeline(client).get("k").execute()
+    assert client.xlen("s") == 240 + 6 * 20
 
 
 def test_what_is_refused() -> None:

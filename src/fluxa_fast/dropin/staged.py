@@ -8,18 +8,31 @@ from typing import Any
 
 from .. import protocol
 from ..errors import FluxaError
-from ..protocol.interface import INCOMPLETE, Staging
+from ..protocol.interface import INCOMPLETE, CommandStack, Staging
 from ..protocol.resp import argument_bytes, bulk
 from .clients import captured
 
-__all__ = ["WRITTEN", "Staged", "check_ints"]
+__all__ = ["STAGED_FROM", "WRITTEN", "Staged", "check_ints", "is_worth_staging"]
 
 WRITTEN = ("XADD", "XACK", "XDEL", "XTRIM")  # at once; their replies are plain
 _OPTION_TYPES = frozenset({str, bytes, int, bool, type(None)})
 _LARGE = 2**64
 _KEPT_OPTIONS = 256  # sets of XADD options that are remembered
 
+STAGED_FROM = 8  # commands; redis-py is as fast with fewer
+_MIXED_FROM = 64  # commands, if not all of them are those of streams
+
 Command = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def is_worth_staging(commands: Staged | CommandStack | list[Command]) -> bool:
+    """Whether there are enough commands, and most of them are those of streams."""
+    count = len(commands)
+    if count < STAGED_FROM:
+        return False
+    if count < _MIXED_FROM:
+        return all(arguments[0] in WRITTEN for arguments, _ in commands)
+    return 2 * sum(arguments[0] in WRITTEN for arguments, _ in commands) >= count
 
 
 def check_ints(commands: Iterable[Command]) -> None:
@@ -28,6 +41,10 @@ def check_ints(commands: Iterable[Command]) -> None:
     Raises:
         ValueError: Python's own, for an int that it does not print.
     """
+    staging = protocol.default.staging
+    if staging is not None:
+        staging.check_ints(commands)
+        return
     for arguments, _ in commands:
         for one in arguments:
             if type(one) is int and not -_LARGE < one < _LARGE:

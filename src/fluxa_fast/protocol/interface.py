@@ -9,7 +9,7 @@ The file is long because it is the whole contract, with the documentation of eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, final, overload, runtime_checkable
 
@@ -23,6 +23,7 @@ __all__ = [
     "NOT_PLAIN",
     "Acknowledge",
     "CommandBuffer",
+    "CommandStack",
     "Confirmations",
     "Default",
     "EntryHead",
@@ -396,8 +397,31 @@ class ReplyReader(Protocol):
         """Forget all received bytes."""
 
 
+class CommandStack(Protocol):
+    """The list of (arguments, options) that is redis-py's `command_stack`, for the drop-in.
+
+    It calls `_consider_staging` of the pipeline that owns it as soon as it has `look_at` commands.
+    """
+
+    look_at: int
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]: ...
+    def append(self, command: tuple[tuple[Any, ...], dict[str, Any]], /) -> None:
+        """Take a command. FluxaError while it is sealed."""
+
+    def seal(self, why: str, /) -> None:
+        """Take no more commands: they would be waited for, and were not sent."""
+
+    def unseal(self) -> None:
+        """End `seal`."""
+
+
 class Staging(Protocol):
-    """Writes commands of plain arguments for the drop-in. Only the compiled implementation has it."""
+    """Keeps commands and writes those of plain arguments, for the drop-in. Only the compiled implementation has it."""
+
+    @property
+    def CommandStack(self) -> Callable[[Callable[[], Any], int], CommandStack]: ...  # noqa: N802
 
     def stage_command(self, out: Any, arguments: tuple[Any, ...], utf8: bool, /) -> bool:
         """Append a command of plain arguments. If one of them is not plain, append nothing and return False."""
@@ -409,6 +433,9 @@ class Staging(Protocol):
 
         If the name, the ID or a field is not plain, append nothing and return False.
         """
+
+    def check_ints(self, commands: Iterable[tuple[tuple[Any, ...], dict[str, Any]]], /) -> None:
+        """Raise Python's ValueError for an int in (arguments, options) that has too many digits for it to print."""
 
     def same_objects(self, one: dict[Any, Any], other: dict[Any, Any], /) -> bool:
         """Return whether both dicts have the same objects as keys and as values, in the same order."""

@@ -8,6 +8,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next
 from cpython.float cimport PyFloat_CheckExact
+from cpython.list cimport PyList_Append, PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact
 
@@ -22,7 +23,44 @@ cdef extern from "Python.h":
     bint PyLong_CheckExact(object)
     Py_ssize_t PyDict_GET_SIZE(object)
 
+from ...errors import FluxaError
+
 built_for = FLUXA_FAST_VERSION.decode()
+
+
+cdef class CommandStack(list):
+    """The list of (arguments, options) that is redis-py's `command_stack`.
+
+    It tells when it has grown to a length, and takes no command while it is sealed. redis-py's own methods append to
+    it, so that a pipeline that stays short pays next to nothing for either.
+
+    Args:
+        owner: a weak reference to the pipeline.
+        look_at: the length from which on the pipeline's `_consider_staging` is called with this list.
+    """
+
+    cdef object owner
+    cdef public Py_ssize_t look_at
+    cdef str why_sealed
+
+    def __init__(self, owner, Py_ssize_t look_at):
+        self.owner = owner
+        self.look_at = look_at
+
+    def append(self, command):
+        if self.why_sealed is not None:
+            raise FluxaError(self.why_sealed)
+        PyList_Append(self, command)
+        if PyList_GET_SIZE(self) >= self.look_at:
+            self.owner()._consider_staging(self)
+
+    def seal(self, str why not None):
+        """Take no more commands: they would be waited for, and were not sent."""
+        self.why_sealed = why
+
+    def unseal(self):
+        """End `seal`."""
+        self.why_sealed = None
 
 
 # Writes an argument as a bulk string. 0 if it is not plain.
@@ -136,3 +174,16 @@ def same_objects(dict one not None, dict other not None):
             if key != other_key or value != other_value:
                 return False
     return True
+
+
+def check_ints(commands):
+    """Refuse an int of thousands of digits in (arguments, options).
+
+    Raises:
+        ValueError: Python's own, for an int that it does not print.
+    """
+    cdef long long number
+    for arguments, _ in commands:
+        for one in <tuple?>arguments:
+            if PyLong_CheckExact(one) and not fluxa_short_int(<PyObject *>one, &number):
+                repr(one)
