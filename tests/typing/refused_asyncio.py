@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from fluxa_fast.asyncio import Event, EventConsumer, Handler
+from fluxa_fast.asyncio import Event, EventBroker, EventConsumer, Handler
 
 
 def plain(events: Sequence[Event]) -> None: ...
@@ -31,3 +31,11 @@ async def given_to_a_consumer(consumer: EventConsumer) -> None:
 
 
 handlers: list[Handler] = [plain, awaited]
+
+
+async def not_awaited(events: Sequence[Event], consumer: EventConsumer, broker: EventBroker) -> None:
+    await events[0].ack()
+    events[0].ack()  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    consumer.run(plain)  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    broker.publish("orders", 1)  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    broker.new_flusher().flush()  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]

@@ -24,12 +24,12 @@ from ..errors import (
 from ..flows.publish.outcome import FlushResult
 from ..flows.retry import Recovery
 from ..hooks import Hooks
-from ..protocol.interface import Event
 from ..protocol.naming import wire_names
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 from .broker import EventBroker
 from .consumer import EventConsumer, Handler
 from .engine import Context, Engine
+from .event import Event
 from .flusher import EventFlusher
 from .registry import Registry
 from .typed_stream import TypedStream

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FluxaError
 from ..protocol.generic import BodyT
-from ..protocol.interface import Event
 from ..shared.session_guard import LOOP, Hold
 from ..transport.aio.session_driver import SessionDriver
+from .event import Event
 
 if TYPE_CHECKING:
     from .consumer import EventConsumer

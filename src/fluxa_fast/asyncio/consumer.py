@@ -14,7 +14,6 @@ from redis.exceptions import RedisError
 from ..errors import FluxaError
 from ..flows.consume.session import ConsumerSession
 from ..protocol.generic import BodyT
-from ..protocol.interface import Event
 from ..shared.consumer_base import ConsumerBase, ConsumerParts
 from ..shared.handlers import check_handler
 from ..shared.session_guard import CLEANUP
@@ -24,6 +23,7 @@ from ..transport.aio.driver import GRACE
 from ..transport.aio.session_driver import NodeLinks, SessionDriver
 from ..transport.base import AsyncPool
 from .batches import Batches, Loop
+from .event import Event
 
 __all__ = ["EventConsumer", "Handler"]
 
