@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -56,11 +56,11 @@ def make_engine(faces: Any, make_client: Callable[..., Any]) -> Iterator[MakeEng
     """Makes engines of one pool (address or options) with the streams `orders` and `users`; closes them in the end."""
     engines = []
 
-    def make(*address: object, **options: object) -> Engine:
+    def make(*address: object, groups: Sequence[str] | None = None, **options: object) -> Engine:
         registry = faces.Registry()
         registry.register_redis(*address, **options)  # type: ignore[arg-type]
         for stream in STREAMS:
-            registry.register_redis_stream(stream)
+            registry.register_redis_stream(stream, groups=groups)
         engine = registry.validate()
         engines.append(engine)
         return engine

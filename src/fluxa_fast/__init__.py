@@ -16,6 +16,7 @@ from ._version import __version__
 from .errors import (
     FlushError,
     FluxaError,
+    GroupRemovedError,
     ImplementationWarning,
     LeaseLostError,
     NotReplicatedError,
@@ -54,6 +55,7 @@ __all__ = [
     "FlushError",
     "FlushResult",
     "FluxaError",
+    "GroupRemovedError",
     "Handler",
     "Hooks",
     "ImplementationWarning",

@@ -10,7 +10,10 @@ from .errors import UnregisteredStreamError
 from .flows.consume.group_member import GroupMember, StopFlag
 from .flows.consume.options import ConsumerOptions, Delivery
 from .flows.partition_count import PartitionCheck, check_partitions
+from .flows.removing import remove_group
+from .flows.steps import Flow
 from .flusher import EventFlusher
+from .groups import ONE_GROUP, checked_group
 from .hooks import Hooks
 from .partitions import RegisteredStream
 from .protocol.commands import entry_head
@@ -20,7 +23,7 @@ from .shared.consumer_base import ConsumerParts
 from .shared.consumer_factory import MakesConsumers
 from .shared.publish_reporter import PublishReporter
 from .shared.routing import StreamRoute
-from .statistics import RedisStreamStatistics, added_up
+from .statistics import RedisStreamStatistics, added_up, for_groups
 from .transport.base import AnyPool, BlockingPool
 from .typed_stream import TypedStream
 
@@ -61,6 +64,7 @@ class BrokerBase(Generic[P]):
     def _parts(self, stream: str, options: ConsumerOptions) -> tuple[P, ConsumerParts]:
         """Return the pool of a consumer, and what it is made of."""
         route = self._route(stream)
+        groups = options.groups_of(stream, self._streams[stream].groups)
         stopping = StopFlag()
         reader = self._readers.get(stream) or route.pool.codec.plain_reader()
         members = [
@@ -68,6 +72,7 @@ class BrokerBase(Generic[P]):
                 route.pool.implementation,
                 route.pool.name,
                 key,
+                groups,
                 options,
                 stopping,
                 reader,
@@ -76,6 +81,13 @@ class BrokerBase(Generic[P]):
             for key in self._streams[stream].keys
         ]
         return route.pool, ConsumerParts(stream, options, members, route.check)
+
+    def _removals(self, stream: str, group: str) -> tuple[P, list[tuple[str, Flow[bool]]]]:
+        """Return the pool of a stream, and for each of its Redis keys the flow that removes a group of it."""
+        pool = self._route(stream).pool
+        name = checked_group(group)
+        new = pool.implementation.CommandBuffer
+        return pool, [(key, remove_group(new(), key, name)) for key in self._streams[stream].keys]
 
     def _register_body(self, stream: str, body: Any) -> None:
         destination = self._route(stream)
@@ -114,11 +126,17 @@ class BrokerBase(Generic[P]):
         """What the streams are made of in Redis."""
         return [key for stream in streams for key in self._streams[stream].keys]
 
+    @staticmethod
+    def _about(stream: RegisteredStream, found: RedisStreamStatistics) -> RedisStreamStatistics:
+        return found if stream.groups is ONE_GROUP else for_groups(found, dict(stream.groups))
+
     def _in_order(self, streams: Sequence[str], found: Iterable[RedisStreamStatistics]) -> list[RedisStreamStatistics]:
         by_key = {one.stream: one for one in found}
         wanted = [self._streams[name] for name in dict.fromkeys(streams or self._streams)]
         return [
-            added_up(one.name, [by_key[key] for key in one.keys]) if one.partitioned else by_key[one.name]
+            added_up(one.name, [self._about(one, by_key[key]) for key in one.keys])
+            if one.partitioned
+            else self._about(one, by_key[one.name])
             for one in wanted
         ]
 
@@ -204,6 +222,31 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
 
     def _new_consumer(self, stream: str, options: ConsumerOptions) -> EventConsumer[Any]:
         return EventConsumer(*self._parts(stream, options))
+
+    # ---- groups ----
+
+    def remove_group(self, stream: str, group: str) -> bool:
+        """Remove a group of a stream, with all that is pending in it (``XGROUP DESTROY``).
+
+        A consumer of the group that still runs ends with `GroupRemovedError`. What only this group still needed is
+        deleted when another group acknowledges next. Take the group out of `groups=` of all services: a new consumer of
+        the group makes it again. The group need not be declared here.
+
+        Args:
+            stream: a registered stream.
+            group: the name of the group.
+
+        Returns:
+            Whether there was such a group.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            redis.RedisError: what the server or the network says. On a cluster some partitions may have lost the group
+                before that: call it again.
+        """
+        pool, removals = self._removals(stream, group)
+        removed = [pool.run(flow, key) for key, flow in removals]
+        return any(removed)
 
     # ---- statistics ----
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FlushError",
     "FluxaError",
+    "GroupRemovedError",
     "ImplementationWarning",
     "LeaseLostError",
     "NotReplicatedError",
@@ -82,6 +83,22 @@ class LeaseLostError(FluxaError):
     def __init__(self, stream: str) -> None:
         self.stream = stream
         super().__init__(f"the lease on {stream!r} was lost: its events are for another consumer now")
+
+
+class GroupRemovedError(FluxaError):
+    """The group of a running consumer was removed with `EventBroker.remove_group`.
+
+    Attributes:
+        stream: the name of the stream, or of one of its partitions.
+        group: the name of the group.
+    """
+
+    def __init__(self, stream: str, group: str) -> None:
+        self.stream = stream
+        self.group = group
+        super().__init__(
+            f"group {group!r} of {stream!r} was removed: end this consumer; a new consumer of the group makes it again"
+        )
 
 
 class PartitionsDifferError(FluxaError):

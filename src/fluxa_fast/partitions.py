@@ -36,12 +36,14 @@ class RegisteredStream:
         pool: the name of its pool.
         keys: the Redis keys of its partitions; of a stream without partitions, its name.
         partitioned: whether it has partitions.
+        groups: that are declared: the name of each, and its position, as XGROUP CREATE takes it.
     """
 
     name: str
     pool: str
     keys: tuple[str, ...]
     partitioned: bool
+    groups: tuple[tuple[str, str], ...]
 
 
 def key_slot(key: Key) -> int:

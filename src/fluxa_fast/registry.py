@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import redis
 
 from . import protocol
 from .errors import RegistryError
+from .groups import ONE_GROUP, Start, checked_groups
 from .hooks import Hooks, combined
 from .partitions import RegisteredStream, beside, partition_streams
 from .protocol.body_codec import BodyCodec
@@ -25,6 +26,15 @@ P = TypeVar("P")
 Q = TypeVar("Q")
 
 DEFAULT_POOL = "default"
+
+
+class _StreamSpec(NamedTuple):
+    """A stream as it was registered; nothing is checked."""
+
+    name: str
+    pool: str
+    partitions: int | None
+    groups: Sequence[str] | Mapping[str, Start] | None
 
 
 class RegistryBase(Generic[C]):
@@ -60,7 +70,7 @@ class RegistryBase(Generic[C]):
         self._codec = BodyCodec(protocol.default, default, decode, encode_body, decode_body)
         self._hooks = combined(hooks)
         self._pools: list[tuple[str, PoolSpec]] = []
-        self._streams: list[tuple[str, str, int | None]] = []
+        self._streams: list[_StreamSpec] = []
 
     def register_redis(
         self,
@@ -99,7 +109,14 @@ class RegistryBase(Generic[C]):
 
         self._pools.append((pool, PoolSpec(address, db, client, sentinels, options, cluster)))
 
-    def register_redis_stream(self, stream: str, pool: str = DEFAULT_POOL, *, partitions: int | None = None) -> None:
+    def register_redis_stream(
+        self,
+        stream: str,
+        pool: str = DEFAULT_POOL,
+        *,
+        partitions: int | None = None,
+        groups: Sequence[str] | Mapping[str, Start] | None = None,
+    ) -> None:
         """Register a stream on a pool. Streams must be registered before they are published to or consumed from.
 
         Args:
@@ -109,8 +126,12 @@ class RegistryBase(Generic[C]):
             partitions: the number of partitions, from 1 to 16384. Each partition is a Redis stream of its own, and the
                 nodes of a cluster share them. All publishers and consumers must register the same number. It can't be
                 changed while the stream has events. None: the stream is one Redis key.
+            groups: the names of all groups that are given the events; or a dict of their names, with the first event
+                of each: ``"0"`` (the oldest), ``"$"`` (the next one that is published), an ID, or a datetime. It counts
+                only when the group is made. Consumers make all of them, so that no event is deleted before every group
+                has had it. All services must declare the same. None: the one group is ``consumer_group``.
         """
-        self._streams.append((stream, pool, partitions))
+        self._streams.append(_StreamSpec(stream, pool, partitions, groups))
 
     def _checked(
         self, flavour: Flavour, new_pool: Callable[..., P], new_cluster: Callable[..., Q]
@@ -170,12 +191,17 @@ class RegistryBase(Generic[C]):
         streams: dict[str, RegisteredStream] = {}
         pools = {pool for pool, _ in self._pools if isinstance(pool, str)}
         named_beside: dict[tuple[str, str], str] = {}
-        for stream, pool, partitions in self._streams:
+        for stream, pool, partitions, groups in self._streams:
             if problem := _name_problem("stream", stream, streams):
                 problems.append(problem)
                 continue
             found: list[str] = []
             keys: tuple[str, ...] = (stream,)
+            declared = ONE_GROUP
+            try:
+                declared = checked_groups(groups)
+            except (TypeError, ValueError) as error:
+                found.append(str(error))
             try:
                 entry_head(stream)
                 if partitions is not None:
@@ -196,7 +222,7 @@ class RegistryBase(Generic[C]):
                         " one of them"
                     )
             problems += [f"stream {_shown(stream)}: {problem}" for problem in found]
-            streams[stream] = RegisteredStream(stream, pool, keys, partitions is not None)
+            streams[stream] = RegisteredStream(stream, pool, keys, partitions is not None, declared)
         return streams
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from .protocol.entry_ids import parse_id
 
-__all__ = ["RedisStreamConsumerStatistics", "RedisStreamGroupStatistics", "RedisStreamStatistics", "added_up"]
+__all__ = [
+    "RedisStreamConsumerStatistics",
+    "RedisStreamGroupStatistics",
+    "RedisStreamStatistics",
+    "added_up",
+    "for_groups",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class RedisStreamConsumerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class RedisStreamGroupStatistics:
-    """The consumer group of a stream.
+    """A consumer group of a stream.
 
     Attributes:
         group: the group's name.
@@ -58,8 +64,9 @@ class RedisStreamStatistics:
         stream: the stream's name.
         redis_pool: the name of its Redis pool.
         len: how many entries it holds; 0 for a stream that does not exist.
-        oldest_event_seconds: the age of the oldest pending entry in whole seconds; 0 if none is pending.
-        group: its consumer group, or None if it has none yet.
+        oldest_event_seconds: the age of the group's oldest pending entry in whole seconds; 0 if none is pending.
+        group: its consumer group, or None if it has none yet. If several are declared: the one furthest behind.
+        groups: all groups that it has on the server, sorted by name, declared or not.
         partitions: the statistics of each partition, for a stream with partitions. The fields above are then about all
             partitions: sums of numbers, the oldest pending entry, the newest delivered entry.
         error: redis-py's exception, if the server could not tell the state of this stream; else None. With an error,
@@ -73,6 +80,27 @@ class RedisStreamStatistics:
     group: RedisStreamGroupStatistics | None
     partitions: tuple[RedisStreamStatistics, ...] = ()
     error: Exception | None = None
+    groups: tuple[RedisStreamGroupStatistics, ...] = ()
+
+    @property
+    def furthest_behind(self) -> RedisStreamGroupStatistics | None:
+        """The group that holds entries back from being deleted, if there are several: it has had the fewest.
+
+        Its oldest pending entry is the oldest of all groups; or, if none is pending, it was delivered the fewest.
+        """
+        return furthest_behind(self.groups) if len(self.groups) > 1 else None
+
+
+def furthest_behind(groups: Sequence[RedisStreamGroupStatistics]) -> RedisStreamGroupStatistics | None:
+    """Return the group that has had the fewest entries of a stream; None if there is no group."""
+    return min(groups, key=lambda one: parse_id(one.lower_id or one.last_delivered_id), default=None)
+
+
+def for_groups(one: RedisStreamStatistics, names: Container[str]) -> RedisStreamStatistics:
+    """Return the same statistics, about these groups: `group` is the one of them that is furthest behind."""
+    group = furthest_behind([group for group in one.groups if group.group in names])
+    oldest = timedelta() if group is None else group.lower_duration
+    return replace(one, group=group, oldest_event_seconds=int(oldest.total_seconds()))
 
 
 def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisStreamStatistics:
@@ -83,15 +111,22 @@ def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisS
     error = next((one.error for one in partitions if one.error is not None), None)
     if error is not None:
         return RedisStreamStatistics(stream, partitions[0].redis_pool, 0, 0, None, tuple(partitions), error)
-    groups = [one.group for one in partitions if one.group is not None]
-    return RedisStreamStatistics(
+    by_name: dict[str, list[RedisStreamGroupStatistics]] = {}
+    for one in partitions:
+        for group in one.groups:
+            by_name.setdefault(group.group, []).append(group)
+    groups = tuple(_groups_added_up(by_name[name]) for name in sorted(by_name))
+    names = {one.group.group for one in partitions if one.group is not None}
+    found = RedisStreamStatistics(
         stream=stream,
         redis_pool=partitions[0].redis_pool,
         len=sum(one.len for one in partitions),
-        oldest_event_seconds=max(one.oldest_event_seconds for one in partitions),
-        group=_groups_added_up(groups) if groups else None,
+        oldest_event_seconds=0,
+        group=None,
         partitions=tuple(partitions),
+        groups=groups,
     )
+    return for_groups(found, names)
 
 
 def _groups_added_up(groups: Sequence[RedisStreamGroupStatistics]) -> RedisStreamGroupStatistics:

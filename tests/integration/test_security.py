@@ -27,6 +27,10 @@ class NotAllowedError(Exception):
     """The user could not do what its role is for."""
 
 
+def ignore(events: Any) -> None:
+    pass
+
+
 def publisher(broker: Any, admin: redis.Redis) -> None:
     broker.publish("orders", 1)
     with broker.new_flusher() as flusher:
@@ -75,6 +79,27 @@ def scripted(broker: Any, admin: redis.Redis) -> None:
         raise NotAllowedError(refused)
 
 
+def grouped(broker: Any, admin: redis.Redis) -> None:
+    admin.script_flush()
+    admin.acl_log_reset()
+    _fill(admin)
+    consumers = [broker.consumer_many("orders", group=group, recovery=_RECOVERY) for group in ("billing", "mailing")]
+    admin.set("{orders}:removed@billing", "1")
+    for consumer in consumers:
+        while consumer.consume(60, None, ignore):
+            pass
+    admin.xadd("orders", {"s": b"\x01"})
+    for consumer in consumers:
+        admin.xreadgroup(consumer.group, "other", {"orders": ">"})
+    for consumer in consumers:
+        assert consumer.auto_claim(10, 0, ignore) == 1
+    assert admin.xlen("orders") == 0
+    for consumer in consumers:
+        assert consumer.cleanup() == 0
+        if any(one["name"] == consumer.name.encode() for one in admin.xinfo_consumers("orders", consumer.group)):
+            raise NotAllowedError("it could not leave its group")
+
+
 def monitor(broker: Any, admin: redis.Redis) -> None:
     _fill(admin)
     admin.xgroup_create("orders", "consumer_group", "0")
@@ -103,11 +128,13 @@ def _users(role: str, admin: redis.Redis) -> Iterator[tuple[str, str | None]]:
         yield user, left_out
 
 
-@pytest.mark.parametrize("role", [publisher, consumer, scripted, monitor])
+@pytest.mark.parametrize("role", [publisher, consumer, scripted, grouped, monitor])
 def test_the_smallest_rights(make_engine: MakeEngine, own_server: EmbeddedServer, role: Callable[..., None]) -> None:
     with own_server.client() as admin:
         for user, left_out in _users(role.__name__, admin):
-            engine = make_engine(f"127.0.0.1:{own_server.port}", username=user, password="secret")
+            groups = ["billing", "mailing"] if role is grouped else None
+            address = f"127.0.0.1:{own_server.port}"
+            engine = make_engine(address, username=user, password="secret", groups=groups)
             broker = engine.new_context().get_event_broker()
             if left_out is None:
                 role(broker, admin)

@@ -30,6 +30,7 @@ AWAITED = {
     "EventBroker.get_stream_statistics",
     "EventBroker.get_streams_statistics",
     "EventBroker.publish",
+    "EventBroker.remove_group",
     "EventConsumer.auto_claim",
     "EventConsumer.cleanup",
     "EventConsumer.consume",

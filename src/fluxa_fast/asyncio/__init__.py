@@ -10,6 +10,7 @@ from ..dropin.reads import xautoclaim, xrange, xread, xreadgroup
 from ..errors import (
     FlushError,
     FluxaError,
+    GroupRemovedError,
     ImplementationWarning,
     LeaseLostError,
     NotReplicatedError,
@@ -44,6 +45,7 @@ __all__ = [
     "FlushError",
     "FlushResult",
     "FluxaError",
+    "GroupRemovedError",
     "Handler",
     "Hooks",
     "ImplementationWarning",

@@ -107,6 +107,31 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
     def _new_consumer(self, stream: str, options: ConsumerOptions) -> EventConsumer[Any]:
         return EventConsumer(*self._parts(stream, options))
 
+    # ---- groups ----
+
+    async def remove_group(self, stream: str, group: str) -> bool:
+        """Remove a group of a stream, with all that is pending in it (``XGROUP DESTROY``).
+
+        A consumer of the group that still runs ends with `GroupRemovedError`. What only this group still needed is
+        deleted when another group acknowledges next. Take the group out of `groups=` of all services: a new consumer of
+        the group makes it again. The group need not be declared here.
+
+        Args:
+            stream: a registered stream.
+            group: the name of the group.
+
+        Returns:
+            Whether there was such a group.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            redis.RedisError: what the server or the network says. On a cluster some partitions may have lost the group
+                before that: call it again.
+        """
+        pool, removals = self._removals(stream, group)
+        removed = [await pool.run(flow, key) for key, flow in removals]
+        return any(removed)
+
     # ---- statistics ----
 
     async def get_stream_statistics(self, stream: str) -> RedisStreamStatistics | None:

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import FluxaError
+from ..groups import GROUP
 from ..partitions import partition_streams, partitions_with
 from ..redis_adapter.addresses import redacted
 from ..registry import Registry
-from ..statistics import RedisStreamStatistics, added_up
+from ..statistics import RedisStreamGroupStatistics, RedisStreamStatistics, added_up
 from .client import client_of
 
 _COLUMNS = ("length", "lag", "pending", "oldest pending", "last delivered", "consumers with pending")
@@ -94,22 +95,34 @@ def _statistics(url: str, forms: Iterable[Form]) -> dict[str, RedisStreamStatist
 def _add_rows(table: Table, form: Form, statistics: Sequence[RedisStreamStatistics]) -> None:
     stream, partitions = form
     if partitions is None:
-        table.add_row(Text(stream), *_cells(statistics[0]))
+        _add_stream(table, stream, statistics[0])
         return
-    table.add_row(Text(f"{stream}, {partitions} partitions"), *_cells(added_up(stream, statistics)))
+    _add_stream(table, f"{stream}, {partitions} partitions", added_up(stream, statistics))
     for one in statistics:
-        table.add_row(Text(f"  {one.stream}"), *_cells(one), style="dim")
+        _add_stream(table, f"  {one.stream}", one, style="dim")
 
 
-def _cells(one: RedisStreamStatistics) -> Iterator[Text]:
+def _add_stream(table: Table, name: str, one: RedisStreamStatistics, style: str | None = None) -> None:
+    """Add a row for a stream or a partition; if it has other groups than the default one, a row for each of these."""
     if one.error is not None:
-        return map(Text, ("error", "", "", "", "", ""))
-    if one.group is None:
-        return map(Text, (f"{one.len:,}", "no group", "", "", "", ""))
-    lag = "unknown" if one.group.lag is None else f"{one.group.lag:,}"
-    oldest = f"{one.oldest_event_seconds} s" if one.group.pending else ""
-    ago = (
-        "" if one.group.last_delivered_id == "0-0" else f"{one.group.last_delivered_duration.total_seconds():.0f} s ago"
-    )
-    consumers = ", ".join(f"{consumer.name} ({consumer.pending:,})" for consumer in one.group.consumers)
-    return map(Text, (f"{one.len:,}", lag, f"{one.group.pending:,}", oldest, ago, consumers))
+        table.add_row(*map(Text, (name, "error", "", "", "", "", "")), style=style)
+        return
+    length = f"{one.len:,}"
+    if not one.groups:
+        table.add_row(*map(Text, (name, length, "no group", "", "", "", "")), style=style)
+        return
+    if [group.group for group in one.groups] == [GROUP]:
+        table.add_row(Text(name), Text(length), *_cells(one.groups[0]), style=style)
+        return
+    table.add_row(*map(Text, (name, length, "", "", "", "", "")), style=style)
+    for group in one.groups:
+        behind = ", furthest behind" if group is one.furthest_behind and one.len else ""
+        table.add_row(Text(f"{name}, group {group.group}{behind}"), Text(""), *_cells(group), style=style)
+
+
+def _cells(group: RedisStreamGroupStatistics) -> Iterator[Text]:
+    lag = "unknown" if group.lag is None else f"{group.lag:,}"
+    oldest = f"{group.lower_duration.total_seconds():.0f} s" if group.pending else ""
+    ago = "" if group.last_delivered_id == "0-0" else f"{group.last_delivered_duration.total_seconds():.0f} s ago"
+    consumers = ", ".join(f"{consumer.name} ({consumer.pending:,})" for consumer in group.consumers)
+    return map(Text, (lag, f"{group.pending:,}", oldest, ago, consumers))

@@ -5,19 +5,25 @@ An error of the network is raised. What the server answers about one stream is k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from redis.exceptions import ClusterDownError, ConnectionError, TimeoutError
 
+from ..groups import GROUP
 from ..protocol import decode_errors
 from ..protocol.entry_ids import parse_id
 from ..protocol.interface import CommandBuffer, ErrorReply
-from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
-from .consume.group_member import GROUP, group_in, is_missing
-from .replies import error_of, in_a_cluster, retold
+from ..statistics import (
+    RedisStreamConsumerStatistics,
+    RedisStreamGroupStatistics,
+    RedisStreamStatistics,
+    for_groups,
+)
+from .consume.group_member import is_missing
+from .replies import error_of, in_a_cluster, named, retold
 from .retry import Patience
 from .server_errors import rule_of, unwrapped
 from .steps import Concurrently, Disconnect, Flow, Pause, Refresh, ask_all
@@ -84,7 +90,7 @@ def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list
 
 
 def _asked(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
-    """``TIME``, and for each stream ``XLEN``, ``XINFO GROUPS`` and ``XPENDING``."""
+    """``TIME``, and for each stream ``XLEN``, ``XINFO GROUPS`` and ``XPENDING``; this also for each other group."""
     commands.command("TIME")
     for stream in streams:
         commands.xlen(stream)
@@ -97,12 +103,16 @@ def _asked(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[l
         if refused is None:
             seconds, microseconds = replies[0]
             now = int(seconds) * 1000 + int(microseconds) // 1000
-        return [
-            _unknown(stream, pool, refused)
-            if refused is not None
-            else _stream(stream, pool, now, *replies[at : at + 3])
-            for stream, at in zip(streams, range(1, len(replies), 3), strict=True)
+        if refused is not None:
+            return [_unknown(stream, pool, refused) for stream in streams]
+        states = [
+            _State(stream, *replies[at : at + 3]) for stream, at in zip(streams, range(1, len(replies), 3), strict=True)
         ]
+        for state in states:
+            for name in state.others:
+                commands.xpending(state.stream, name)
+        others = iter((yield from ask_all(commands)) if commands.command_count else ())
+        return [_stream(state, pool, now, others) for state in states]
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
         yield Disconnect()
         raise decode_errors.unexpected_reply("the state of streams", replies) from None
@@ -125,26 +135,53 @@ def _unknown(stream: str, pool: str, error: Exception) -> RedisStreamStatistics:
     return RedisStreamStatistics(stream, pool, 0, 0, None, error=error)
 
 
-def _stream(stream: str, pool: str, now: int, length: Any, groups: Any, pending: Any) -> RedisStreamStatistics:
-    missing = is_missing(pending)
-    error = _error_in([length] if missing else [length, pending] if is_missing(groups) else [length, groups, pending])
+class _State:
+    """What the server has answered about one stream.
+
+    Attributes:
+        groups: what it says about each group, by the name; empty if the stream is not there.
+        others: the names of the groups besides the default one, whose pending entries are still to be asked for.
+        error: of the answers, if there is one.
+    """
+
+    def __init__(self, stream: str, length: Any, groups: Any, pending: Any) -> None:
+        self.stream = stream
+        self.length = length
+        self.pending = pending
+        self.error = _error_in([length, *(one for one in (groups, pending) if not is_missing(one))])
+        self.groups: dict[str, dict[str, Any]] = {}
+        if self.error is None and not is_missing(groups):
+            for group in map(named, groups):
+                self.groups[group["name"].decode("utf-8", "surrogateescape")] = group
+        self.others = [name for name in self.groups if name != GROUP]
+
+
+def _stream(state: _State, pool: str, now: int, others: Iterator[Any]) -> RedisStreamStatistics:
+    pending = {GROUP: state.pending, **{name: next(others) for name in state.others}}
+    error = state.error or _error_in([pending[name] for name in state.others if not is_missing(pending[name])])
     if error is not None:
-        return _unknown(stream, pool, error)
-    group = None if missing else group_in(groups)
-    if group is None:
-        return RedisStreamStatistics(stream, pool, length, 0, None)
-    statistics = _group(group, now, *pending)
-    age = int(statistics.lower_duration.total_seconds())
-    return RedisStreamStatistics(stream, pool, length, age, statistics)
+        return _unknown(state.stream, pool, error)
+    groups = tuple(
+        _group(name, state.groups[name], now, *pending[name])
+        for name in sorted(state.groups)
+        if not is_missing(pending[name])  # it was removed meanwhile
+    )
+    return for_groups(RedisStreamStatistics(state.stream, pool, state.length, 0, None, groups=groups), (GROUP,))
 
 
 def _group(
-    group: dict[str, Any], now: int, pending: int, lowest: bytes | None, highest: bytes | None, consumers: Any
+    name: str,
+    group: dict[str, Any],
+    now: int,
+    pending: int,
+    lowest: bytes | None,
+    highest: bytes | None,
+    consumers: Any,
 ) -> RedisStreamGroupStatistics:
     last_delivered = group["last-delivered-id"].decode()
     lower = lowest.decode() if lowest else ""
     return RedisStreamGroupStatistics(
-        group=GROUP,
+        group=name,
         lag=group.get("lag"),
         pending=pending,
         last_delivered_id=last_delivered,

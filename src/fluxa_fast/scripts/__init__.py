@@ -12,8 +12,10 @@ __all__ = [
     "FENCED_ACKNOWLEDGE",
     "FENCED_TRIM_DELIVERED",
     "LEAVE_GROUP",
+    "MAKE_GROUPS",
     "OWN_PENDING",
     "RELEASE_LEASE",
+    "REMOVE_GROUP",
     "RENEW_LEASE",
     "ROSTER",
     "TAKE_LEASE",
@@ -40,6 +42,8 @@ def _load(*names: str) -> Script:
 
 ACKNOWLEDGE = _load("common.lua", "acknowledge.lua")
 LEAVE_GROUP = _load("common.lua", "leave_group.lua")
+MAKE_GROUPS = _load("common.lua", "make_groups.lua")
+REMOVE_GROUP = _load("common.lua", "remove_group.lua")
 TRIM_DELIVERED = _load("common.lua", "trim_delivered.lua")
 FENCED_ACKNOWLEDGE = _load("fence.lua", "common.lua", "acknowledge.lua")
 FENCED_TRIM_DELIVERED = _load("fence.lua", "common.lua", "trim_delivered.lua")

@@ -87,6 +87,11 @@ class ConsumerBase:
         return self._name
 
     @property
+    def group(self) -> str:
+        """The group whose events it is given."""
+        return self._state.partitions[0].member.group
+
+    @property
     def stream(self) -> str:
         """The stream that is consumed."""
         return self._stream

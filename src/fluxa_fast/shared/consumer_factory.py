@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from ..flows.consume.options import ORDERED, SINGLE, ConsumerOptions, Delivery
 from ..flows.retry import Recovery
+from ..groups import Start
 from .validation import Duration
 
 __all__ = ["MakesConsumers", "MakesItsConsumers"]
@@ -25,7 +26,13 @@ class MakesConsumers(ABC, Generic[C]):
     def _new_consumer(self, stream: str, options: ConsumerOptions) -> C: ...
 
     def consumer_single(
-        self, stream: str, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+        self,
+        stream: str,
+        *,
+        group: str | None = None,
+        start: Start | None = None,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
     ) -> C:
         """The one consumer of a stream, under the fixed name ``consumer-single``: events come in their order.
 
@@ -33,6 +40,9 @@ class MakesConsumers(ABC, Generic[C]):
 
         Args:
             stream: a registered stream.
+            group: whose events it is given; None: the stream's only one, or ``consumer_group`` if that is declared.
+            start: the first event that the group is given, if it has to be made: ``"0"`` (the oldest), ``"$"`` (the
+                next one that is published), an ID, or a datetime. None: as the group was declared.
             delivery: ``"at-least-once"``, or ``"at-most-once"``: events that were read are never delivered again. That
                 is much less work for the server, but a crash loses the events being handled and those read ahead.
             recovery: how long outages are waited for.
@@ -40,14 +50,16 @@ class MakesConsumers(ABC, Generic[C]):
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             TypeError: if `recovery` is not a `Recovery`.
-            ValueError: for another delivery.
+            ValueError: for another delivery, or a group that is not declared.
         """
-        return self._new_consumer(stream, ConsumerOptions.checked(SINGLE, delivery, recovery))
+        return self._new_consumer(stream, ConsumerOptions.checked(SINGLE, delivery, recovery, None, group, start))
 
     def consumer_many(
         self,
         stream: str,
         *,
+        group: str | None = None,
+        start: Start | None = None,
         name: str | None = None,
         delivery: Delivery = "at-least-once",
         recovery: Recovery | None = None,
@@ -58,6 +70,9 @@ class MakesConsumers(ABC, Generic[C]):
 
         Args:
             stream: a registered stream.
+            group: whose events it is given; None: the stream's only one, or ``consumer_group`` if that is declared.
+            start: the first event that the group is given, if it has to be made: ``"0"`` (the oldest), ``"$"`` (the
+                next one that is published), an ID, or a datetime. None: as the group was declared.
             name: in the group. A consumer of the same name that is made later, in another process too, is first given
                 the entries that are pending for this one. Two consumers of one name must not be in use at the same
                 time: each would be given the events of the other again. None: a new name.
@@ -68,17 +83,19 @@ class MakesConsumers(ABC, Generic[C]):
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             TypeError: if `recovery` is not a `Recovery`, or `name` no str.
-            ValueError: for another delivery, a name that is empty, or the name of `consumer_single` or of
-                `consumer_ordered`.
+            ValueError: for another delivery, a group that is not declared, a name that is empty, or the name of
+                `consumer_single` or of `consumer_ordered`.
         """
         if name in (SINGLE, ORDERED):
             raise ValueError(f"name {name!r} is that of another kind of consumer; choose another name")
-        return self._new_consumer(stream, ConsumerOptions.checked(name, delivery, recovery))
+        return self._new_consumer(stream, ConsumerOptions.checked(name, delivery, recovery, None, group, start))
 
     def consumer_ordered(
         self,
         stream: str,
         *,
+        group: str | None = None,
+        start: Start | None = None,
         lease: Duration = 10.0,
         delivery: Delivery = "at-least-once",
         recovery: Recovery | None = None,
@@ -94,6 +111,9 @@ class MakesConsumers(ABC, Generic[C]):
 
         Args:
             stream: a registered stream. Without partitions, one consumer reads it, and the others stand by.
+            group: whose events it is given; None: the stream's only one, or ``consumer_group`` if that is declared.
+            start: the first event that the group is given, if it has to be made: ``"0"`` (the oldest), ``"$"`` (the
+                next one that is published), an ID, or a datetime. None: as the group was declared.
             lease: seconds (or a timedelta), at least 0.5. The handler must be done with a batch before the lease ends:
                 after that, another consumer may have begun with the same events.
             delivery: as for `consumer_many`.
@@ -102,9 +122,9 @@ class MakesConsumers(ABC, Generic[C]):
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             TypeError: if `recovery` is not a `Recovery`; or if `lease` is no duration.
-            ValueError: for another delivery, or a shorter lease.
+            ValueError: for another delivery, a group that is not declared, or a shorter lease.
         """
-        return self._new_consumer(stream, ConsumerOptions.checked(None, delivery, recovery, lease))
+        return self._new_consumer(stream, ConsumerOptions.checked(None, delivery, recovery, lease, group, start))
 
 
 class MakesItsConsumers(Generic[C]):
@@ -113,18 +133,41 @@ class MakesItsConsumers(Generic[C]):
     _broker: MakesConsumers[C]
     _name: str
 
-    def consumer_single(self, *, delivery: Delivery = "at-least-once", recovery: Recovery | None = None) -> C:
+    def consumer_single(
+        self,
+        *,
+        group: str | None = None,
+        start: Start | None = None,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
+    ) -> C:
         """As `EventBroker.consumer_single`: ``event.body`` is a `BodyT`."""
-        return self._broker.consumer_single(self._name, delivery=delivery, recovery=recovery)
+        return self._broker.consumer_single(self._name, group=group, start=start, delivery=delivery, recovery=recovery)
 
     def consumer_many(
-        self, *, name: str | None = None, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+        self,
+        *,
+        group: str | None = None,
+        start: Start | None = None,
+        name: str | None = None,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
     ) -> C:
         """As `EventBroker.consumer_many`: ``event.body`` is a `BodyT`."""
-        return self._broker.consumer_many(self._name, name=name, delivery=delivery, recovery=recovery)
+        return self._broker.consumer_many(
+            self._name, group=group, start=start, name=name, delivery=delivery, recovery=recovery
+        )
 
     def consumer_ordered(
-        self, *, lease: Duration = 10.0, delivery: Delivery = "at-least-once", recovery: Recovery | None = None
+        self,
+        *,
+        group: str | None = None,
+        start: Start | None = None,
+        lease: Duration = 10.0,
+        delivery: Delivery = "at-least-once",
+        recovery: Recovery | None = None,
     ) -> C:
         """As `EventBroker.consumer_ordered`: ``event.body`` is a `BodyT`."""
-        return self._broker.consumer_ordered(self._name, lease=lease, delivery=delivery, recovery=recovery)
+        return self._broker.consumer_ordered(
+            self._name, group=group, start=start, lease=lease, delivery=delivery, recovery=recovery
+        )

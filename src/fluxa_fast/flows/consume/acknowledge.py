@@ -21,7 +21,7 @@ from ..replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED, named
 from ..retry import Recovery, raise_for_error
 from ..scripting import ScriptRefusedError
 from ..steps import Flow, Receive, Send, Take, YieldControl, any_reply
-from .group_member import GROUP, GroupMember, is_missing
+from .group_member import GroupMember, is_missing
 
 __all__ = ["Acknowledgements", "acknowledge", "joined"]
 
@@ -107,7 +107,7 @@ class Acknowledgements:
         """``XACK stream group id...`` and ``XDEL stream id...``"""
         before = commands.command_count
         if self._pending:
-            commands.with_ids(("XACK", self._member.stream, GROUP), events)
+            commands.with_ids(("XACK", self._member.stream, self._member.group), events)
         commands.with_ids(("XDEL", self._member.stream), events)
         self._pages.append(_Page(commands.command_count - before, events))
 
@@ -119,15 +119,15 @@ class Acknowledgements:
             script = _FENCED[script]
         head = (*member.scripting.call(script), *member.keys)
         if self._pending:
-            commands.with_ids((*head, GROUP), events)
+            commands.with_ids((*head, member.group), events)
         else:
-            commands.command(*head, GROUP)
+            commands.command(*head, member.group)
         self._pages.append(_Page(commands.command_count - before, events, script=script))
 
     def _write_script_again(self, commands: CommandBuffer, kept: Sequence[EntryId]) -> None:
         ids = (f"{milliseconds}-{sequence}" for milliseconds, sequence in kept)
         script = ACKNOWLEDGE if self._member.fence is None else FENCED_ACKNOWLEDGE
-        commands.command(*self._member.scripting.call(script), *self._member.keys, GROUP, *ids)
+        commands.command(*self._member.scripting.call(script), *self._member.keys, self._member.group, *ids)
         self._pages.append(_Page(1, kept=kept, script=script))
 
     def receive(self) -> Flow[list[Any]]:
@@ -166,7 +166,8 @@ class Acknowledgements:
         member = self._member
         if page.asks:
             if not is_missing(reply) and not (isinstance(reply, ErrorReply) and reply.code == "NOPERM"):
-                member.shared = any(named(group)["name"] != GROUP.encode() for group in raise_for_error(reply))
+                own = member.group.encode()
+                member.shared = any(named(group)["name"] != own for group in raise_for_error(reply))
             member.groups_known_until = time.monotonic() + _GROUPS_KNOWN
             raise ScriptRefusedError  # now it is known how to acknowledge
         if page.script is None:

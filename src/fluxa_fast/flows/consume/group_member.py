@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis.exceptions import ResponseError
 
+from ...groups import Groups
 from ...hooks import Hooks
 from ...protocol.entries import TypedOrigin
 from ...protocol.interface import CommandBuffer, ErrorReply, Implementation
@@ -22,10 +23,7 @@ from .options import ConsumerOptions
 if TYPE_CHECKING:
     from ...protocol.typed import Reader
 
-__all__ = ["GROUP", "GROUP_LOST", "Fence", "GroupMember", "StopFlag", "group_in", "is_missing"]
-
-GROUP = "consumer_group"
-"""The group that all consumers of a stream share; the original uses the same."""
+__all__ = ["GROUP_LOST", "Fence", "GroupMember", "StopFlag", "group_in", "is_missing"]
 
 GROUP_LOST = codes_with(Verdict.REJOIN)
 """Codes of errors that say: the group is not there (any more)."""
@@ -40,11 +38,11 @@ def is_missing(reply: Any) -> bool:
     return isinstance(reply, ErrorReply) and (reply.code == "NOGROUP" or "no such key" in reply.message)
 
 
-def group_in(reply: Any) -> dict[str, Any] | None:
-    """Return what the reply to XINFO GROUPS says about the group; None if there is none."""
+def group_in(reply: Any, name: str) -> dict[str, Any] | None:
+    """Return what the reply to XINFO GROUPS says about a group; None if there is none."""
     if is_missing(reply):
         return None
-    return next((group for group in map(named, raise_for_error(reply)) if group["name"] == GROUP.encode()), None)
+    return next((group for group in map(named, raise_for_error(reply)) if group["name"] == name.encode()), None)
 
 
 class StopFlag:
@@ -87,6 +85,8 @@ class GroupMember:
         implementation: of the protocol.
         pool: the name of the pool that the stream is on, for errors.
         stream: the Redis key of the stream, or of one of its partitions.
+        group: the name of the group.
+        groups: that are to be made, if they are not there: first its own.
         name: in the group.
         recovery: how outages are waited for.
         at_most_once: whether events are read without being pending.
@@ -96,6 +96,7 @@ class GroupMember:
         page: how many events one command reads or acknowledges at most, so that no step takes long.
         acknowledge: what `Event.ack` calls.
         group_made: whether the group is known to exist.
+        had_group: whether it was known to exist before.
         deleted: how many pending entries were not in the stream any more, so far.
         scripting: what is known of the server and scripts.
         alone_until: until then (monotonic seconds) the stream is believed to have no other group.
@@ -113,6 +114,7 @@ class GroupMember:
         implementation: Implementation,
         pool: str,
         stream: str,
+        groups: Groups,
         options: ConsumerOptions,
         stopping: StopFlag,
         reader: Reader | None = None,
@@ -121,6 +123,8 @@ class GroupMember:
         self.implementation = implementation
         self.pool = pool
         self.stream = stream
+        self.groups = groups
+        self.group: str = groups[0][0]
         self.name: str = options.group_name
         self.recovery: Recovery = options.recovery
         self.at_most_once: bool = options.at_most_once
@@ -131,7 +135,9 @@ class GroupMember:
         self.acknowledge: Callable[[Any], Any] | None = None
         self.group_made: bool = False
         self.deleted: int = 0
-        self.scripting: Scripting = Scripting()
+        self.had_group: bool = False
+        self._last_seen: str = ""
+        self.scripting: Scripting = Scripting(required=len(groups) > 1)
         self.alone_until: float = -math.inf
         self.shared: bool = False
         self.groups_known_until: float = -math.inf
@@ -148,6 +154,25 @@ class GroupMember:
         """Say that only the owner of the lease may acknowledge. That needs scripts."""
         self.fence = fence
         self.scripting.required = True
+
+    def saw(self, events: Sequence[Any]) -> None:
+        """These events were read: if the group gets lost, it goes on behind them."""
+        if events and self.goes_on:
+            self._last_seen = events[-1].id
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a group that gets lost is made again behind what this consumer has read, and not where it began.
+
+        The stream keeps what other groups still need, so the whole of it would be delivered again. A group that has
+        begun in the middle of the stream must not be given what lies before. For the one group of a stream, whatever is
+        in the stream was not handled: it begins at the start.
+        """
+        return len(self.groups) > 1 or self.groups[0][1] != "0"
+
+    def position(self) -> str:
+        """Return where the group begins, if it is made now."""
+        return self._last_seen if self.had_group and self._last_seen else self.groups[0][1]
 
     def nothing_to_trim(self) -> None:
         """What is left in the stream is not for this consumer to trim."""
@@ -186,4 +211,4 @@ class GroupMember:
         """
         if not (isinstance(reply, ErrorReply) and reply.code == "BUSYGROUP"):
             raise_for_error(reply)
-        self.group_made = True
+        self.group_made = self.had_group = True

@@ -6,16 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...errors import LeaseLostError
+from ...errors import GroupRemovedError, LeaseLostError
+from ...partitions import beside
 from ...protocol.entry_ids import highest_id
 from ...protocol.interface import CommandBuffer, ErrorReply, EventBatch
 from ...scripts import OWN_PENDING, RELEASE_LEASE, Script
 from ..replies import NUMBER, OK, PENDING_ENTRIES
 from ..retry import raise_for_error
 from ..scripting import ScriptRefusedError
+from ..server_errors import forbids_scripts, unwrapped
 from ..steps import Flow, Receive, any_reply
 from .acknowledge import Acknowledgements
-from .group_member import GROUP, GROUP_LOST, group_in
+from .group_member import GROUP_LOST, group_in
 from .leases import Leases, is_fenced, script_reply
 from .partition_state import NEW, Partition, ReadEvents
 from .reading import claimed_reply, events_reply
@@ -126,10 +128,29 @@ class DeletedAcknowledged(PendingReply):
 
 
 class GroupMade(PendingReply):
-    """The group was made, or was there."""
+    """The group was made, or was there; and so were the other groups of the stream, if a script has made them."""
+
+    def __init__(self, partition: Partition, script: Script | None) -> None:
+        super().__init__(partition)
+        self._script = script
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
-        self.partition.member.has_group((yield Receive(OK)))
+        member = self.partition.member
+        reply = yield Receive(OK)
+        if self._script is not None:
+            if isinstance(reply, ErrorReply) and reply.code == "REMOVED":
+                raise GroupRemovedError(member.stream, member.group)
+            if len(member.groups) > 1 and isinstance(reply, ErrorReply) and forbids_scripts(reply):
+                words = (
+                    f"; a stream with several groups needs scripts: +eval +evalsha and the keys {member.stream!r} and"
+                    f" {beside(member.stream, 'removed@*')!r}, see the ACL rule 'grouped' on the page on security"
+                )
+                raise_for_error(ErrorReply(unwrapped(reply).message + words))
+            try:
+                script_reply(member, self._script, reply)
+            except ScriptRefusedError:  # the next round makes it in another way
+                return ()
+        member.has_group(reply)
         return ()
 
 
@@ -181,6 +202,7 @@ class ReadReply(_Reading):
                 highest_id([*(event.id for event in batch.events[-1:]), *batch.deleted[-1:]]) if full else ""
             )
         partition.read_was_answered(new=new, full=full)
+        member.saw(batch.events)
         if partition.lease is not None:  # they count once the fence has been passed
             self.events = batch.events
             return ()
@@ -212,12 +234,15 @@ class BlockingReadReply(_Reading):
         pending = not self.partition.member.at_most_once
         if len(self.partitions) == 1:
             full = len(batch.events) >= self._count
+            self.partition.member.saw(batch.events)
             self.pages = full and self._count == self.partition.member.page
             self.partition.read_was_answered(new=True, full=full)
             return (ReadEvents(self.partition, batch.events, pending, True),) if batch.events else ()
         by_stream: dict[str, list[Any]] = {}
         for event in batch.events:
             by_stream.setdefault(event.stream, []).append(event)
+        for key, events in by_stream.items():
+            self._session.by_stream[key].member.saw(events)
         return [ReadEvents(self._session.by_stream[key], events, pending, True) for key, events in by_stream.items()]
 
     def lost(self) -> None:
@@ -239,7 +264,8 @@ class DeliveryCounts(PendingReply):
     def write(self, commands: CommandBuffer) -> None:
         """Append the command."""
         member, events = self.partition.member, self._events
-        commands.xpending_range(member.stream, GROUP, events[0].id, events[-1].id, self._most, consumer=member.name)
+        first, last = events[0].id, events[-1].id
+        commands.xpending_range(member.stream, member.group, first, last, self._most, consumer=member.name)
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
         reply = yield Receive(PENDING_ENTRIES)
@@ -277,7 +303,7 @@ class LastDelivered(PendingReply):
     """From where to wait: the group has not been given what comes later."""
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
-        group = group_in((yield Receive(any_reply)))
+        group = group_in((yield Receive(any_reply)), self.partition.member.group)
         if group is not None:  # or else the read that follows says so as well
             self.partition.group_is_at(group["last-delivered-id"].decode())
         return ()

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from ...partitions import beside
+from ...groups import beside_group
 from ...protocol.interface import CommandBuffer, ErrorReply
 from ...scripts import RELEASE_LEASE, RENEW_LEASE, ROSTER, TAKE_LEASE, Script
 from ..retry import Recovery, raise_for_error
@@ -49,7 +49,7 @@ class Leases:
         self.interval: float = min(_LONGEST_INTERVAL, seconds / 6)
         self.share: int | None = None
         self._name = f"{name}-{secrets.token_hex(8)}"  # no other consumer has it, nor this one in an earlier process
-        self._roster = beside(members[0].stream, "consumers")
+        self._roster = beside_group(members[0].stream, "consumers", members[0].group)
         self._first = members[0]
         self._look_at = -math.inf
         self.all: list[Lease] = [Lease(member, self._name) for member in members]

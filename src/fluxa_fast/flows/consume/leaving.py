@@ -13,7 +13,7 @@ from ..retry import Recovery, raise_for_error
 from ..scripting import ScriptRefusedError
 from ..steps import Flow, ask
 from .acknowledge import acknowledge
-from .group_member import GROUP, GroupMember
+from .group_member import GroupMember
 from .partition_state import Partition
 
 __all__ = ["leave_group", "pending_of"]
@@ -39,7 +39,7 @@ def _leave(member: GroupMember) -> Flow[int]:
     scripting = member.scripting
     while scripting.allowed:
         commands = member.commands()
-        commands.command(*scripting.call(LEAVE_GROUP), 1, member.stream, GROUP, member.name)
+        commands.command(*scripting.call(LEAVE_GROUP), 1, member.stream, member.group, member.name)
         reply = yield from ask(commands, NUMBER)
         try:
             return int(scripting.answered(LEAVE_GROUP, reply))
@@ -54,7 +54,7 @@ def pending_of(member: GroupMember) -> Flow[int]:
     after = "-"
     while True:
         commands = member.commands()
-        commands.xpending_range(member.stream, GROUP, after, "+", _PAGE, consumer=member.name)
+        commands.xpending_range(member.stream, member.group, after, "+", _PAGE, consumer=member.name)
         reply: Any = yield from ask(commands, PENDING_ENTRIES)
         if isinstance(reply, ErrorReply) and reply.code == "NOGROUP":
             return total

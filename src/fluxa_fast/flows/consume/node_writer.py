@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...groups import beside_group
 from ...protocol.interface import CommandBuffer
-from ...scripts import OWN_PENDING
+from ...scripts import MAKE_GROUPS, OWN_PENDING
 from ..steps import Flow, Send
 from .acknowledge import Acknowledgements
-from .group_member import GROUP
 from .in_flight import (
     BlockingReadReply,
     ClaimReply,
@@ -91,7 +91,7 @@ class NodeWriter:
             if partition.to_trim or partition.trim_is_due:
                 yield from self._write_acknowledgement(commands, written, partition, pending=False)
             if partition.deleted:
-                commands.xack(partition.member.stream, GROUP, partition.pop_deleted())
+                commands.xack(partition.member.stream, partition.member.group, partition.pop_deleted())
                 written.append(DeletedAcknowledged(partition))
         if session.leases is not None and reads and session.min_idle is None:
             self._write_leases(session.leases, commands, written)
@@ -160,13 +160,23 @@ class NodeWriter:
             read = ReadReply(partition, count, after)
             written.append(read)
             if partition.lease is not None:
-                commands.command(*member.scripting.call(OWN_PENDING), *member.keys, GROUP, member.name)
+                commands.command(*member.scripting.call(OWN_PENDING), *member.keys, member.group, member.name)
                 written.append(FenceReply(partition, read))
         self._all_asked = True
 
     def _write_group(self, commands: CommandBuffer, written: list[PendingReply], partition: Partition) -> None:
-        commands.xgroup_create(partition.member.stream, GROUP, "0")
-        written.append(GroupMade(partition))
+        member = partition.member
+        positions = [(member.group, member.position()), *member.groups[1:]]
+        script = None
+        if (len(positions) > 1 or member.had_group) and member.scripting.allowed:
+            script = MAKE_GROUPS
+            tombstones = [beside_group(member.stream, "removed", name) for name, _ in positions]
+            arguments = [argument for one in positions for argument in one]
+            keys = (1 + len(tombstones), member.stream, *tombstones)
+            commands.command(*member.scripting.call(script), *keys, int(member.had_group), *arguments)
+        else:
+            commands.xgroup_create(member.stream, *positions[0])
+        written.append(GroupMade(partition, script))
 
     def _write_claims(self, commands: CommandBuffer, written: list[PendingReply], min_idle: float) -> None:
         for partition in self._partitions:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
+from ...groups import GROUP, Groups, Start, checked_group, position_before
 from ...shared.validation import Duration, seconds
 from ..retry import Recovery
 
@@ -34,6 +35,8 @@ class ConsumerOptions:
         at_most_once: whether events are read without being pending.
         recovery: how outages are waited for.
         lease: seconds that a lease on a partition lasts; None: the consumer needs no leases.
+        group: as the caller has given it; None: the stream's only one, or the default.
+        position: where the group begins if it has to be made, as XGROUP CREATE takes it; None: as it is declared.
     """
 
     name: str
@@ -41,10 +44,17 @@ class ConsumerOptions:
     at_most_once: bool
     recovery: Recovery
     lease: float | None = None
+    group: str | None = None
+    position: str | None = None
 
     @staticmethod
     def checked(
-        name: str | None, delivery: Delivery, recovery: Recovery | None, lease: Duration | None = None
+        name: str | None,
+        delivery: Delivery,
+        recovery: Recovery | None,
+        lease: Duration | None = None,
+        group: str | None = None,
+        start: Start | None = None,
     ) -> ConsumerOptions:
         """Check what the caller has given. `name`: None for a new one.
 
@@ -60,7 +70,36 @@ class ConsumerOptions:
             raise TypeError(f"recovery is a Recovery (its deadline is in seconds), not {recovery!r}")
         name = _new_name() if name is None else _checked_name(name)
         group_name = name if lease is None else ORDERED
-        return ConsumerOptions(name, group_name, delivery == "at-most-once", recovery or Recovery(), lasting)
+        return ConsumerOptions(
+            name,
+            group_name,
+            delivery == "at-most-once",
+            recovery or Recovery(),
+            lasting,
+            None if group is None else checked_group(group),
+            None if start is None else position_before(start),
+        )
+
+    def groups_of(self, stream: str, declared: Groups) -> Groups:
+        """Return the groups that are to be made of a stream: first the one that this consumer is in.
+
+        Raises:
+            ValueError: if its group is not declared, or if it has to be named.
+        """
+        names = [name for name, _ in declared]
+        told = ", ".join(map(repr, names))
+        group = self.group
+        if group is None:
+            if len(names) > 1 and GROUP not in names:
+                raise ValueError(f"stream {stream!r} has the groups {told}: say which one: group=...")
+            group = GROUP if GROUP in names else names[0]
+        if group not in names:
+            raise ValueError(
+                f"group {group!r} is not declared for stream {stream!r}, which has {told}: add it to groups= of"
+                " register_redis_stream(), in all services"
+            )
+        own = (group, self.position or dict(declared)[group])
+        return (own, *(one for one in declared if one[0] != group))
 
 
 def _checked_name(name: str) -> str:

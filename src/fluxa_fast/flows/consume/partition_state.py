@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Literal, NamedTuple
 
+from ...groups import beside_group
 from ...hooks import LeaseReport
-from ...partitions import beside
 from ..retry import Backoff, Outage
 from .acknowledge import joined
 from .group_member import Fence, GroupMember
@@ -77,7 +77,7 @@ class Lease:
     """
 
     def __init__(self, member: GroupMember, owner: str) -> None:
-        self.fence: Fence = Fence(beside(member.stream, "lease"), owner)
+        self.fence: Fence = Fence(beside_group(member.stream, "lease", member.group), owner)
         self.state: LeaseState = LeaseState.FREE
         self.valid_until: float = -math.inf
         self.renew_at: float = -math.inf

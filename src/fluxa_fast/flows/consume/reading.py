@@ -8,7 +8,7 @@ from typing import Any
 
 from ...protocol.interface import CommandBuffer, ReplyReader
 from ..steps import Take
-from .group_member import GROUP, GroupMember
+from .group_member import GroupMember
 from .partition_state import NEW
 
 __all__ = ["SLICE", "block_milliseconds", "claimed_reply", "events_reply", "write_claim", "write_read"]
@@ -36,12 +36,12 @@ def write_read(
     """
     noack = member.at_most_once and after == NEW
     places = dict.fromkeys(streams or (member.stream,), after)
-    commands.xreadgroup(GROUP, member.name, places, count=count, block=block_milliseconds(block), noack=noack)
+    commands.xreadgroup(member.group, member.name, places, count=count, block=block_milliseconds(block), noack=noack)
 
 
 def write_claim(commands: CommandBuffer, member: GroupMember, count: int, min_idle: float, cursor: str) -> None:
     """``XAUTOCLAIM stream group consumer min-idle-ms cursor COUNT n``; `min_idle` is in seconds."""
-    commands.xautoclaim(member.stream, GROUP, member.name, round(min_idle * 1000), cursor, count=count)
+    commands.xautoclaim(member.stream, member.group, member.name, round(min_idle * 1000), cursor, count=count)
 
 
 def block_milliseconds(seconds: float | None) -> int | None:
