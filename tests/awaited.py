@@ -15,6 +15,7 @@ from typing import Any
 import fluxa_fast.asyncio
 from fluxa_fast.asyncio import Context, EventBroker, EventConsumer, EventFlusher, TypedStream
 from fluxa_fast.asyncio.batches import Batches
+from fluxa_fast.asyncio.history import StreamEvents
 
 __all__ = ["Faces", "Loop"]
 
@@ -96,6 +97,8 @@ class _Blocking:
     def _wrapped(self, value: Any) -> Any:
         if isinstance(value, Batches):
             return self._iterate(value)
+        if isinstance(value, StreamEvents):
+            return self._each(value)
         ours = (Context, EventBroker, EventConsumer, EventFlusher, TypedStream, fluxa_fast.asyncio.Engine)
         return _Blocking(value, self._loop) if isinstance(value, ours) else value
 
@@ -106,6 +109,14 @@ class _Blocking:
             except StopAsyncIteration:
                 return
             yield [_BlockingEvent(event, self._loop) for event in events]
+
+    def _each(self, events: StreamEvents) -> Iterator[Any]:
+        while True:
+            try:
+                event = self._loop.run(events.__anext__)
+            except StopAsyncIteration:
+                return
+            yield _BlockingEvent(event, self._loop)
 
     def _handler(
         self, handler: Callable[[Sequence[Any]], object]

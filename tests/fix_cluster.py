@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -46,10 +46,12 @@ def make_cluster_engine(faces: Any) -> Iterator[MakeClusterEngine]:
     """Makes engines of one cluster, with the streams `orders` (partitions) and `users` (one key)."""
     engines = []
 
-    def make(*address: object, partitions: int | None = PARTITIONS, **options: object) -> Engine:
+    def make(
+        *address: object, partitions: int | None = PARTITIONS, groups: Sequence[str] | None = None, **options: object
+    ) -> Engine:
         registry = faces.Registry()
         registry.register_redis(*address, **options)
-        registry.register_redis_stream("orders", partitions=partitions)
+        registry.register_redis_stream("orders", partitions=partitions, groups=groups)
         registry.register_redis_stream("users")
         engine: Engine = registry.validate()
         engines.append(engine)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, overload
 
 from .consumer import EventConsumer
 from .errors import UnregisteredStreamError
 from .flows.consume.group_member import GroupMember, StopFlag
 from .flows.consume.options import ConsumerOptions, Delivery
+from .flows.history import History
+from .flows.managing import PendingEntries, remove_group, seek
 from .flows.partition_count import PartitionCheck, check_partitions
-from .flows.removing import remove_group
 from .flows.steps import Flow
 from .flusher import EventFlusher
 from .groups import ONE_GROUP, checked_group
+from .history import StreamEvents
 from .hooks import Hooks
 from .partitions import RegisteredStream
+from .positions import Start, first_id, last_id, position_before
 from .protocol.commands import entry_head
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
+from .protocol.interface import Event
 from .shared.consumer_base import ConsumerParts
 from .shared.consumer_factory import MakesConsumers
 from .shared.publish_reporter import PublishReporter
 from .shared.routing import StreamRoute
+from .shared.validation import positive_int
 from .statistics import RedisStreamStatistics, added_up, for_groups
 from .transport.base import AnyPool, BlockingPool
 from .typed_stream import TypedStream
@@ -86,8 +92,25 @@ class BrokerBase(Generic[P]):
         """Return the pool of a stream, and for each of its Redis keys the flow that removes a group of it."""
         pool = self._route(stream).pool
         name = checked_group(group)
-        new = pool.implementation.CommandBuffer
-        return pool, [(key, remove_group(new(), key, name)) for key in self._streams[stream].keys]
+        return pool, [(key, remove_group(pool, key, name)) for key in self._streams[stream].keys]
+
+    def _seeks(
+        self, stream: str, group: str, start: Start, pending: PendingEntries | None
+    ) -> tuple[P, list[tuple[str, Flow[None]]]]:
+        """Return the pool of a stream, and for each of its Redis keys the flow that moves a group of it."""
+        pool = self._route(stream).pool
+        if pending is not None and pending not in get_args(PendingEntries):
+            raise ValueError(f"pending is 'keep', 'drop' or None, not {pending!r}")
+        name, position = checked_group(group), position_before(start)
+        return pool, [(key, seek(pool, key, name, position, pending)) for key in self._streams[stream].keys]
+
+    def _history(self, stream: str, start: Start, end: str | datetime | None, count: int | None) -> tuple[P, History]:
+        """Return the pool of a stream, and what is to be read of it."""
+        pool = self._route(stream).pool
+        most = None if count is None else positive_int(count, "count")
+        reader = self._readers.get(stream) or pool.codec.plain_reader()
+        keys = self._streams[stream].keys
+        return pool, History(pool, keys, first_id(start), last_id(end), most, reader)
 
     def _register_body(self, stream: str, body: Any) -> None:
         destination = self._route(stream)
@@ -247,6 +270,54 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
         pool, removals = self._removals(stream, group)
         removed = [pool.run(flow, key) for key, flow in removals]
         return any(removed)
+
+    def seek(self, stream: str, group: str, start: Start, *, pending: Literal["keep", "drop"] | None = None) -> None:
+        """Let a group go on at another place: it is given all events from `start` on (``XGROUP SETID``, in a script).
+
+        Stop the consumers of the group before. What was deleted can't be delivered again: a stream without other groups
+        has only what was not handled. Going forward, the events in between count as handled.
+
+        Args:
+            stream: a registered stream.
+            group: the name of the group.
+            start: the first event that it is given next: as for `consumer_many`.
+            pending: what is to become of entries that were delivered and not acknowledged. ``"keep"``: they are
+                delivered all the same. ``"drop"``: they count as handled. None: if there are some, nothing is changed.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            FluxaError: if entries are pending, and `pending` is None. The partitions before the one that has them have
+                gone to the new place then.
+            TypeError, ValueError: for a start or `pending` that can't be right.
+            redis.RedisError: what the server or the network says: there is no such group, for example.
+        """
+        pool, flows = self._seeks(stream, group, start, pending)
+        for key, flow in flows:
+            pool.run(flow, key)
+
+    # ---- reading without a group ----
+
+    def read(
+        self, stream: str, *, start: Start = "0", end: str | datetime | None = None, count: int | None = None
+    ) -> Iterator[Event[Any]]:
+        """Iterate over what is in a stream, without a group: nothing is acknowledged, and nothing is changed.
+
+        The iteration ends with the entry that was the newest when the first event was asked for. Partitions are merged
+        by the IDs of their entries. If the server or the network fails, the step raises the error, and the next step
+        tries again (``XREVRANGE``, ``XRANGE``).
+
+        Args:
+            stream: a registered stream.
+            start: the first event: ``"0"`` is the oldest in the stream, an ID that event or the next one, a datetime
+                the first event since then.
+            end: the last event: an ID, or a datetime; None: the newest.
+            count: how many events at most, of all partitions together; None: all.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            TypeError, ValueError: for a start, an end or a count that can't be right.
+        """
+        return StreamEvents(*self._history(stream, start, end, count))
 
     # ---- statistics ----
 

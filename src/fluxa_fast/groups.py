@@ -7,11 +7,10 @@ has acknowledged it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from .partitions import beside
-from .protocol.entry_ids import parse_id
+from .positions import Start, position_before
 
 __all__ = [
     "GROUP",
@@ -27,20 +26,10 @@ __all__ = [
 GROUP = "consumer_group"
 """The group of a stream for which no groups are declared; the original uses the same."""
 
-Start = str | datetime
-"""The first event that a new group is given.
-
-``"0"`` is the oldest in the stream, ``"$"`` the next one that is published, an ID that event or the first one behind
-it, a datetime the first event since then.
-"""
-
 Groups = tuple[tuple[str, str], ...]
 """The name of each group, and its position, as XGROUP CREATE takes it: behind this ID the group begins."""
 
 ONE_GROUP: Groups = ((GROUP, "0"),)
-
-_MOST_SEQUENCE = 2**64 - 1
-_EPOCH = datetime.fromtimestamp(0).astimezone()
 
 
 def checked_groups(groups: Sequence[str] | Mapping[str, Start] | None) -> Groups:
@@ -76,37 +65,6 @@ def checked_group(name: object) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"the name of group {name!r} has a lone surrogate, which UTF-8 can't hold") from None
     return name
-
-
-def position_before(start: Start) -> str:
-    """Return the position of a group that begins with `start`.
-
-    Raises:
-        TypeError, ValueError: if it is no start; the error says what one is.
-    """
-    if isinstance(start, datetime):
-        if start.tzinfo is None:
-            raise ValueError(f"start {start.isoformat()} has no time zone; say which one: datetime(..., tzinfo=UTC)")
-        milliseconds = -(-(start - _EPOCH) // timedelta(milliseconds=1))  # a part of one counts as one
-        return _before(max(0, milliseconds), 0)
-    if not isinstance(start, str):
-        raise TypeError(f"start is '0', '$', an ID or a datetime, not {type(start).__name__}")
-    if start == "$":
-        return start
-    try:
-        milliseconds, sequence = parse_id(start if "-" in start else f"{start}-0")
-        if not (0 <= milliseconds <= _MOST_SEQUENCE and 0 <= sequence <= _MOST_SEQUENCE):
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"start is '0', '$', an ID such as '1709136000000-0', or a datetime, not {start!r}") from None
-    return _before(milliseconds, sequence)
-
-
-def _before(milliseconds: int, sequence: int) -> str:
-    """Return the ID before that one."""
-    if sequence:
-        return f"{milliseconds}-{sequence - 1}"
-    return f"{milliseconds - 1}-{_MOST_SEQUENCE}" if milliseconds else "0"
 
 
 def beside_group(key: str, what: str, group: str) -> str:

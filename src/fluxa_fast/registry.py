@@ -9,9 +9,10 @@ import redis
 
 from . import protocol
 from .errors import RegistryError
-from .groups import ONE_GROUP, Start, checked_groups
+from .groups import ONE_GROUP, checked_groups
 from .hooks import Hooks, combined
 from .partitions import RegisteredStream, beside, partition_streams
+from .positions import Start
 from .protocol.body_codec import BodyCodec
 from .protocol.commands import entry_head
 from .redis_adapter.pools import Flavour, PoolSpec

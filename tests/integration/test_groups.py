@@ -124,7 +124,7 @@ def test_start_counts_for_a_new_group_only(broker_with: Any) -> None:
         (None, {"group": "shipping"}, ValueError, "which has 'consumer_group'"),
         (None, {"group": 5}, TypeError, "name of a group is a str, not int"),
         (None, {"group": ""}, ValueError, "one character"),
-        (None, {"start": 5}, TypeError, "an ID or a datetime, not int"),
+        (None, {"start": 5}, TypeError, "or a datetime, not int"),
         (None, {"start": "tomorrow"}, ValueError, "not 'tomorrow'"),
         (None, {"start": datetime(2026, 1, 1)}, ValueError, "has no time zone"),
     ],

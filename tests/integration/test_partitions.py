@@ -18,6 +18,7 @@ from fluxa_fast import FluxaError, LeaseLostError
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded.cluster import EmbeddedCluster
 from fluxa_fast.partitions import beside, key_slot, partition_of, partition_streams
+from fluxa_fast.protocol.entry_ids import parse_id
 from tests.command import run
 from tests.fix_cluster import ON_CLUSTERS, PARTITIONS, MakeClusterEngine
 from tests.fix_servers import PROGRAMS
@@ -104,6 +105,42 @@ class Seen:
                 return False
             last[number % keys] = number
         return True
+
+
+# ---- groups, and reading without one --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["consumer_many", "consumer_ordered"])
+def test_groups_share_partitions(place: Place, make_cluster_engine: MakeClusterEngine, kind: str) -> None:
+    broker = make_cluster_engine(place.url, groups=["billing", "mailing"]).new_context().get_event_broker()
+    _publish(broker, range(200))
+    history = broker.read("orders")
+    read = [(event.id, event.body) for event in history]
+    assert sorted(body for _, body in read) == list(range(200))
+    assert [id for id, _ in read] == sorted((id for id, _ in read), key=parse_id)
+    assert [event.body for event in broker.read("orders", count=7)] == [body for _, body in read[:7]]
+    middle = read[100][0]
+    assert {event.body for event in broker.read("orders", start=middle)} | {
+        event.body for event in broker.read("orders", end=middle)
+    } == set(range(200))
+    for group in ("billing", "mailing"):
+        seen = Seen()
+        with getattr(broker, kind)("orders", group=group) as consumer:
+            while consumer.consume(50, 0.05, seen):
+                pass
+        assert sorted(seen.numbers) == list(range(200))
+        assert place.left == (200 if group == "billing" else 0)
+    _publish(broker, range(50))
+    assert broker.remove_group("orders", "mailing") is True
+    broker.seek("orders", "billing", "$")
+    with broker.consumer_many("orders", group="billing") as consumer:
+        assert consumer.consume(50, None, Seen()) == 0
+    broker.seek("orders", "billing", "0")
+    seen = Seen()
+    with broker.consumer_single("orders", group="billing") as consumer:
+        while consumer.consume(50, 0.05, seen):
+            pass
+    assert sorted(seen.numbers) == list(range(50))
 
 
 # ---- consuming ------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ AWAITED = {
     "EventBroker.get_streams_statistics",
     "EventBroker.publish",
     "EventBroker.remove_group",
+    "EventBroker.seek",
     "EventConsumer.auto_claim",
     "EventConsumer.cleanup",
     "EventConsumer.consume",
@@ -57,6 +58,7 @@ RETURN = "return"
 
 PARAMETERS = {
     ("EventConsumer.batches", RETURN): "an asynchronous iterator has `aclose`, which is awaited",
+    ("EventBroker.read", RETURN): "an asynchronous iterator is awaited",
     ("EventConsumer.run", "concurrency"): "handlers run at the same time only where they are awaited",
     ("EventFlusher.publish_many", "first"): "asyncio divides the bodies into parts itself",
     ("EventFlusher.publish_many", "key"): "keyword-only in asyncio, because `first` is not before it",

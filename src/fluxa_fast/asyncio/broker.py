@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, overload
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any, Literal, overload
 
 from ..broker import BrokerBase
 from ..flows.consume.options import ConsumerOptions
+from ..positions import Start
 from ..protocol.generic import BodyT
 from ..protocol.hashing import Key
 from ..shared.consumer_factory import MakesConsumers
@@ -15,7 +17,9 @@ from ..statistics import RedisStreamStatistics
 from ..transport.base import AsyncPool
 from .checking import checked_together
 from .consumer import EventConsumer
+from .event import Event
 from .flusher import EventFlusher
+from .history import StreamEvents
 from .typed_stream import TypedStream
 
 __all__ = ["EventBroker"]
@@ -131,6 +135,56 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
         pool, removals = self._removals(stream, group)
         removed = [await pool.run(flow, key) for key, flow in removals]
         return any(removed)
+
+    async def seek(
+        self, stream: str, group: str, start: Start, *, pending: Literal["keep", "drop"] | None = None
+    ) -> None:
+        """Let a group go on at another place: it is given all events from `start` on (``XGROUP SETID``, in a script).
+
+        Stop the consumers of the group before. What was deleted can't be delivered again: a stream without other groups
+        has only what was not handled. Going forward, the events in between count as handled.
+
+        Args:
+            stream: a registered stream.
+            group: the name of the group.
+            start: the first event that it is given next: as for `consumer_many`.
+            pending: what is to become of entries that were delivered and not acknowledged. ``"keep"``: they are
+                delivered all the same. ``"drop"``: they count as handled. None: if there are some, nothing is changed.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            FluxaError: if entries are pending, and `pending` is None. The partitions before the one that has them have
+                gone to the new place then.
+            TypeError, ValueError: for a start or `pending` that can't be right.
+            redis.RedisError: what the server or the network says: there is no such group, for example.
+        """
+        pool, flows = self._seeks(stream, group, start, pending)
+        for key, flow in flows:
+            await pool.run(flow, key)
+
+    # ---- reading without a group ----
+
+    def read(
+        self, stream: str, *, start: Start = "0", end: str | datetime | None = None, count: int | None = None
+    ) -> AsyncIterator[Event[Any]]:
+        """Iterate over what is in a stream, without a group: nothing is acknowledged, and nothing is changed.
+
+        The iteration ends with the entry that was the newest when the first event was asked for. Partitions are merged
+        by the IDs of their entries. If the server or the network fails, the step raises the error, and the next step
+        tries again (``XREVRANGE``, ``XRANGE``).
+
+        Args:
+            stream: a registered stream.
+            start: the first event: ``"0"`` is the oldest in the stream, an ID that event or the next one, a datetime
+                the first event since then.
+            end: the last event: an ID, or a datetime; None: the newest.
+            count: how many events at most, of all partitions together; None: all.
+
+        Raises:
+            UnregisteredStreamError: if the stream is not registered.
+            TypeError, ValueError: for a start, an end or a count that can't be right.
+        """
+        return StreamEvents(*self._history(stream, start, end, count))
 
     # ---- statistics ----
 

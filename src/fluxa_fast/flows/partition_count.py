@@ -17,10 +17,11 @@ from ..errors import FluxaError, PartitionsDifferError
 from ..partitions import beside
 from ..protocol.interface import CommandBuffer, ErrorReply
 from .consume.group_member import GroupMember
+from .patiently import patiently
 from .replies import TEXT
-from .retry import Patience, ServerNotReadyError, log, raise_for_error
+from .retry import log, raise_for_error
 from .server_errors import rule_of
-from .steps import Disconnect, Flow, Pause, ask
+from .steps import Flow, ask
 
 __all__ = ["PartitionCheck", "check_partitions", "check_partitions_recovered", "count_key", "not_checked"]
 
@@ -126,18 +127,7 @@ def check_partitions(check: PartitionCheck, pool: Any) -> Flow[None]:
         PartitionsDifferError, FluxaError: as `PartitionCheck.compare`.
         redis.RedisError: the error of the server or of the network, as for an event.
     """
-    on_cluster = pool.buffer_of(check.key) == check.key
-    patience = Patience()
-    while True:
-        try:
-            return (yield from _compared(check, pool.implementation.CommandBuffer()))
-        except ServerNotReadyError as failure:
-            error = failure.error
-        yield Disconnect(error)  # where the slot is elsewhere, the next attempt goes there
-        if not on_cluster or patience.over:
-            raise error
-        if pause := patience.next_pause():
-            yield Pause(pause)
+    return (yield from patiently(pool, check.key, lambda: _compared(check, pool.implementation.CommandBuffer())))
 
 
 def check_partitions_recovered(check: PartitionCheck, member: GroupMember) -> Flow[None]:

@@ -18,6 +18,7 @@ __all__ = [
     "REMOVE_GROUP",
     "RENEW_LEASE",
     "ROSTER",
+    "SEEK",
     "TAKE_LEASE",
     "TRIM_DELIVERED",
     "Script",
@@ -51,4 +52,5 @@ OWN_PENDING = _load("fence.lua", "common.lua", "own_pending.lua")
 RENEW_LEASE = _load("fence.lua", "renew_lease.lua")
 RELEASE_LEASE = _load("fence.lua", "release_lease.lua")
 ROSTER = _load("roster.lua")
+SEEK = _load("common.lua", "seek.lua")
 TAKE_LEASE = _load("take_lease.lua")

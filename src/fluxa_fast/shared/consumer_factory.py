@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from ..flows.consume.options import ORDERED, SINGLE, ConsumerOptions, Delivery
 from ..flows.retry import Recovery
-from ..groups import Start
+from ..positions import Start
 from .validation import Duration
 
 __all__ = ["MakesConsumers", "MakesItsConsumers"]

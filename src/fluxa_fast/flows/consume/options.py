@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
-from ...groups import GROUP, Groups, Start, checked_group, position_before
+from ...groups import GROUP, Groups, checked_group
+from ...positions import Start, position_before
 from ...shared.validation import Duration, seconds
 from ..retry import Recovery
 

@@ -1,0 +1,128 @@
+"""Reads what is in a stream, without a group: page by page, and the partitions in the order of their IDs."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..protocol.entries import TypedOrigin, no_consumer
+from ..protocol.entry_ids import EntryId, by_id, parse_id
+from ..protocol.interface import ReplyReader
+from .patiently import patiently
+from .retry import raise_for_error
+from .steps import Flow, ask
+
+if TYPE_CHECKING:
+    from ..protocol.typed import Reader
+
+__all__ = ["History"]
+
+_PAGE = 1000  # events that are asked for at once, of all partitions together
+_LEAST = 10  # of one partition
+
+
+class _Part:
+    """One of the Redis streams.
+
+    Attributes:
+        key: the Redis key.
+        start: the next page begins here.
+        end: the ID of the last entry to read; None: not known yet.
+        events: that were read, and not handed out.
+        more: whether another page may bring events.
+    """
+
+    __slots__ = ("end", "events", "key", "more", "start")
+
+    def __init__(self, key: str, start: str) -> None:
+        self.key = key
+        self.start = start
+        self.end: str | None = None
+        self.events: deque[Any] = deque()
+        self.more = True
+
+
+class History:
+    """The events of a stream from a start to an end, which is where the stream ends when the first is asked for.
+
+    A face runs the flow that `due` returns, as long as there is one, and then takes `next`. If a flow fails, the same
+    flow is due again: the iteration can go on.
+
+    Args:
+        pool: that the stream is on.
+        keys: its Redis keys.
+        start: the first ID.
+        end: the last ID, or ``+``.
+        count: how many events there are to be in all; None: all.
+        reader: makes the bodies, if the stream has a type of them.
+    """
+
+    def __init__(
+        self, pool: Any, keys: Sequence[str], start: str, end: str, count: int | None, reader: Reader | None
+    ) -> None:
+        self._pool = pool
+        self._parts = [_Part(key, start) for key in keys]
+        self._end = end
+        self._left = count
+        self._origin = None if reader is None else TypedOrigin(_refuse, reader)
+        self._page = max(_LEAST, _PAGE // len(keys))
+        self._heads: list[tuple[EntryId, int]] = []  # the next event of each partition: its ID, and the partition
+        self._unread = deque(range(len(keys)))  # partitions whose next event is not known
+
+    def due(self) -> tuple[str, Flow[None]] | None:
+        """Return the Redis key and the flow that must be run before the next event is known, if there is any."""
+        while self._unread and self._left != 0:
+            part = self._parts[self._unread[0]]
+            if part.events:
+                self._known()
+            elif part.more:
+                attempt: Callable[[], Flow[None]] = partial(self._read, part)
+                return part.key, patiently(self._pool, part.key, attempt)
+            else:
+                self._unread.popleft()
+        return None
+
+    def _known(self) -> None:
+        index = self._unread.popleft()
+        heapq.heappush(self._heads, (by_id(self._parts[index].events[0]), index))
+
+    def next(self) -> Any:
+        """Return the next event, when nothing is due; None at the end."""
+        if not self._heads or self._left == 0:
+            return None
+        _, index = heapq.heappop(self._heads)
+        self._unread.append(index)
+        if self._left is not None:
+            self._left -= 1
+        return self._parts[index].events.popleft()
+
+    def _read(self, part: _Part) -> Flow[None]:
+        """``XREVRANGE key end - COUNT 1`` once, and ``XRANGE key start end COUNT n``."""
+        commands = self._pool.implementation.CommandBuffer()
+        if part.end is None:
+            commands.command("XREVRANGE", part.key, self._end, "-", "COUNT", 1)
+            last = raise_for_error((yield from ask(commands, self._events_of(part))))
+            if not last.events:
+                part.more = False
+                return
+            part.end = last.events[0].id
+        count = self._page if self._left is None else min(self._page, self._left)
+        commands.command("XRANGE", part.key, part.start, part.end, "COUNT", count)
+        batch = raise_for_error((yield from ask(commands, self._events_of(part))))
+        events = batch.events
+        if self._origin is not None:
+            self._pool.implementation.count_deliveries(events, {})
+        part.events.extend(events)
+        part.more = len(events) == count and parse_id(events[-1].id) < parse_id(part.end)
+        if part.more:
+            part.start = f"({events[-1].id}"
+
+    def _events_of(self, part: _Part) -> Callable[[ReplyReader], Any]:
+        return lambda reader: reader.read_range(part.key, self._origin)
+
+
+def _refuse(event: Any) -> Any:
+    raise no_consumer(event)

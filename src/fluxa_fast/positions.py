@@ -1,0 +1,76 @@
+"""Places in a stream as callers name them: an ID, a time, the beginning or the end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from .protocol.entry_ids import EntryId, parse_id
+
+__all__ = ["Start", "first_id", "last_id", "position_before"]
+
+Start = str | datetime
+"""The first event that a new group is given, or that is read.
+
+``"0"`` is the oldest in the stream, ``"$"`` the next one that is published, an ID that event or the first one behind
+it, a datetime the first event since then.
+"""
+
+_MOST = 2**64 - 1
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_STARTS = "'0', '$', an ID such as '1709136000000-0', or a datetime"
+
+
+def position_before(start: Start) -> str:
+    """Return the position of a group that begins with `start`, as XGROUP CREATE takes it: behind this ID it begins.
+
+    Raises:
+        TypeError, ValueError: if it is no start; the error says what one is.
+    """
+    if start == "$":
+        return "$"
+    milliseconds, sequence = _place("start", start, _STARTS, up=True)
+    if sequence:
+        return f"{milliseconds}-{sequence - 1}"
+    return f"{milliseconds - 1}-{_MOST}" if milliseconds else "0"
+
+
+def first_id(start: Start) -> str:
+    """Return the ID from which on XRANGE reads what begins with `start`.
+
+    Raises:
+        TypeError, ValueError: as `position_before`; also for ``"$"``, behind which nothing is there to be read.
+    """
+    milliseconds, sequence = _place("start", start, _STARTS.replace("'$', ", ""), up=True)
+    return f"{milliseconds}-{sequence}" if milliseconds or sequence else "-"
+
+
+def last_id(end: str | datetime | None) -> str:
+    """Return the ID up to which XRANGE reads, that one included. None: the newest.
+
+    Raises:
+        TypeError, ValueError: if it is no end; the error says what one is.
+    """
+    if end is None:
+        return "+"
+    milliseconds, sequence = _place("end", end, "an ID such as '1709136000000-0', a datetime, or None", up=False)
+    return f"{milliseconds}-{sequence}"
+
+
+def _place(name: str, place: object, told: str, *, up: bool) -> EntryId:
+    """Return the numbers of the ID. `up`: whether it is the first of those that are meant, and not the last."""
+    if isinstance(place, datetime):
+        if place.tzinfo is None:
+            raise ValueError(f"{name} {place.isoformat()} has no time zone; say which one: datetime(..., tzinfo=UTC)")
+        since = place - _EPOCH
+        millisecond = timedelta(milliseconds=1)
+        milliseconds = -(-since // millisecond) if up else since // millisecond
+        return max(0, milliseconds), 0 if up else _MOST
+    if not isinstance(place, str):
+        raise TypeError(f"{name} is {told}, not {type(place).__name__}")
+    try:
+        found = parse_id(place if "-" in place else f"{place}-{0 if up else _MOST}")
+        if not all(0 <= number <= _MOST for number in found):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{name} is {told}, not {place!r}") from None
+    return found
