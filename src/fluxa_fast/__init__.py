@@ -28,6 +28,7 @@ from .errors import (
     UnconfirmedEvents,
     UnregisteredStreamError,
 )
+from .keep import Keep
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ __all__ = [
     "Handler",
     "Hooks",
     "ImplementationWarning",
+    "Keep",
     "LeaseLostError",
     "NotReplicatedError",
     "PartitionsDifferError",

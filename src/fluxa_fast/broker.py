@@ -14,10 +14,12 @@ from .flows.history import History
 from .flows.managing import PendingEntries, remove_group, seek
 from .flows.partition_count import PartitionCheck, check_partitions
 from .flows.steps import Flow
+from .flows.trimming import TRIM_ERRORS, trim_failed, trim_kept
 from .flusher import EventFlusher
 from .groups import ONE_GROUP, checked_group
 from .history import StreamEvents
 from .hooks import Hooks
+from .keep import Retention
 from .partitions import RegisteredStream
 from .positions import Start, first_id, last_id, position_before
 from .protocol.commands import entry_head
@@ -57,6 +59,7 @@ class BrokerBase(Generic[P]):
                 pools[stream.pool],
                 tuple(map(entry_head, stream.keys)),
                 PartitionCheck(name, len(stream.keys)) if stream.partitioned else None,
+                Retention(stream.keep, stream.keys) if stream.keep is not None else None,
             )
             for name, stream in streams.items()
         }
@@ -79,6 +82,7 @@ class BrokerBase(Generic[P]):
                 route.pool.name,
                 key,
                 groups,
+                self._streams[stream].keep is not None,
                 options,
                 stopping,
                 reader,
@@ -123,7 +127,7 @@ class BrokerBase(Generic[P]):
             raise TypeError(f"{stream!r} can't have such bodies: {error}") from None
         check, exact = destination.pool.codec.checker(body)
         heads = tuple(head.taking(check, exact) for head in destination.heads)
-        self._routes[stream] = StreamRoute(destination.pool, heads, destination.check)
+        self._routes[stream] = StreamRoute(destination.pool, heads, destination.check, destination.retention)
 
     def _is_registered(self, stream: object) -> bool:
         try:
@@ -228,10 +232,17 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
         if (check := destination.check) is not None and check.due:
             destination.pool.run(check_partitions(check, destination.pool), check.key)
         if self._hooks is None:
-            return destination.pool.publish(head, body, tags)
-        with PublishReporter(self._hooks, stream, destination.pool.name) as reporter:
-            reporter.id = destination.pool.publish(head, body, tags)
-        return reporter.id
+            id = destination.pool.publish(head, body, tags)
+        else:
+            with PublishReporter(self._hooks, stream, destination.pool.name) as reporter:
+                id = reporter.id = destination.pool.publish(head, body, tags)
+        retention = destination.retention
+        if retention is not None and retention.after_publish():
+            try:
+                destination.pool.run(trim_kept(destination.pool, head.stream, retention.keep), head.stream)
+            except TRIM_ERRORS as error:
+                trim_failed(retention, head.stream, error)
+        return id
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.

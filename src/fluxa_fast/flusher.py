@@ -9,6 +9,7 @@ from types import TracebackType
 from .errors import FluxaError
 from .flows.partition_count import check_partitions
 from .flows.publish.outcome import FlushResult
+from .flows.trimming import TRIM_ERRORS, trim_failed, trim_kept
 from .hooks import Hooks
 from .protocol.hashing import Key
 from .shared.flusher_base import FlusherBase, replication_to
@@ -116,7 +117,16 @@ class EventFlusher(FlusherBase[BlockingPool]):
             self._abandon_links()
             result = self._buffer.settle(flushing)
             self._buffer.recycle(flushing)
+            if self._buffer.targets.kept and flushing:
+                self._trim()
             return result
+
+    def _trim(self) -> None:
+        for pool, key, retention in self._trims():
+            try:
+                pool.run(trim_kept(pool, key, retention.keep), key)
+            except TRIM_ERRORS as error:
+                trim_failed(retention, key, error)
 
     def _compare_partitions(self) -> dict[str, Exception]:
         """Compare the numbers of partitions of the streams that are new here.

@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from itertools import count
 
 from . import protocol
+from .keep import Keep
 from .protocol.hashing import SLOTS, Key
 
 __all__ = [
@@ -37,6 +38,7 @@ class RegisteredStream:
         keys: the Redis keys of its partitions; of a stream without partitions, its name.
         partitioned: whether it has partitions.
         groups: that are declared: the name of each, and its position, as XGROUP CREATE takes it.
+        keep: how much it keeps of what was handled; None: nothing.
     """
 
     name: str
@@ -44,6 +46,7 @@ class RegisteredStream:
     keys: tuple[str, ...]
     partitioned: bool
     groups: tuple[tuple[str, str], ...]
+    keep: Keep | None = None
 
 
 def key_slot(key: Key) -> int:

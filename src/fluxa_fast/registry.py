@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 import redis
 
@@ -11,6 +11,7 @@ from . import protocol
 from .errors import RegistryError
 from .groups import ONE_GROUP, checked_groups
 from .hooks import Hooks, combined
+from .keep import Keep, checked_keep
 from .partitions import RegisteredStream, beside, partition_streams
 from .positions import Start
 from .protocol.body_codec import BodyCodec
@@ -36,6 +37,7 @@ class _StreamSpec(NamedTuple):
     pool: str
     partitions: int | None
     groups: Sequence[str] | Mapping[str, Start] | None
+    keep: Keep | Literal["until_handled"] | None
 
 
 class RegistryBase(Generic[C]):
@@ -117,6 +119,7 @@ class RegistryBase(Generic[C]):
         *,
         partitions: int | None = None,
         groups: Sequence[str] | Mapping[str, Start] | None = None,
+        keep: Keep | Literal["until_handled"] | None = None,
     ) -> None:
         """Register a stream on a pool. Streams must be registered before they are published to or consumed from.
 
@@ -131,8 +134,11 @@ class RegistryBase(Generic[C]):
                 of each: ``"0"`` (the oldest), ``"$"`` (the next one that is published), an ID, or a datetime. It counts
                 only when the group is made. Consumers make all of them, so that no event is deleted before every group
                 has had it. All services must declare the same. None: the one group is ``consumer_group``.
+            keep: how much the stream keeps. With a `Keep`, acknowledged events stay until they are too old or too many.
+                All services must register the same. None, or ``"until_handled"``: an event is deleted when all groups
+                have acknowledged it.
         """
-        self._streams.append(_StreamSpec(stream, pool, partitions, groups))
+        self._streams.append(_StreamSpec(stream, pool, partitions, groups, keep))
 
     def _checked(
         self, flavour: Flavour, new_pool: Callable[..., P], new_cluster: Callable[..., Q]
@@ -192,15 +198,17 @@ class RegistryBase(Generic[C]):
         streams: dict[str, RegisteredStream] = {}
         pools = {pool for pool, _ in self._pools if isinstance(pool, str)}
         named_beside: dict[tuple[str, str], str] = {}
-        for stream, pool, partitions, groups in self._streams:
+        for stream, pool, partitions, groups, keep in self._streams:
             if problem := _name_problem("stream", stream, streams):
                 problems.append(problem)
                 continue
             found: list[str] = []
             keys: tuple[str, ...] = (stream,)
             declared = ONE_GROUP
+            kept = None
             try:
                 declared = checked_groups(groups)
+                kept = checked_keep(keep)
             except (TypeError, ValueError) as error:
                 found.append(str(error))
             try:
@@ -223,7 +231,7 @@ class RegistryBase(Generic[C]):
                         " one of them"
                     )
             problems += [f"stream {_shown(stream)}: {problem}" for problem in found]
-            streams[stream] = RegisteredStream(stream, pool, keys, partitions is not None, declared)
+            streams[stream] = RegisteredStream(stream, pool, keys, partitions is not None, declared, kept)
         return streams
 
 

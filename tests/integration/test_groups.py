@@ -214,6 +214,33 @@ def test_a_group_that_gets_lost_goes_on(broker_with: Any, client: redis.Redis) -
     assert all_of(broker.consumer_many("orders", group="mailing")) == list(range(11))
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_what_was_kept_for_another_group_stays_for_a_group_that_went_back(
+    broker_with: Any, client: redis.Redis, removed: bool
+) -> None:
+    """The consumer remembers what it has acknowledged and could not delete. Then its group is moved back."""
+    broker = broker_with(groups=BOTH)
+    ids = [broker.publish("orders", number) for number in range(30)]
+    billing = broker.consumer_many("orders", group="billing")
+    assert all_of(billing) == list(range(30))
+    broker.seek("orders", "billing", ids[5])
+    if removed:
+        broker.remove_group("orders", "mailing")
+    else:
+        assert all_of(broker.consumer_many("orders", group="mailing")) == list(range(30))
+    assert billing.consume(1, None, lambda events: None) == 1
+    assert all_of(billing) == list(range(6, 30))
+    for number in range(3):
+        broker.publish("orders", number)
+        assert all_of(billing) == [number]
+        if not removed:
+            assert all_of(broker.consumer_many("orders", group="mailing")) == [number]
+            assert all_of(billing) == []
+    broker.publish("orders", 3)
+    assert all_of(billing) == [3]
+    assert client.xlen("orders") == (0 if removed else 1)
+
+
 def test_ordered_consumers_of_two_groups_own_the_same_partition(broker_with: Any, client: redis.Redis) -> None:
     broker = broker_with(groups=BOTH, partitions=2)
     consumers = [broker.consumer_ordered("orders", group=group) for group in BOTH]

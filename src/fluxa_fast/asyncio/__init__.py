@@ -25,6 +25,7 @@ from ..errors import (
 from ..flows.publish.outcome import FlushResult
 from ..flows.retry import Recovery
 from ..hooks import Hooks
+from ..keep import Keep
 from ..protocol.naming import wire_names
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 from .broker import EventBroker
@@ -49,6 +50,7 @@ __all__ = [
     "Handler",
     "Hooks",
     "ImplementationWarning",
+    "Keep",
     "LeaseLostError",
     "NotReplicatedError",
     "PartitionsDifferError",

@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 
 from ..broker import BrokerBase
 from ..flows.consume.options import ConsumerOptions
+from ..flows.trimming import TRIM_ERRORS, trim_failed, trim_kept
 from ..positions import Start
 from ..protocol.generic import BodyT
 from ..protocol.hashing import Key
@@ -93,10 +94,17 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
         if (check := destination.check) is not None and check.due:
             await checked_together(check, destination.pool)
         if self._hooks is None:
-            return await destination.pool.publish(head, body, tags)
-        with PublishReporter(self._hooks, stream, destination.pool.name) as reporter:
-            reporter.id = await destination.pool.publish(head, body, tags)
-        return reporter.id
+            id = await destination.pool.publish(head, body, tags)
+        else:
+            with PublishReporter(self._hooks, stream, destination.pool.name) as reporter:
+                id = reporter.id = await destination.pool.publish(head, body, tags)
+        retention = destination.retention
+        if retention is not None and retention.after_publish():
+            try:
+                await destination.pool.run(trim_kept(destination.pool, head.stream, retention.keep), head.stream)
+            except TRIM_ERRORS as error:
+                trim_failed(retention, head.stream, error)
+        return id
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from ..errors import FluxaError
 from ..flows.publish.outcome import FlushResult
+from ..flows.trimming import TRIM_ERRORS, trim_failed, trim_kept
 from ..hooks import Hooks
 from ..protocol.hashing import Key
 from ..shared.flusher_base import FlusherBase, replication_to
@@ -146,7 +147,16 @@ class EventFlusher(FlusherBase[AsyncPool]):
                 while not flush.buffer.give_back(_GIVEN_BACK):
                     await asyncio.sleep(0)
             self._buffer.recycle(flushing)
+            if self._buffer.targets.kept and flushing:
+                await self._trim()
             return result
+
+    async def _trim(self) -> None:
+        for pool, key, retention in self._trims():
+            try:
+                await pool.run(trim_kept(pool, key, retention.keep), key)
+            except TRIM_ERRORS as error:
+                trim_failed(retention, key, error)
 
     async def _compare_partitions(self) -> dict[str, Exception]:
         """Compare the numbers of partitions of the streams that are new here.

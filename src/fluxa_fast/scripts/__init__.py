@@ -10,6 +10,7 @@ from importlib.resources import files
 __all__ = [
     "ACKNOWLEDGE",
     "FENCED_ACKNOWLEDGE",
+    "FENCED_ACKNOWLEDGE_KEPT",
     "FENCED_TRIM_DELIVERED",
     "LEAVE_GROUP",
     "MAKE_GROUPS",
@@ -47,6 +48,7 @@ MAKE_GROUPS = _load("common.lua", "make_groups.lua")
 REMOVE_GROUP = _load("common.lua", "remove_group.lua")
 TRIM_DELIVERED = _load("common.lua", "trim_delivered.lua")
 FENCED_ACKNOWLEDGE = _load("fence.lua", "common.lua", "acknowledge.lua")
+FENCED_ACKNOWLEDGE_KEPT = _load("fence.lua", "acknowledge_kept.lua")
 FENCED_TRIM_DELIVERED = _load("fence.lua", "common.lua", "trim_delivered.lua")
 OWN_PENDING = _load("fence.lua", "common.lua", "own_pending.lua")
 RENEW_LEASE = _load("fence.lua", "renew_lease.lua")

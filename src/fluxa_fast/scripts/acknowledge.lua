@@ -7,6 +7,10 @@
 -- entry lies there: a group may have begun at $, or SETID may have moved it. In doubt, it deletes the IDs one by one.
 local key, group = KEYS[1], ARGV[1]
 local first, last = 2, #ARGV
+local groups = groups_of(key)
+if failed(groups) then
+  return groups
+end
 local PAGE = 5000 -- values that unpack() puts on Lua's stack, which holds about 8000
 
 -- Calls XACK or XDEL with ids[from] to ids[to]. Returns the sum of the replies, or an error.
@@ -76,11 +80,12 @@ local function trim(own, acknowledged)
   return mark and not_below(mark) or last + 1
 end
 
--- Returns the IDs that every other group has acknowledged, and the IDs that some group still needs.
-local function unneeded(others)
+-- Returns the IDs that every group has acknowledged, and the IDs that some group still needs. The caller's own group is
+-- asked as well: it may have been moved back since it acknowledged an ID that was kept for another group.
+local function unneeded()
   local needed = {}
   local bound
-  for _, other in ipairs(others) do
+  for _, other in ipairs(groups) do
     local delivered = other['last-delivered-id']
     if not bound or less(delivered, bound) then
       bound = delivered
@@ -110,17 +115,13 @@ local function unneeded(others)
   return free, kept
 end
 
-local groups = groups_of(key)
-if failed(groups) then
-  return groups
-end
 local own
-local others = {}
+local others = 0
 for _, one in ipairs(groups) do
   if one['name'] == group then
     own = one
   else
-    others[#others + 1] = one
+    others = others + 1
   end
 end
 
@@ -128,9 +129,9 @@ local acknowledged = each_page('XACK', ARGV, first, last, group)
 if failed(acknowledged) then
   return acknowledged
 end
-local reply = {#others}
-if #others > 0 then
-  local free, kept = unneeded(others)
+local reply = {others}
+if others > 0 or own and less(own['last-delivered-id'], ARGV[last]) then
+  local free, kept = unneeded()
   local deleted = each_page('XDEL', free, 1, #free)
   if failed(deleted) then
     return deleted

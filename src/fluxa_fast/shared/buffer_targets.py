@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from ..flows.partition_count import PartitionCheck
 from ..flows.publish.pipeline import BufferFlush
+from ..keep import Retention
 from ..partitions import partitions_with
 from ..protocol.interface import CommandBuffer
 from ..transport.base import AnyPool
@@ -99,10 +100,12 @@ class BufferTargets(Generic[P]):
     Attributes:
         unchecked: the check of every stream that was published to, and whose number of partitions is still to be
             compared.
+        kept: what is to be trimmed after a flush, for every stream that was published to and keeps events.
     """
 
     def __init__(self, routes: Mapping[str, StreamRoute[P]], eager: bool) -> None:
         self.unchecked: dict[str, PartitionCheck] = {}
+        self.kept: dict[str, Retention] = {}
         self._routes = dict(routes)
         self._eager = eager
         self._opened: dict[int, BufferTarget[P]] = {}
@@ -129,6 +132,8 @@ class BufferTargets(Generic[P]):
         if route.check is not None and route.check.due:
             self.unchecked[stream] = route.check
             self._of_stream.setdefault(stream, set()).add(target.index)
+        if route.retention is not None:
+            self.kept[stream] = route.retention
         return target.index, target.buffer
 
     # ---- streams whose number of partitions was not compared ----

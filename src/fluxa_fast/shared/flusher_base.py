@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Generic
 
 from ..errors import FlushError
 from ..flows.publish.pipeline import BufferFlush, Replication
 from ..hooks import Hooks
+from ..keep import Retention
 from ..protocol.hashing import Key
 from .buffer_targets import P
 from .publish_buffer import PublishBuffer
@@ -112,6 +113,13 @@ class FlusherBase(ABC, Generic[P]):
             if link is not None:
                 self._buffer.links[index] = link
                 piece.push(link)
+
+    def _trims(self) -> Iterator[tuple[P, str, Retention]]:
+        """What is to be trimmed after a flush: the pool, the Redis key, and how much it keeps."""
+        targets = self._buffer.targets
+        for stream, retention in list(targets.kept.items()):
+            for key in retention.after_flush():
+                yield targets.pool_of(stream), key, retention
 
     def _interrupted(self, flushing: Mapping[int, BufferFlush]) -> None:
         """Keep what was not confirmed when an exception ended the flush. What was confirmed must not be sent again."""

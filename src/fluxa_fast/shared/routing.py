@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from ..errors import SerializationError
 from ..flows.partition_count import PartitionCheck
+from ..keep import Retention
 from ..partitions import partition_of
 from ..protocol.commands import EntryHead
 from ..protocol.hashing import Key, without_partitions
@@ -25,11 +26,13 @@ class StreamRoute(Generic[P]):
         pool: the pool that the stream is on.
         heads: the entry heads of the partitions; of a stream without partitions its only one.
         check: the check of the number of partitions; None for a stream without partitions.
+        retention: what publishers trim; None: events are deleted when they are handled.
     """
 
     pool: P
     heads: tuple[EntryHead, ...]
     check: PartitionCheck | None = None
+    retention: Retention | None = None
 
     def head_for(self, stream: str, key: Key | None) -> EntryHead:
         """Return the entry head of the partition that `key` maps to, or of a random partition if `key` is None.

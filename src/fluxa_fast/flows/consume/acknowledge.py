@@ -16,7 +16,14 @@ from typing import Any
 from ...errors import LeaseLostError
 from ...protocol.entry_ids import EntryId, by_id, parse_id
 from ...protocol.interface import CommandBuffer, ErrorReply
-from ...scripts import ACKNOWLEDGE, FENCED_ACKNOWLEDGE, FENCED_TRIM_DELIVERED, TRIM_DELIVERED, Script
+from ...scripts import (
+    ACKNOWLEDGE,
+    FENCED_ACKNOWLEDGE,
+    FENCED_ACKNOWLEDGE_KEPT,
+    FENCED_TRIM_DELIVERED,
+    TRIM_DELIVERED,
+    Script,
+)
 from ..replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED, named
 from ..retry import Recovery, raise_for_error
 from ..scripting import ScriptRefusedError
@@ -68,6 +75,9 @@ class Acknowledgements:
 
     def write(self, commands: CommandBuffer) -> Flow[None]:
         """Append what acknowledges and deletes those of the events that are not acknowledged yet."""
+        if self._member.keeps:
+            yield from self._write_kept(commands)
+            return
         if self.events and self._has_to_ask():
             commands.xinfo_groups(self._member.stream)
             self._pages.append(_Page(1, self.events, asks=True))
@@ -87,6 +97,26 @@ class Acknowledgements:
             self._write_script(commands, ())
         if self._member.deferred_deletes and self._pages and self._member.scripting.allowed:
             self._write_script_again(commands, self._member.deferred_deletes.next(len(self.events) + _TRIED_AGAIN))
+
+    def _write_kept(self, commands: CommandBuffer) -> Flow[None]:
+        """Append what acknowledges events that stay in the stream: ``XACK stream group id...``"""
+        member = self._member
+        if not self._pending:  # they were acknowledged when they were read
+            member.implementation.mark_acknowledged(self.events)
+            return
+        size = min(_PAGE, member.page)
+        for begin in range(0, len(self.events), size):
+            if begin:
+                yield YieldControl()
+            page = self.events[begin : begin + size]
+            if member.fence is None:
+                commands.with_ids(("XACK", member.stream, member.group), page)
+                self._pages.append(_Page(1, page))
+            else:
+                script = FENCED_ACKNOWLEDGE_KEPT
+                before = commands.command_count
+                commands.with_ids((*member.scripting.call(script), *member.keys, member.group), page)
+                self._pages.append(_Page(commands.command_count - before, page, script=script))
 
     def _has_to_ask(self) -> bool:
         """Whether XACK and XDEL might delete what another group has not had, and no script may look."""
@@ -158,7 +188,7 @@ class Acknowledgements:
     def _take(page: _Page) -> Take:
         if page.asks:
             return any_reply
-        if page.script is None:
+        if page.script in (None, FENCED_ACKNOWLEDGE_KEPT):
             return NUMBER
         return ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else TRIMMED
 
@@ -175,6 +205,9 @@ class Acknowledgements:
             return
         if isinstance(reply, ErrorReply) and reply.code == "FENCED":
             raise LeaseLostError(member.stream)
+        if page.script is FENCED_ACKNOWLEDGE_KEPT:
+            member.scripting.answered(page.script, reply)
+            return
         others, *rest = member.scripting.answered(page.script, reply, needed=member.shared)
         member.shared = others > 0
         if page.script in _ACKNOWLEDGING:

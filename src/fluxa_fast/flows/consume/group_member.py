@@ -87,6 +87,7 @@ class GroupMember:
         stream: the Redis key of the stream, or of one of its partitions.
         group: the name of the group.
         groups: that are to be made, if they are not there: first its own.
+        keeps: whether the stream keeps what was acknowledged.
         name: in the group.
         recovery: how outages are waited for.
         at_most_once: whether events are read without being pending.
@@ -115,6 +116,7 @@ class GroupMember:
         pool: str,
         stream: str,
         groups: Groups,
+        keeps: bool,
         options: ConsumerOptions,
         stopping: StopFlag,
         reader: Reader | None = None,
@@ -124,6 +126,7 @@ class GroupMember:
         self.pool = pool
         self.stream = stream
         self.groups = groups
+        self.keeps = keeps
         self.group: str = groups[0][0]
         self.name: str = options.group_name
         self.recovery: Recovery = options.recovery
@@ -164,11 +167,11 @@ class GroupMember:
     def goes_on(self) -> bool:
         """Whether a group that gets lost is made again behind what this consumer has read, and not where it began.
 
-        The stream keeps what other groups still need, so the whole of it would be delivered again. A group that has
-        begun in the middle of the stream must not be given what lies before. For the one group of a stream, whatever is
-        in the stream was not handled: it begins at the start.
+        The stream has what other groups still need, or keeps events, so the whole of it would be delivered again. A
+        group that has begun in the middle of the stream must not be given what lies before. For the one group of a
+        stream, whatever is in the stream was not handled: it begins at the start.
         """
-        return len(self.groups) > 1 or self.groups[0][1] != "0"
+        return self.keeps or len(self.groups) > 1 or self.groups[0][1] != "0"
 
     def position(self) -> str:
         """Return where the group begins, if it is made now."""

@@ -1,0 +1,61 @@
+"""Trims a stream that keeps events for some time, or up to a number or a size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from ..errors import FluxaError
+from ..keep import Keep, Retention
+from ..shared.validation import seconds
+from .patiently import patiently
+from .retry import log, raise_for_error
+from .steps import Flow, ask_all
+
+__all__ = ["TRIM_ERRORS", "trim_failed", "trim_kept"]
+
+TRIM_ERRORS = (RedisError, FluxaError)
+"""What may go wrong. It is logged: what was published stays published."""
+
+
+def trim_kept(pool: Any, key: str, keep: Keep) -> Flow[None]:
+    """``XTRIM key MAXLEN ~ n`` and ``XTRIM key MINID ~ id``, with what ``TIME``, ``XLEN`` and ``MEMORY USAGE`` say.
+
+    Raises:
+        redis.RedisError: as `patiently`.
+    """
+    return (yield from patiently(pool, key, lambda: _trim(pool, key, keep)))
+
+
+def _trim(pool: Any, key: str, keep: Keep) -> Flow[None]:
+    commands = pool.implementation.CommandBuffer()
+    if keep.age is not None:
+        commands.command("TIME")
+    if keep.bytes is not None:
+        commands.xlen(key)
+        commands.command("MEMORY", "USAGE", key)
+    known = [raise_for_error(reply) for reply in ((yield from ask_all(commands)) if commands.command_count else ())]
+    commands = pool.implementation.CommandBuffer()
+    most = keep.events
+    if keep.bytes is not None:
+        length, used = known[-2:]
+        if used is not None and used > keep.bytes:
+            fitting = max(1, length * keep.bytes // used)
+            most = fitting if most is None else min(most, fitting)
+    if most is not None:
+        commands.command("XTRIM", key, "MAXLEN", "~", most)
+    if keep.age is not None:
+        now = int(known[0][0]) * 1000 + int(known[0][1]) // 1000
+        oldest = now - round(seconds("age", keep.age) * 1000)
+        commands.command("XTRIM", key, "MINID", "~", max(0, oldest))
+    if commands.command_count:
+        for reply in (yield from ask_all(commands)):
+            raise_for_error(reply)
+
+
+def trim_failed(retention: Retention, key: str, error: Exception) -> None:
+    """Log why a stream was not trimmed, once."""
+    if not retention.warned:
+        retention.warned = True
+        log.warning("stream %r could not be trimmed, so it keeps more than it was registered with: %s", key, error)
