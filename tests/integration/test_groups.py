@@ -308,6 +308,22 @@ def test_statistics_of_all_groups(broker_with: Any, client: redis.Redis) -> None
     assert found.group.group == "mailing"  # of the declared ones
 
 
+def test_what_was_not_handled_is_not_lost_with_the_group(broker_with: Any, client: redis.Redis) -> None:
+    broker = broker_with(groups=BOTH)
+    billing = broker.consumer_many("orders", group="billing")
+    for number in range(10):
+        broker.publish("orders", number)
+    assert billing.consume(4, None, lambda events: None) == 4
+
+    def fail(events: Any) -> None:
+        client.xgroup_destroy("orders", "billing")
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        billing.consume(4, None, fail)
+    assert all_of(billing) == list(range(4, 10))
+
+
 def test_scripts_that_are_forbidden(faces: Any, own_server: Any) -> None:
     with own_server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all", "-eval", "-evalsha")

@@ -139,7 +139,7 @@ class GroupMember:
         self.group_made: bool = False
         self.deleted: int = 0
         self.had_group: bool = False
-        self._last_seen: str = ""
+        self._handled = ""
         self.scripting: Scripting = Scripting(required=len(groups) > 1)
         self.alone_until: float = -math.inf
         self.shared: bool = False
@@ -158,14 +158,14 @@ class GroupMember:
         self.fence = fence
         self.scripting.required = True
 
-    def saw(self, events: Sequence[Any]) -> None:
-        """These events were read: if the group gets lost, it goes on behind them."""
-        if events and self.goes_on:
-            self._last_seen = events[-1].id
+    def handled_up_to(self, events: Sequence[Any]) -> None:
+        """All that was read up to these events was handled: if the group gets lost, it goes on behind them."""
+        if self.goes_on:
+            self._handled = events[-1].id
 
     @property
     def goes_on(self) -> bool:
-        """Whether a group that gets lost is made again behind what this consumer has read, and not where it began.
+        """Whether a group that gets lost is made again behind what this consumer has handled, and not where it began.
 
         The stream has what other groups still need, or keeps events, so the whole of it would be delivered again. A
         group that has begun in the middle of the stream must not be given what lies before. For the one group of a
@@ -175,7 +175,7 @@ class GroupMember:
 
     def position(self) -> str:
         """Return where the group begins, if it is made now."""
-        return self._last_seen if self.had_group and self._last_seen else self.groups[0][1]
+        return self._handled if self.had_group and self._handled else self.groups[0][1]
 
     def nothing_to_trim(self) -> None:
         """What is left in the stream is not for this consumer to trim."""

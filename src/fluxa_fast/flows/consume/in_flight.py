@@ -202,7 +202,6 @@ class ReadReply(_Reading):
                 highest_id([*(event.id for event in batch.events[-1:]), *batch.deleted[-1:]]) if full else ""
             )
         partition.read_was_answered(new=new, full=full)
-        member.saw(batch.events)
         if partition.lease is not None:  # they count once the fence has been passed
             self.events = batch.events
             return ()
@@ -234,15 +233,12 @@ class BlockingReadReply(_Reading):
         pending = not self.partition.member.at_most_once
         if len(self.partitions) == 1:
             full = len(batch.events) >= self._count
-            self.partition.member.saw(batch.events)
             self.pages = full and self._count == self.partition.member.page
             self.partition.read_was_answered(new=True, full=full)
             return (ReadEvents(self.partition, batch.events, pending, True),) if batch.events else ()
         by_stream: dict[str, list[Any]] = {}
         for event in batch.events:
             by_stream.setdefault(event.stream, []).append(event)
-        for key, events in by_stream.items():
-            self._session.by_stream[key].member.saw(events)
         return [ReadEvents(self._session.by_stream[key], events, pending, True) for key, events in by_stream.items()]
 
     def lost(self) -> None:

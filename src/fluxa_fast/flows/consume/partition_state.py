@@ -299,6 +299,8 @@ class Partition:
 
     def handled(self, events: list[Any], *, pending: bool) -> None:
         """The handler is done with these events: acknowledge them with the next write."""
+        if not (self.in_handler or self.replay_due):
+            self.member.handled_up_to(events)
         if pending:
             self.to_acknowledge = joined(self.to_acknowledge, events) if self.to_acknowledge else events
         else:
