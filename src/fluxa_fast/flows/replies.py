@@ -74,7 +74,9 @@ def _is_id(reply: Any) -> bool:
 
 
 def _is_acknowledgement(reply: Any) -> bool:
-    return type(reply) is list and bool(reply) and _is_number(reply[0]) and all(map(_is_id, reply[1:]))
+    if type(reply) is not list or len(reply) != 3 or not _is_number(reply[0]):
+        return False
+    return reply[1:] == [b"", b""] or all(map(_is_id, reply[1:]))
 
 
 def _is_trimmed(reply: Any) -> bool:
@@ -91,6 +93,6 @@ NUMBER = _reply_that(_is_number, "a number")
 TEXT = _reply_that(lambda reply: reply is None or type(reply) is bytes, "a text")  # or null
 OK = _reply_that(lambda reply: type(reply) is bytes, "OK")
 ENTRY_ID = _reply_that(_is_id, "the ID of an entry")
-ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of other groups, and IDs")  # of acknowledge.lua
+ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of other groups, and two IDs")  # of acknowledge.lua
 TRIMMED = _reply_that(_is_trimmed, "a number of other groups, and whether entries are left")  # of trim_delivered.lua
 PENDING_ENTRIES = _reply_that(_are_pending, "pending entries")  # of XPENDING with a range

@@ -1,12 +1,14 @@
 -- Acknowledges entries, and deletes those that no other group needs: XACK and XDEL, but cheaper, by trimming.
--- KEYS[1]: the stream. ARGV: the group, then the IDs, ascending.
--- Returns the number of other groups of the stream, and the IDs of the entries that stay for these groups.
+-- KEYS[1]: the stream. ARGV: the group; the lowest and the highest ID of entries that were acknowledged before and may
+-- have stayed for other groups, or ''; then the IDs, ascending.
+-- Returns the number of other groups of the stream, and the lowest and the highest ID of those that may stay now, or ''.
 --
 -- XDEL is the most expensive part. But in a group where acknowledged means deleted, every entry below the lowest
 -- pending ID has to go, and XTRIM drops whole nodes of entries. The script trims only if the counters prove that no other
 -- entry lies there: a group may have begun at $, or SETID may have moved it. In doubt, it deletes the IDs one by one.
 local key, group = KEYS[1], ARGV[1]
-local first, last = 2, #ARGV
+local first, last = 4, #ARGV
+local low, high = ARGV[2], ARGV[3]
 local groups = groups_of(key)
 if failed(groups) then
   return groups
@@ -80,39 +82,126 @@ local function trim(own, acknowledged)
   return mark and not_below(mark) or last + 1
 end
 
--- Returns the IDs that every group has acknowledged, and the IDs that some group still needs. The caller's own group is
--- asked as well: it may have been moved back since it acknowledged an ID that was kept for another group.
-local function unneeded()
-  local needed = {}
-  local bound
-  for _, other in ipairs(groups) do
-    local delivered = other['last-delivered-id']
+-- With several groups, an entry is deleted when every group is past it. A group is past the entries below its mark: its
+-- lowest pending ID, or what it was delivered last. After XGROUP SETID, entries may be pending that it will be delivered
+-- once more. Whichever group passes an entry last deletes it.
+
+-- Returns the lowest mark of all groups, whether every group is past the entry at the mark, and the lowest ID that a
+-- group was delivered last: behind that ID, nothing can be deleted.
+local function low_water()
+  local mark, inclusive, bound
+  for _, one in ipairs(groups) do
+    local delivered = one['last-delivered-id']
+    local at, past = delivered, true
+    if one['pending'] > 0 then
+      local lowest = redis.call('XPENDING', key, one['name'], '-', '+', 1)[1]
+      if lowest and not less(delivered, lowest[1]) then
+        at, past = lowest[1], false
+      end
+    end
+    if not mark or less(at, mark) then
+      mark, inclusive = at, past
+    elseif at == mark then
+      inclusive = inclusive and past
+    end
     if not bound or less(delivered, bound) then
       bound = delivered
     end
-    if other['pending'] > 0 then
-      local from = ARGV[first]
-      repeat
-        local page = redis.call('XPENDING', key, other['name'], from, ARGV[last], PAGE)
-        for _, entry in ipairs(page) do
-          needed[entry[1]] = true
-        end
-        if #page == PAGE then
-          from = '(' .. page[PAGE][1]
-        end
-      until #page < PAGE
+  end
+  return mark, inclusive, bound
+end
+
+-- Returns those of ids[from] to ids[to] that no group has pending, and whether there are others.
+local function not_pending(ids, from, to)
+  local pending = {}
+  for _, one in ipairs(groups) do
+    local after = ids[from]
+    repeat
+      local page = redis.call('XPENDING', key, one['name'], after, ids[to], PAGE)
+      for _, entry in ipairs(page) do
+        pending[entry[1]] = true
+      end
+      if #page == PAGE then
+        after = '(' .. page[PAGE][1]
+      end
+    until #page < PAGE
+  end
+  local free = {}
+  for i = from, to do
+    if not pending[ids[i]] then
+      free[#free + 1] = ids[i]
     end
   end
-  local free, kept = {}, {}
-  for i = first, last do
-    local id = ARGV[i]
-    if needed[id] or less(bound, id) then
-      kept[#kept + 1] = id
-    else
-      free[#free + 1] = id
+  return free, #free < to - from + 1
+end
+
+-- Deletes what every group is past. Returns the lowest and the highest ID of acknowledged entries that may stay, or '' and
+-- ''; or an error.
+local function delete_what_all_are_past()
+  local mark, inclusive, bound = low_water()
+  local from = (low ~= '' and less(low, ARGV[first])) and low or ARGV[first]
+  local to = (high ~= '' and less(ARGV[last], high)) and high or ARGV[last]
+  local done
+  local oldest = redis.pcall('XRANGE', key, '-', '+', 'COUNT', 1)
+  if failed(oldest) then
+    return oldest
+  end
+  if oldest[1] and not less(oldest[1][1], from) then -- nothing in front of what was acknowledged: trimming is cheaper
+    done = redis.pcall('XTRIM', key, 'MINID', mark)
+    if failed(done) then
+      return done
+    end
+  elseif oldest[1] then -- what lies in front is no group's
+    local past = not_below(mark)
+    done = each_page('XDEL', ARGV, first, past - 1)
+    if failed(done) then
+      return done
+    end
+    if from ~= ARGV[first] then
+      local before = redis.call('XRANGE', key, from, mark, 'COUNT', 1000)
+      local ids = {}
+      for _, entry in ipairs(before) do
+        if less(entry[1], mark) then
+          ids[#ids + 1] = entry[1]
+        end
+      end
+      done = each_page('XDEL', ids, 1, #ids)
+      if failed(done) then
+        return done
+      end
+      if #before == 1000 then
+        return before[1000][1], to
+      end
     end
   end
-  return free, kept
+  if inclusive and not less(mark, from) then
+    redis.call('XDEL', key, mark)
+  end
+  -- Above the mark: an entry is stuck in a group. Those that were acknowledged just now may go all the same.
+  local above = not_below(mark)
+  if inclusive and ARGV[above] == mark then
+    above = above + 1
+  end
+  local upto = above - 1
+  while upto < last and not less(bound, ARGV[upto + 1]) do
+    upto = upto + 1
+  end
+  local some = upto < last
+  if above <= upto then
+    local free, others_stay = not_pending(ARGV, above, upto)
+    done = each_page('XDEL', free, 1, #free)
+    if failed(done) then
+      return done
+    end
+    some = some or others_stay
+  end
+  if high ~= '' and not (less(high, mark) or high == mark and inclusive) then
+    some = true -- what was acknowledged before, and was not asked for now
+  end
+  if not some then
+    return '', ''
+  end
+  return less(mark, from) and from or mark, to
 end
 
 local own
@@ -129,17 +218,9 @@ local acknowledged = each_page('XACK', ARGV, first, last, group)
 if failed(acknowledged) then
   return acknowledged
 end
-local reply = {others}
-if others > 0 or own and less(own['last-delivered-id'], ARGV[last]) then
-  local free, kept = unneeded()
-  local deleted = each_page('XDEL', free, 1, #free)
-  if failed(deleted) then
-    return deleted
-  end
-  for _, id in ipairs(kept) do
-    reply[#reply + 1] = id
-  end
-  return reply
+if own and (others > 0 or low ~= '' or less(own['last-delivered-id'], ARGV[last])) then
+  local from, to = delete_what_all_are_past()
+  return failed(from) and from or {others, from, to}
 end
 local deleted = each_page('XDEL', ARGV, own and trim(own, acknowledged) or first, last)
-return failed(deleted) and deleted or reply
+return failed(deleted) and deleted or {others, '', ''}

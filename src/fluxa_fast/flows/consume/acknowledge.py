@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import LeaseLostError
-from ...protocol.entry_ids import EntryId, by_id, parse_id
+from ...protocol.entry_ids import by_id
 from ...protocol.interface import CommandBuffer, ErrorReply
 from ...scripts import (
     ACKNOWLEDGE,
@@ -29,6 +29,7 @@ from ..retry import Recovery, raise_for_error
 from ..scripting import ScriptRefusedError
 from ..steps import Flow, Receive, Send, Take, YieldControl, any_reply
 from .group_member import GroupMember, is_missing
+from .held_entries import NOTHING, Span
 
 __all__ = ["Acknowledgements", "acknowledge", "joined"]
 
@@ -37,7 +38,6 @@ _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in doc
 _GROUPS_KNOWN = 5.0  # seconds, longer than a read blocks, for which that is believed where scripts are forbidden
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
 _TRIMMED_AGAIN = 0.5  # seconds after which what could not be trimmed is tried again, by a consumer that finds nothing
-_TRIED_AGAIN = 10  # of the IDs that were left for other groups, so many more than events are acknowledged
 
 
 _FENCED = {ACKNOWLEDGE: FENCED_ACKNOWLEDGE, TRIM_DELIVERED: FENCED_TRIM_DELIVERED}
@@ -46,15 +46,16 @@ _ACKNOWLEDGING = (ACKNOWLEDGE, FENCED_ACKNOWLEDGE)
 
 @dataclass(slots=True)
 class _Page:
-    """One acknowledgement under way: of events, or else of IDs that are kept for other groups and tried again.
+    """One acknowledgement under way.
 
     Attributes:
+        span: of entries that were held for other groups when it was written.
         asks: it is only asked which groups the stream has, before anything is acknowledged.
     """
 
     replies: int
     events: Sequence[Any] = ()
-    kept: Sequence[EntryId] = ()
+    span: Span = NOTHING
     script: Script | None = None
     asks: bool = False
 
@@ -95,8 +96,6 @@ class Acknowledgements:
                 self._write_plain(commands, page)
         if not (self.events or self._pending) and self._member.trim_at < math.inf and self._is_for_script(()):
             self._write_script(commands, ())
-        if self._member.deferred_deletes and self._pages and self._member.scripting.allowed:
-            self._write_script_again(commands, self._member.deferred_deletes.next(len(self.events) + _TRIED_AGAIN))
 
     def _write_kept(self, commands: CommandBuffer) -> Flow[None]:
         """Append what acknowledges events that stay in the stream: ``XACK stream group id...``"""
@@ -126,7 +125,7 @@ class Acknowledgements:
 
     def _is_for_script(self, events: Sequence[Any]) -> bool:
         member = self._member
-        alone = not member.deferred_deletes and time.monotonic() < member.alone_until
+        alone = len(member.groups) == 1 and not member.held and time.monotonic() < member.alone_until
         if member.fence is not None:
             return True
         if not member.scripting.allowed:
@@ -148,17 +147,12 @@ class Acknowledgements:
         if member.fence is not None:
             script = _FENCED[script]
         head = (*member.scripting.call(script), *member.keys)
+        span = member.held.span
         if self._pending:
-            commands.with_ids((*head, member.group), events)
+            commands.with_ids((*head, member.group, *span), events)
         else:
             commands.command(*head, member.group)
-        self._pages.append(_Page(commands.command_count - before, events, script=script))
-
-    def _write_script_again(self, commands: CommandBuffer, kept: Sequence[EntryId]) -> None:
-        ids = (f"{milliseconds}-{sequence}" for milliseconds, sequence in kept)
-        script = ACKNOWLEDGE if self._member.fence is None else FENCED_ACKNOWLEDGE
-        commands.command(*self._member.scripting.call(script), *self._member.keys, self._member.group, *ids)
-        self._pages.append(_Page(1, kept=kept, script=script))
+        self._pages.append(_Page(commands.command_count - before, events, span, script))
 
     def receive(self) -> Flow[list[Any]]:
         """Take the replies: only then are events acknowledged. Returns those that must be written once more."""
@@ -212,8 +206,8 @@ class Acknowledgements:
         member.shared = others > 0
         if page.script in _ACKNOWLEDGING:
             member.alone_until = -math.inf if member.shared else time.monotonic() + _ALONE
-            if rest or page.kept:
-                member.deferred_deletes.tried(page.kept, map(parse_id, rest))
+            lowest, highest = rest
+            member.held.tried(page.span, (lowest.decode(), highest.decode()))
         else:
             member.trim_at = time.monotonic() + _TRIMMED_AGAIN if rest[0] else math.inf
 

@@ -17,7 +17,7 @@ from ..retry import Outage, Recovery, raise_for_error, recovered
 from ..scripting import Scripting
 from ..server_errors import Verdict, codes_with
 from ..steps import Flow
-from .deferred_deletes import DeferredDeletes
+from .held_entries import HeldEntries
 from .options import ConsumerOptions
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class GroupMember:
         alone_until: until then (monotonic seconds) the stream is believed to have no other group.
         shared: whether the stream has other groups too, as the server said last.
         groups_known_until: until then (monotonic seconds) that is believed where the server forbids scripts.
-        deferred_deletes: what was acknowledged, and was left in the stream for other groups.
+        held: what was acknowledged, and stays in the stream for other groups.
         trim_at: at most once only: when (monotonic seconds) to trim again, because entries that were read are left
             behind an older pending entry, or for another group. Infinity: none are left.
         fence: what scripts compare, if only the owner of the partition may acknowledge.
@@ -144,7 +144,7 @@ class GroupMember:
         self.alone_until: float = -math.inf
         self.shared: bool = False
         self.groups_known_until: float = -math.inf
-        self.deferred_deletes: DeferredDeletes = DeferredDeletes()
+        self.held: HeldEntries = HeldEntries()
         self.trim_at: float = math.inf
         self.fence: Fence | None = None
         self.outage: Outage = Outage(f"consumer {self.name} of {self.stream}", hooks)
