@@ -98,6 +98,8 @@ def grouped(broker: Any, admin: redis.Redis) -> None:
         assert consumer.cleanup() == 0
         if any(one["name"] == consumer.name.encode() for one in admin.xinfo_consumers("orders", consumer.group)):
             raise NotAllowedError("it could not leave its group")
+    if refused := [one for one in admin.acl_log() if one["context"] == "lua"]:
+        raise NotAllowedError(refused)
 
 
 def monitor(broker: Any, admin: redis.Redis) -> None:

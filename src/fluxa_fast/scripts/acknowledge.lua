@@ -135,29 +135,25 @@ local function not_pending(ids, from, to)
   return free, #free < to - from + 1
 end
 
--- Deletes what every group is past. Returns the lowest and the highest ID of acknowledged entries that may stay, or '' and
--- ''; or an error.
-local function delete_what_all_are_past()
+-- Deletes what every group is past. If the caller's own group is gone, only what was acknowledged just now: when the group
+-- is made again, it must be given all else. Returns the lowest and the highest ID of acknowledged entries that may stay,
+-- or '' and ''; or an error.
+local function delete_what_all_are_past(own)
   local mark, inclusive, bound = low_water()
   local from = (low ~= '' and less(low, ARGV[first])) and low or ARGV[first]
   local to = (high ~= '' and less(ARGV[last], high)) and high or ARGV[last]
   local done
+  local trimmed = false
   local oldest = redis.pcall('XRANGE', key, '-', '+', 'COUNT', 1)
-  if failed(oldest) then
-    return oldest
+  if own and oldest[1] and not less(oldest[1][1], from) then -- nothing lies in front of what was acknowledged
+    trimmed = not failed(redis.pcall('XTRIM', key, 'MINID', mark))
   end
-  if oldest[1] and not less(oldest[1][1], from) then -- nothing in front of what was acknowledged: trimming is cheaper
-    done = redis.pcall('XTRIM', key, 'MINID', mark)
+  if not trimmed then -- what lies in front is no group's; or the user has no right to trim
+    done = each_page('XDEL', ARGV, first, not_below(mark) - 1)
     if failed(done) then
       return done
     end
-  elseif oldest[1] then -- what lies in front is no group's
-    local past = not_below(mark)
-    done = each_page('XDEL', ARGV, first, past - 1)
-    if failed(done) then
-      return done
-    end
-    if from ~= ARGV[first] then
+    if own and oldest[1] and from ~= ARGV[first] then
       local before = redis.call('XRANGE', key, from, mark, 'COUNT', 1000)
       local ids = {}
       for _, entry in ipairs(before) do
@@ -174,13 +170,14 @@ local function delete_what_all_are_past()
       end
     end
   end
-  if inclusive and not less(mark, from) then
-    redis.call('XDEL', key, mark)
-  end
   -- Above the mark: an entry is stuck in a group. Those that were acknowledged just now may go all the same.
   local above = not_below(mark)
-  if inclusive and ARGV[above] == mark then
-    above = above + 1
+  local is_mine = above <= last and ARGV[above] == mark
+  if inclusive and (is_mine or own and not less(mark, from)) then
+    redis.call('XDEL', key, mark)
+    if is_mine then
+      above = above + 1
+    end
   end
   local upto = above - 1
   while upto < last and not less(bound, ARGV[upto + 1]) do
@@ -218,8 +215,8 @@ local acknowledged = each_page('XACK', ARGV, first, last, group)
 if failed(acknowledged) then
   return acknowledged
 end
-if own and (others > 0 or low ~= '' or less(own['last-delivered-id'], ARGV[last])) then
-  local from, to = delete_what_all_are_past()
+if others > 0 or own and (low ~= '' or less(own['last-delivered-id'], ARGV[last])) then
+  local from, to = delete_what_all_are_past(own)
   return failed(from) and from or {others, from, to}
 end
 local deleted = each_page('XDEL', ARGV, own and trim(own, acknowledged) or first, last)
