@@ -77,7 +77,7 @@ class OneUser:
     """What all these pipelines have: one task or thread at a time uses the connection."""
 
     _user: object = None  # the task or thread that uses the connection
-    _in_use: threading.Lock
+    _in_use: Any = None  # the lock of the user; None: the pipeline is still being made
     _history: History
     _growing: ClassVar[type[OneUser] | None] = None  # what it becomes if the client has long pipelines
 
@@ -159,7 +159,8 @@ class Pipeline(OneUser, redis.client.Pipeline):
     def reset(self) -> Any:
         user = self._user
         if user is None and not self.watching:
-            if self.connection or self.command_stack or self.scripts or self.explicit_transaction:
+            is_made = self._in_use is not None  # redis-py 5.0 calls this while it makes the pipeline
+            if not is_made or self.connection or self.command_stack or self.scripts or self.explicit_transaction:
                 _Theirs.reset(self)  # else it has been reset; `__del__` does it once more
         elif user == threading.get_ident():
             _Theirs.reset(self)
