@@ -14,7 +14,7 @@ from .flows.history import History
 from .flows.managing import PendingEntries, remove_group, seek
 from .flows.partition_count import PartitionCheck, check_partitions
 from .flows.steps import Flow
-from .flows.trimming import TRIM_ERRORS, trim_failed, trim_kept
+from .flows.trimming import trim_kept, trimming
 from .flusher import EventFlusher
 from .groups import ONE_GROUP, checked_group
 from .history import StreamEvents
@@ -238,10 +238,8 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
                 id = reporter.id = destination.pool.publish(head, body, tags)
         retention = destination.retention
         if retention is not None and retention.after_publish():
-            try:
+            with trimming(retention, head.stream):
                 destination.pool.run(trim_kept(destination.pool, head.stream, retention.keep), head.stream)
-            except TRIM_ERRORS as error:
-                trim_failed(retention, head.stream, error)
         return id
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:

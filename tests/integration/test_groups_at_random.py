@@ -32,7 +32,7 @@ class World:
         }
         self.before = {client.xadd("orders", {"s": b"\x01"}) for _ in range(choose.choice((0, 3)))}
         self.is_before_all = choose.random() < 0.3
-        if self.is_before_all:  # then these are nobody's
+        if self.is_before_all:  # then no group is given what is there
             for group in GROUPS:
                 client.xgroup_create("orders", group, "$", mkstream=True)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 from ..broker import BrokerBase
 from ..flows.consume.options import ConsumerOptions
-from ..flows.trimming import TRIM_ERRORS, trim_failed, trim_kept
+from ..flows.trimming import trim_kept, trimming
 from ..positions import Start
 from ..protocol.generic import BodyT
 from ..protocol.hashing import Key
@@ -100,10 +100,8 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
                 id = reporter.id = await destination.pool.publish(head, body, tags)
         retention = destination.retention
         if retention is not None and retention.after_publish():
-            try:
+            with trimming(retention, head.stream):
                 await destination.pool.run(trim_kept(destination.pool, head.stream, retention.keep), head.stream)
-            except TRIM_ERRORS as error:
-                trim_failed(retention, head.stream, error)
         return id
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:

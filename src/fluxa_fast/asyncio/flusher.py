@@ -11,7 +11,7 @@ from types import TracebackType
 
 from ..errors import FluxaError
 from ..flows.publish.outcome import FlushResult
-from ..flows.trimming import TRIM_ERRORS, trim_failed, trim_kept
+from ..flows.trimming import trim_kept, trimming
 from ..hooks import Hooks
 from ..protocol.hashing import Key
 from ..shared.flusher_base import FlusherBase, replication_to
@@ -153,10 +153,8 @@ class EventFlusher(FlusherBase[AsyncPool]):
 
     async def _trim(self) -> None:
         for pool, key, retention in self._trims():
-            try:
+            with trimming(retention, key):
                 await pool.run(trim_kept(pool, key, retention.keep), key)
-            except TRIM_ERRORS as error:
-                trim_failed(retention, key, error)
 
     async def _compare_partitions(self) -> dict[str, Exception]:
         """Compare the numbers of partitions of the streams that are new here.

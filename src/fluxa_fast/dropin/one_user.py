@@ -85,8 +85,8 @@ class OneUser:
         command_stack: Any
 
     def _grow(self) -> None:
-        """Become a pipeline whose growth is watched."""
-        if protocol.default.staging is not None and self._growing is not None:
+        """Become a pipeline whose growth is watched, if this is none yet."""
+        if self._growing is not None and protocol.default.staging is not None:
             self.__class__ = self._growing
             self.command_stack = []
 
@@ -131,7 +131,7 @@ class OneUser:
                 self.command_stack = list(stack)
             else:
                 stack.unseal()
-        elif self._history.watched == WATCHED and self._growing is not None and not self.command_stack:
+        elif self._history.watched == WATCHED and not self.command_stack:
             self._grow()
         self._user = None
         self._in_use.release()

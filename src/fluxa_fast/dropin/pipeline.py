@@ -27,7 +27,7 @@ _HISTORY = "_fluxa_fast_pipelines"  # the attribute of a client that has its `Hi
 
 
 class _Growing(OneUser):
-    """A pipeline that is redis-py's as long as it is short, or most of its commands are not those of streams.
+    """A pipeline that is redis-py's as long as it is short, or most of its commands are not stream commands.
 
     Its list of commands tells when it is longer. Then the pipeline becomes a `_Staging` one.
     """

@@ -20,13 +20,13 @@ _LARGE = 2**64
 _KEPT_OPTIONS = 256  # sets of XADD options that are remembered
 
 STAGED_FROM = 8  # commands; redis-py is as fast with fewer
-_MIXED_FROM = 64  # commands, if not all of them are those of streams
+_MIXED_FROM = 64  # commands, if some of them are not stream commands
 
 Command = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def is_worth_staging(commands: Staged | CommandStack | list[Command]) -> bool:
-    """Whether there are enough commands, and most of them are those of streams."""
+    """Return whether there are enough commands, and most of them are stream commands."""
     count = len(commands)
     if count < STAGED_FROM:
         return False

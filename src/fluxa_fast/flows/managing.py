@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Literal
 
 from ..errors import FluxaError
@@ -57,4 +56,4 @@ def _run(pool: Any, script: Script, *arguments: str | int) -> Flow[Any]:
             raise_for_error(reply)
         return reply
 
-    return (yield from patiently(pool, str(arguments[1]), partial(attempt)))
+    return (yield from patiently(pool, str(arguments[1]), attempt))

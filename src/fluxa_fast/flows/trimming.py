@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -13,10 +15,7 @@ from .patiently import patiently
 from .retry import log, raise_for_error
 from .steps import Flow, ask_all
 
-__all__ = ["TRIM_ERRORS", "trim_failed", "trim_kept"]
-
-TRIM_ERRORS = (RedisError, FluxaError)
-"""What may go wrong. It is logged: what was published stays published."""
+__all__ = ["trim_kept", "trimming"]
 
 
 def trim_kept(pool: Any, key: str, keep: Keep) -> Flow[None]:
@@ -54,8 +53,12 @@ def _trim(pool: Any, key: str, keep: Keep) -> Flow[None]:
             raise_for_error(reply)
 
 
-def trim_failed(retention: Retention, key: str, error: Exception) -> None:
-    """Log why a stream was not trimmed, once."""
-    if not retention.warned:
-        retention.warned = True
-        log.warning("stream %r could not be trimmed, so it keeps more than it was registered with: %s", key, error)
+@contextmanager
+def trimming(retention: Retention, key: str) -> Iterator[None]:
+    """A context for running `trim_kept`. What goes wrong is logged, once: what was published stays published."""
+    try:
+        yield
+    except (RedisError, FluxaError) as error:
+        if not retention.warned:
+            retention.warned = True
+            log.warning("stream %r could not be trimmed, so it keeps more than it was registered with: %s", key, error)

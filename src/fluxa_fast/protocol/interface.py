@@ -418,7 +418,7 @@ class CommandStack(Protocol):
 
 
 class Staging(Protocol):
-    """Keeps commands and writes those of plain arguments, for the drop-in. Only the compiled implementation has it."""
+    """Keeps and writes the commands of the drop-in's pipeline. Only the compiled implementation has it."""
 
     @property
     def CommandStack(self) -> Callable[[Callable[[], Any], int], CommandStack]: ...  # noqa: N802

@@ -42,14 +42,14 @@ def _load(*names: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-ACKNOWLEDGE = _load("common.lua", "acknowledge.lua")
+ACKNOWLEDGE = _load("common.lua", "low_water.lua", "acknowledge.lua")
 LEAVE_GROUP = _load("common.lua", "leave_group.lua")
 MAKE_GROUPS = _load("common.lua", "make_groups.lua")
 REMOVE_GROUP = _load("common.lua", "remove_group.lua")
-TRIM_DELIVERED = _load("common.lua", "trim_delivered.lua")
-FENCED_ACKNOWLEDGE = _load("fence.lua", "common.lua", "acknowledge.lua")
+TRIM_DELIVERED = _load("common.lua", "low_water.lua", "trim_delivered.lua")
+FENCED_ACKNOWLEDGE = _load("fence.lua", "common.lua", "low_water.lua", "acknowledge.lua")
 FENCED_ACKNOWLEDGE_KEPT = _load("fence.lua", "acknowledge_kept.lua")
-FENCED_TRIM_DELIVERED = _load("fence.lua", "common.lua", "trim_delivered.lua")
+FENCED_TRIM_DELIVERED = _load("fence.lua", "common.lua", "low_water.lua", "trim_delivered.lua")
 OWN_PENDING = _load("fence.lua", "common.lua", "own_pending.lua")
 RENEW_LEASE = _load("fence.lua", "renew_lease.lua")
 RELEASE_LEASE = _load("fence.lua", "release_lease.lua")

@@ -82,36 +82,10 @@ local function trim(own, acknowledged)
   return mark and not_below(mark) or last + 1
 end
 
--- With several groups, an entry is deleted when every group is past it. A group is past the entries below its mark: its
--- lowest pending ID, or what it was delivered last. After XGROUP SETID, entries may be pending that it will be delivered
--- once more. Whichever group passes an entry last deletes it.
+-- With several groups, an entry is deleted when every group is past it; low_water.lua says when that is. Whichever group
+-- passes an entry last deletes it.
 
--- Returns the lowest mark of all groups, whether every group is past the entry at the mark, and the lowest ID that a
--- group was delivered last: behind that ID, nothing can be deleted.
-local function low_water()
-  local mark, inclusive, bound
-  for _, one in ipairs(groups) do
-    local delivered = one['last-delivered-id']
-    local at, past = delivered, true
-    if one['pending'] > 0 then
-      local lowest = redis.call('XPENDING', key, one['name'], '-', '+', 1)[1]
-      if lowest and not less(delivered, lowest[1]) then
-        at, past = lowest[1], false
-      end
-    end
-    if not mark or less(at, mark) then
-      mark, inclusive = at, past
-    elseif at == mark then
-      inclusive = inclusive and past
-    end
-    if not bound or less(delivered, bound) then
-      bound = delivered
-    end
-  end
-  return mark, inclusive, bound
-end
-
--- Returns those of ids[from] to ids[to] that no group has pending, and whether there are others.
+-- Returns the IDs among ids[from] to ids[to] that are pending in no group, and whether some are pending.
 local function not_pending(ids, from, to)
   local pending = {}
   for _, one in ipairs(groups) do
@@ -139,7 +113,7 @@ end
 -- is made again, it must be given all else. Returns the lowest and the highest ID of acknowledged entries that may stay,
 -- or '' and ''; or an error.
 local function delete_what_all_are_past(own)
-  local mark, inclusive, bound = low_water()
+  local mark, inclusive, bound = low_water(key, groups)
   local from = (low ~= '' and less(low, ARGV[first])) and low or ARGV[first]
   local to = (high ~= '' and less(ARGV[last], high)) and high or ARGV[last]
   local done

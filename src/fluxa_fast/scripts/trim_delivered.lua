@@ -1,6 +1,5 @@
--- Trims the entries that every group of the stream is past. A group is past an entry that lies below its lowest pending
--- ID and not above the ID that it was delivered last. (After XGROUP SETID, entries may be pending that will be delivered
--- once more.) This is for reading without acknowledgements, where nothing else tells that an entry is handled.
+-- Trims the entries that every group of the stream is past; low_water.lua says when that is. This is for reading
+-- without acknowledgements, where nothing else tells that an entry is handled.
 -- KEYS[1]: the stream. ARGV: the reader's group.
 -- Returns the number of other groups, and 1 if entries stay that this group was delivered, so that another call has to
 -- trim them; else 0.
@@ -10,30 +9,19 @@ local groups = groups_of(key)
 if failed(groups) then
   return groups
 end
-local mark, own
-local others = #groups
-local inclusive = false -- whether every group is past the entry at the mark
+local own
+local others = 0
 for _, group in ipairs(groups) do
-  local bound, past = group['last-delivered-id'], true
   if group['name'] == ARGV[1] then
-    own = bound
-    others = others - 1
-  end
-  if group['pending'] > 0 then
-    local lowest = redis.call('XPENDING', key, group['name'], '-', '+', 1)[1]
-    if lowest and not less(bound, lowest[1]) then
-      bound, past = lowest[1], false
-    end
-  end
-  if not mark or less(bound, mark) then
-    mark, inclusive = bound, past
-  elseif bound == mark then
-    inclusive = inclusive and past
+    own = group['last-delivered-id']
+  else
+    others = others + 1
   end
 end
 if not own then -- the group is gone; when it is made again, it must be given the entries that are here
   return {others, 0}
 end
+local mark, inclusive = low_water(key, groups)
 redis.call('XTRIM', key, 'MINID', mark)
 if inclusive then
   redis.call('XDEL', key, mark)
