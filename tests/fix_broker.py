@@ -77,6 +77,24 @@ def broker(make_engine: MakeEngine, server_url: str, client: redis.Redis) -> Eve
 
 
 @pytest.fixture
+def broker_with(faces: Any, server_url: str, client: redis.Redis) -> Iterator[Callable[..., EventBroker]]:
+    """Makes a broker whose stream `orders` is registered with these arguments."""
+    engines = []
+
+    def make(url: str = server_url, user: str = "", prefix: str = "", **options: Any) -> EventBroker:
+        registry = faces.Registry(prefix=prefix)
+        registry.register_redis(url, **({"username": user, "password": "secret"} if user else {}))
+        registry.register_redis_stream("orders", **options)
+        engine = registry.validate()
+        engines.append(engine)
+        return engine.new_context().get_event_broker()  # type: ignore[no-any-return]
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
 def later(make_engine: MakeEngine) -> Iterator[Callable[..., None]]:
     """Calls something after some seconds, in a thread that is over before the engines are closed."""
     timers = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, overload
 
@@ -12,7 +13,7 @@ from .flows.consume.group_member import GroupMember, StopFlag
 from .flows.consume.options import ConsumerOptions, Delivery
 from .flows.history import History
 from .flows.managing import PendingEntries, remove_group, seek
-from .flows.partition_count import PartitionCheck, check_partitions
+from .flows.partition_count import PartitionCheck, check_partitions, count_key
 from .flows.steps import Flow
 from .flows.trimming import trim_kept, trimming
 from .flusher import EventFlusher
@@ -57,8 +58,8 @@ class BrokerBase(Generic[P]):
         self._routes = {
             name: StreamRoute(
                 pools[stream.pool],
-                tuple(map(entry_head, stream.keys)),
-                PartitionCheck(name, len(stream.keys)) if stream.partitioned else None,
+                tuple(entry_head(key, stream.partitioned) for key in stream.keys),
+                PartitionCheck(name, len(stream.keys), count_key(stream.key)) if stream.partitioned else None,
                 Retention(stream.keep, stream.keys) if stream.keep is not None else None,
             )
             for name, stream in streams.items()
@@ -163,7 +164,7 @@ class BrokerBase(Generic[P]):
         return [
             added_up(one.name, [self._about(one, by_key[key]) for key in one.keys])
             if one.partitioned
-            else self._about(one, by_key[one.name])
+            else replace(self._about(one, by_key[one.key]), stream=one.name)
             for one in wanted
         ]
 
@@ -205,7 +206,12 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
     # ---- publishing ----
 
     def publish(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+        self,
+        stream: str,
+        body: object = None,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
     ) -> str:
         """Publish one event now, and return the ID that the server gave it (``XADD stream *``).
 
@@ -215,6 +221,8 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
             tags: more about the event, readable without decoding the body.
             key: events with the same key go to the same partition of the stream, so that they stay in order; an int
                 counts as its digits. None: to any partition.
+            id: the ID of the event, such as ``1709136000000-0``: higher than all IDs that the Redis stream has had.
+                ``1709136000000-*`` leaves the second number to the server (Redis 7.0). None: the server chooses it.
 
         Returns:
             The ID, such as ``1709136000000-0``.
@@ -222,25 +230,28 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; nothing was sent.
-            ValueError: if there is a key, and the stream has no partitions; nothing was sent.
+            ValueError: if there is a key, and the stream has no partitions, or for what is no ID; nothing was sent.
+            TypeError: if `id` is no str; nothing was sent.
             PartitionsDifferError: if other services use the stream with another number; nothing was sent.
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError the server
                 may have the event all the same.
         """
         destination = self._route(stream)
         head = destination.head_for(stream, key)
+        if id is not None:
+            head = head.numbered(id)
         if (check := destination.check) is not None and check.due:
             destination.pool.run(check_partitions(check, destination.pool), check.key)
         if self._hooks is None:
-            id = destination.pool.publish(head, body, tags)
+            given = destination.pool.publish(head, body, tags)
         else:
             with PublishReporter(self._hooks, stream, destination.pool.name) as reporter:
-                id = reporter.id = destination.pool.publish(head, body, tags)
+                given = reporter.id = destination.pool.publish(head, body, tags)
         retention = destination.retention
         if retention is not None and retention.after_publish():
             with trimming(retention, head.stream):
                 destination.pool.run(trim_kept(destination.pool, head.stream, retention.keep), head.stream)
-        return id
+        return given
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.

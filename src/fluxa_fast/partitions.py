@@ -35,7 +35,8 @@ class RegisteredStream:
     Attributes:
         name: the name of the stream.
         pool: the name of its pool.
-        keys: the Redis keys of its partitions; of a stream without partitions, its name.
+        key: the name of the stream in Redis: with the registry's prefix.
+        keys: the Redis keys of its partitions; of a stream without partitions, `key`.
         partitioned: whether it has partitions.
         groups: that are declared: the name of each, and its position, as XGROUP CREATE takes it.
         keep: how much it keeps of what was handled; None: nothing.
@@ -43,6 +44,7 @@ class RegisteredStream:
 
     name: str
     pool: str
+    key: str
     keys: tuple[str, ...]
     partitioned: bool
     groups: tuple[tuple[str, str], ...]
@@ -79,7 +81,7 @@ def partition_streams(stream: str, partitions: int) -> tuple[str, ...]:
     partition is the smallest number that hashes to this slot.
 
     Args:
-        stream: the registered name.
+        stream: the registered name, behind the registry's prefix.
         partitions: the number of partitions, from 1 to 16384.
 
     Raises:

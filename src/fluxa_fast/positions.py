@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from .protocol.entry_ids import EntryId, parse_id
+from .protocol.entry_ids import MOST, EntryId, parse_id
 
 __all__ = ["Start", "first_id", "last_id", "position_before"]
 
@@ -15,7 +15,6 @@ Start = str | datetime
 it, a datetime the first event since then.
 """
 
-_MOST = 2**64 - 1
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _STARTS = "'0', '$', an ID such as '1709136000000-0', or a datetime"
 
@@ -31,7 +30,7 @@ def position_before(start: Start) -> str:
     milliseconds, sequence = _place("start", start, _STARTS, up=True)
     if sequence:
         return f"{milliseconds}-{sequence - 1}"
-    return f"{milliseconds - 1}-{_MOST}" if milliseconds else "0"
+    return f"{milliseconds - 1}-{MOST}" if milliseconds else "0"
 
 
 def first_id(start: Start) -> str:
@@ -64,12 +63,12 @@ def _place(name: str, place: object, told: str, *, up: bool) -> EntryId:
         since = place - _EPOCH
         millisecond = timedelta(milliseconds=1)
         milliseconds = -(-since // millisecond) if up else since // millisecond
-        return max(0, milliseconds), 0 if up else _MOST
+        return max(0, milliseconds), 0 if up else MOST
     if not isinstance(place, str):
         raise TypeError(f"{name} is {told}, not {type(place).__name__}")
     try:
-        found = parse_id(place if "-" in place else f"{place}-{0 if up else _MOST}")
-        if not all(0 <= number <= _MOST for number in found):
+        found = parse_id(place if "-" in place else f"{place}-{0 if up else MOST}")
+        if not all(0 <= number <= MOST for number in found):
             raise ValueError
     except ValueError:
         raise ValueError(f"{name} is {told}, not {place!r}") from None

@@ -52,9 +52,11 @@ class RegistryBase(Generic[C]):
         encode_body: called with the msgpack bytes of every body; returns the bytes to store, such as compressed ones.
         decode_body: the counterpart of `encode_body`: called with the stored bytes; returns msgpack.
         hooks: are told what the engine does: `Hooks`, or several of them.
+        prefix: stands in Redis in front of the name of every stream, so that several environments can share a server:
+            with ``"staging:"`` the stream ``orders`` is the Redis key ``staging:orders``.
 
     Raises:
-        TypeError: if a function can't be called, or if `hooks` are not `Hooks`.
+        TypeError: if a function can't be called, if `hooks` are not `Hooks`, or if `prefix` is no str.
     """
 
     def __init__(
@@ -65,11 +67,15 @@ class RegistryBase(Generic[C]):
         encode_body: Callable[[bytes], bytes] | None = None,
         decode_body: Callable[[bytes], bytes] | None = None,
         hooks: Hooks | Sequence[Hooks] = (),
+        prefix: str = "",
     ) -> None:
         functions = {"default": default, "decode": decode, "encode_body": encode_body, "decode_body": decode_body}
         for name, function in functions.items():
             if function is not None and not callable(function):
                 raise TypeError(f"{name}= is a function or None, not {type(function).__name__}")
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix= is a str, not {type(prefix).__name__}")
+        self._prefix = prefix
         self._codec = BodyCodec(protocol.default, default, decode, encode_body, decode_body)
         self._hooks = combined(hooks)
         self._pools: list[tuple[str, PoolSpec]] = []
@@ -124,8 +130,8 @@ class RegistryBase(Generic[C]):
         """Register a stream on a pool. Streams must be registered before they are published to or consumed from.
 
         Args:
-            stream: the name of the stream, which is its Redis key. With partitions, the Redis key of each partition
-                begins with this name.
+            stream: the name of the stream, which is its Redis key, behind the `prefix` of the registry. With
+                partitions, the Redis key of each partition begins with this name.
             pool: the name of a registered pool.
             partitions: the number of partitions, from 1 to 16384. Each partition is a Redis stream of its own, and the
                 nodes of a cluster share them. All publishers and consumers must register the same number. It can't be
@@ -203,18 +209,22 @@ class RegistryBase(Generic[C]):
                 problems.append(problem)
                 continue
             found: list[str] = []
-            keys: tuple[str, ...] = (stream,)
+            key = self._prefix + stream
+            keys: tuple[str, ...] = (key,)
             declared = ONE_GROUP
             kept = None
             try:
                 declared = checked_groups(groups)
+            except (TypeError, ValueError) as error:
+                found.append(str(error))
+            try:
                 kept = checked_keep(keep)
             except (TypeError, ValueError) as error:
                 found.append(str(error))
             try:
-                entry_head(stream)
+                entry_head(key)
                 if partitions is not None:
-                    keys = partition_streams(stream, partitions)
+                    keys = partition_streams(key, partitions)
             except UnicodeEncodeError:
                 found.append("the name has a lone surrogate, which UTF-8 can't hold")
             except ValueError as error:
@@ -224,14 +234,14 @@ class RegistryBase(Generic[C]):
             elif pool not in pools:
                 found.append(f"there is no pool {_shown(pool)}")
             if not found and partitions is None:
-                other = named_beside.setdefault((pool, beside(stream, "")), stream)
+                other = named_beside.setdefault((pool, beside(key, "")), stream)
                 if other != stream:
                     found.append(
                         f"keys beside it would have the names of those of stream {other!r} on the same pool; rename"
                         " one of them"
                     )
             problems += [f"stream {_shown(stream)}: {problem}" for problem in found]
-            streams[stream] = RegisteredStream(stream, pool, keys, partitions is not None, declared, kept)
+            streams[stream] = RegisteredStream(stream, pool, key, keys, partitions is not None, declared, kept)
         return streams
 
 
@@ -247,6 +257,8 @@ class Registry(RegistryBase[redis.Redis | redis.RedisCluster]):
         encode_body: called with the msgpack bytes of every body; returns the bytes to store, such as compressed ones.
         decode_body: the counterpart of `encode_body`: called with the stored bytes; returns msgpack.
         hooks: are told what the engine does: `Hooks`, or several of them.
+        prefix: stands in Redis in front of the name of every stream, so that several environments can share a server:
+            with ``"staging:"`` the stream ``orders`` is the Redis key ``staging:orders``.
     """
 
     def validate(self) -> Engine:

@@ -38,12 +38,19 @@ class TypedStream(TypedStreamBase[BodyT], MakesItsConsumers[EventConsumer[BodyT]
 
     _broker: EventBroker
 
-    def publish(self, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None) -> str:
+    def publish(
+        self, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None, id: str | None = None
+    ) -> str:
         """As `EventBroker.publish`."""
-        return self._broker.publish(self._name, body, tags, key)
+        return self._broker.publish(self._name, body, tags, key, id)
 
     def collect(
-        self, flusher: EventFlusher, body: BodyT, tags: Mapping[str, str] | None = None, key: Key | None = None
+        self,
+        flusher: EventFlusher,
+        body: BodyT,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
     ) -> None:
-        """Call ``flusher.publish(name, body, tags, key)``, with a body whose type is checked."""
-        flusher.publish(self._name, body, tags, key)
+        """Call ``flusher.publish(name, body, tags, key, id)``, with a body whose type is checked."""
+        flusher.publish(self._name, body, tags, key, id)

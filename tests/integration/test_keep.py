@@ -17,21 +17,6 @@ from fluxa_fast.embedded import EmbeddedServer
 Make = Callable[..., EventBroker]
 
 
-@pytest.fixture
-def broker_with(faces: Any, server_url: str, client: redis.Redis, request: pytest.FixtureRequest) -> Make:
-    """Makes a broker whose stream `orders` is registered with these arguments."""
-
-    def make(url: str = server_url, user: str = "", **options: Any) -> EventBroker:
-        registry = faces.Registry()
-        registry.register_redis(url, **({"username": user, "password": "secret"} if user else {}))
-        registry.register_redis_stream("orders", **options)
-        engine = registry.validate()
-        request.addfinalizer(engine.close)
-        return engine.new_context().get_event_broker()  # type: ignore[no-any-return]
-
-    return make
-
-
 def fill(broker: EventBroker, count: int) -> None:
     flusher = broker.new_flusher()
     for number in range(count):

@@ -195,7 +195,10 @@ def test_streams_whose_keys_beside_them_would_be_the_same_are_refused(pools: tup
 
 def _writer(implementation: Implementation) -> tuple[Any, list[Any]]:
     buffers = [implementation.CommandBuffer() for _ in range(4)]
-    heads = {"orders": [*map(entry_head, partition_streams("orders", 3))], "users": [entry_head("users")]}
+    heads = {
+        "orders": [entry_head(key, True) for key in partition_streams("orders", 3)],
+        "users": [entry_head("users")],
+    }
 
     def open_target(stream: str, partition: int) -> tuple[int, Any]:
         index = partition if stream == "orders" else 3
@@ -267,7 +270,10 @@ def test_a_target_is_opened_for_its_first_event(implementation: Implementation) 
         opened.append((stream, partition))
         return 0, buffer
 
-    heads = {"orders": [*map(entry_head, partition_streams("orders", 3))], "users": [entry_head("users")]}
+    heads = {
+        "orders": [entry_head(key, True) for key in partition_streams("orders", 3)],
+        "users": [entry_head("users")],
+    }
     writer = implementation.EventWriter(heads, open_target)
     with pytest.raises(SerializationError):
         writer.publish("orders", 1, None, 1.5)  # type: ignore[arg-type]

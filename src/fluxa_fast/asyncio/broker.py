@@ -63,7 +63,12 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
     # ---- publishing ----
 
     async def publish(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+        self,
+        stream: str,
+        body: object = None,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
     ) -> str:
         """Publish one event now, and return the ID that the server gave it (``XADD stream *``).
 
@@ -77,6 +82,8 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
             tags: more about the event, readable without decoding the body.
             key: events with the same key go to the same partition of the stream, so that they stay in order; an int
                 counts as its digits. None: to any partition.
+            id: the ID of the event, such as ``1709136000000-0``: higher than all IDs that the Redis stream has had.
+                ``1709136000000-*`` leaves the second number to the server (Redis 7.0). None: the server chooses it.
 
         Returns:
             The ID, such as ``1709136000000-0``.
@@ -84,25 +91,28 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; nothing was sent.
-            ValueError: if there is a key, and the stream has no partitions; nothing was sent.
+            ValueError: if there is a key, and the stream has no partitions, or for what is no ID; nothing was sent.
+            TypeError: if `id` is no str; nothing was sent.
             PartitionsDifferError: if other services use the stream with another number; nothing was sent.
             redis.RedisError: what the server or the network says. After a ConnectionError or TimeoutError the server
                 may have the event all the same.
         """
         destination = self._route(stream)
         head = destination.head_for(stream, key)
+        if id is not None:
+            head = head.numbered(id)
         if (check := destination.check) is not None and check.due:
             await checked_together(check, destination.pool)
         if self._hooks is None:
-            id = await destination.pool.publish(head, body, tags)
+            given = await destination.pool.publish(head, body, tags)
         else:
             with PublishReporter(self._hooks, stream, destination.pool.name) as reporter:
-                id = reporter.id = await destination.pool.publish(head, body, tags)
+                given = reporter.id = await destination.pool.publish(head, body, tags)
         retention = destination.retention
         if retention is not None and retention.after_publish():
             with trimming(retention, head.stream):
                 await destination.pool.run(trim_kept(destination.pool, head.stream, retention.keep), head.stream)
-        return id
+        return given
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:
         """A flusher, which collects events and sends them in one go.

@@ -25,6 +25,8 @@ class Registry(RegistryBase[redis.asyncio.Redis | redis.asyncio.RedisCluster]):
         encode_body: called with the msgpack bytes of every body; returns the bytes to store, such as compressed ones.
         decode_body: the counterpart of `encode_body`: called with the stored bytes; returns msgpack.
         hooks: are told what the engine does: `Hooks`, or several of them.
+        prefix: stands in Redis in front of the name of every stream, so that several environments can share a server:
+            with ``"staging:"`` the stream ``orders`` is the Redis key ``staging:orders``.
     """
 
     def validate(self) -> Engine:

@@ -32,6 +32,9 @@ def count_key(stream: str) -> str:
     """Return the Redis key that holds the number of partitions of a stream: ``{orders}:partitions``.
 
     The name of a stream with partitions has no ``{``, so no other stream has this Redis key.
+
+    Args:
+        stream: the registered name, behind the registry's prefix.
     """
     return beside(stream, "partitions")
 
@@ -49,10 +52,10 @@ class PartitionCheck:
 
     __slots__ = ("attempts", "due", "key", "number", "stream")
 
-    def __init__(self, stream: str, number: int) -> None:
+    def __init__(self, stream: str, number: int, key: str) -> None:
         self.stream: str = stream
         self.number: int = number
-        self.key: str = count_key(stream)
+        self.key: str = key
         self.due: bool = True
         self.attempts: Any = None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from ..errors import SerializationError
+from .entry_ids import checked_id
 from .resp import bulk
 from .wire import BODY_FIELD_RESP
 
@@ -21,7 +22,8 @@ class EntryHead:
     """The part of an XADD that is the same for all entries of a stream. `entry_head` makes it.
 
     Attributes:
-        stream: the name of the stream.
+        stream: the Redis key of the stream, or of its partition.
+        partitioned: whether it is a partition.
         prefix: the RESP of the command's name, its Redis key and its ID.
         arguments: how many arguments `prefix` holds.
         before_body: the RESP that stands before the body's length in an entry without tags.
@@ -29,10 +31,11 @@ class EntryHead:
         exact: a class whose instances need no check; None: every body is checked.
     """
 
-    __slots__ = ("arguments", "before_body", "check", "exact", "prefix", "stream")
+    __slots__ = ("arguments", "before_body", "check", "exact", "partitioned", "prefix", "stream")
 
-    def __init__(self, stream: str, prefix: bytes, arguments: int) -> None:
+    def __init__(self, stream: str, partitioned: bool, prefix: bytes, arguments: int) -> None:
         self.stream: str = stream
+        self.partitioned: bool = partitioned
         self.prefix: bytes = prefix
         self.arguments: int = arguments
         self.before_body: bytes = b"*%d\r\n%b%b$" % (arguments + 2, prefix, BODY_FIELD_RESP)
@@ -41,9 +44,21 @@ class EntryHead:
 
     def taking(self, check: Callable[[Any], None], exact: type | None) -> EntryHead:
         """Return the same head with a check of its bodies."""
-        head = EntryHead(self.stream, self.prefix, self.arguments)
+        head = EntryHead(self.stream, self.partitioned, self.prefix, self.arguments)
         head.check = check
         head.exact = exact
+        return head
+
+    def numbered(self, id: str) -> EntryHead:
+        """Return the same head with an ID that the publisher has chosen: ``XADD stream id``.
+
+        Raises:
+            TypeError, ValueError: if it can't be the ID of an entry.
+        """
+        prefix = self.prefix.removesuffix(_ANY_ID) + bulk(checked_id(id).encode())
+        head = EntryHead(self.stream, self.partitioned, prefix, self.arguments)
+        head.check = self.check
+        head.exact = self.exact
         return head
 
     def check_body(self, body: object) -> None:
@@ -60,7 +75,10 @@ class EntryHead:
                 raise
 
 
-def entry_head(stream: str) -> EntryHead:
+_ANY_ID = bulk(b"*")
+
+
+def entry_head(stream: str, partitioned: bool = False) -> EntryHead:
     """Return the head of an XADD to a stream, in which the server chooses the ID: ``XADD stream *``.
 
     Raises:
@@ -69,7 +87,7 @@ def entry_head(stream: str) -> EntryHead:
     if not isinstance(stream, str):
         raise TypeError(f"a stream's name is a str, not {type(stream).__name__}")
     arguments = (b"XADD", stream.encode(), b"*")
-    return EntryHead(stream, b"".join(map(bulk, arguments)), len(arguments))
+    return EntryHead(stream, partitioned, b"".join(map(bulk, arguments)), len(arguments))
 
 
 class StreamCommands(Protocol):

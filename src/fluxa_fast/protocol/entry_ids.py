@@ -5,13 +5,17 @@ An ID is ``<milliseconds>-<sequence>``. As text ``9-0`` stands behind ``10-0``; 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .interface import Event
 
-__all__ = ["EntryId", "by_id", "highest_id", "parse_id"]
+__all__ = ["MOST", "EntryId", "by_id", "checked_id", "highest_id", "parse_id"]
+
+MOST = 2**64 - 1
+"""The largest number in an ID."""
 
 EntryId = tuple[int, int]
 """Milliseconds and sequence number."""
@@ -28,6 +32,26 @@ def parse_id(id: str | bytes) -> EntryId:
         return int(milliseconds), int(sequence)
     except ValueError:
         raise ValueError(f"{id!r} is not the ID of a stream entry") from None
+
+
+_CHOSEN = re.compile(r"([0-9]{1,20})-([0-9]{1,20}|\*)")
+
+
+def checked_id(id: object) -> str:
+    """Return an ID that a publisher has chosen for an entry.
+
+    Raises:
+        TypeError, ValueError: if it can't be one; the error says what an ID is.
+    """
+    told = "an ID such as '1709136000000-0', or '1709136000000-*' (Redis 7.0: the server chooses the second number)"
+    if not isinstance(id, str):
+        raise TypeError(f"id is {told}, not {type(id).__name__}")
+    found = _CHOSEN.fullmatch(id)
+    if found is None or any(number != "*" and int(number) > MOST for number in found.groups()):
+        raise ValueError(f"id is {told}, not {id!r}")
+    if not any(number == "*" or int(number) for number in found.groups()):
+        raise ValueError("id '0-0' is no entry's: the lowest ID is '0-1'")
+    return id
 
 
 def by_id(event: Event) -> EntryId:

@@ -269,7 +269,12 @@ class EventWriter(Protocol):
     ) -> None: ...
 
     def publish(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+        self,
+        stream: str,
+        body: object = None,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
     ) -> None:
         """Pack one event into the buffer of its stream, or of the partition that its partition key belongs to.
 
@@ -278,7 +283,8 @@ class EventWriter(Protocol):
         Raises:
             UnregisteredStreamError: if the stream is not registered; no buffer was touched.
             SerializationError: if body, tags or key can't be written; no buffer was touched.
-            ValueError: for a key, if the stream has no partitions; no buffer was touched.
+            ValueError: for a key, if the stream has no partitions, and for what is no ID; no buffer was touched.
+            TypeError: for an ID that is no str; no buffer was touched.
         """
 
     def publish_many(

@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 from ..flows.partition_count import PartitionCheck
 from ..flows.publish.pipeline import BufferFlush
 from ..keep import Retention
-from ..partitions import partitions_with
 from ..protocol.interface import CommandBuffer
 from ..transport.base import AnyPool
 from .routing import StreamRoute
@@ -149,8 +148,8 @@ class BufferTargets(Generic[P]):
     def has_events_of(self, stream: str) -> bool:
         """Whether events of a stream in `unchecked` wait."""
         buffers = [self._opened[index].buffer for index in self._of_stream[stream]]
-        keys = {key for buffer in buffers for key in buffer.keys(range(buffer.command_count))}
-        return any((found := partitions_with(key)) is not None and found[0] == stream for key in keys)
+        keys = {head.stream for head in self._routes[stream].heads}
+        return any(key in keys for buffer in buffers for key in buffer.keys(range(buffer.command_count)))
 
     def may_be_pushed(self, index: int) -> bool:
         """Whether the number of partitions was compared of every stream that was published to this target."""

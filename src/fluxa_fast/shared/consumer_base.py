@@ -12,6 +12,7 @@ from ..flows.consume.session import ConsumerState
 from ..flows.partition_count import PartitionCheck, check_partitions_recovered
 from ..flows.steps import Flow
 from ..flows.topology import NodeMap
+from ..protocol.interface import Event
 from .session_guard import SessionGuard
 
 __all__ = ["ConsumerBase", "ConsumerParts"]
@@ -53,6 +54,7 @@ class ConsumerBase:
         options, members = parts.options, parts.members
         leases = None if options.lease is None else Leases(options.name, members, options.lease)
         self._stream = parts.stream
+        self._names = {member.stream: parts.stream for member in members}
         self._name = options.name
         self._check = parts.check
         self._state = ConsumerState(options.name, nodes, members, leases)
@@ -95,6 +97,16 @@ class ConsumerBase:
     def stream(self) -> str:
         """The stream that is consumed."""
         return self._stream
+
+    def stream_of(self, event: Event[Any]) -> str:
+        """Return the name by which the stream of an event of this consumer is registered.
+
+        ``event.stream`` is its Redis key: with the registry's prefix, or that of a partition.
+
+        Raises:
+            KeyError: if the event did not come from this consumer.
+        """
+        return self._names[event.stream]
 
     @property
     def partitions(self) -> tuple[str, ...]:

@@ -41,7 +41,12 @@ class FlusherBase(ABC, Generic[P]):
     # ---- collecting ----
 
     def publish(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+        self,
+        stream: str,
+        body: object = None,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
     ) -> None:
         """Collect one event; nothing is sent. It is serialised now, so a change to `body` afterwards is not seen.
 
@@ -51,13 +56,16 @@ class FlusherBase(ABC, Generic[P]):
             tags: more about the event, readable without decoding the body.
             key: a partition key. Events with the same key go to the same partition of the stream, so that they stay in
                 order; an int counts as its digits. None: the event goes to a partition that changes with each flush.
+            id: the ID of the event, as for `EventBroker.publish`. The server refuses an ID that is not higher than all
+                that the Redis stream has had, so an event that is sent again is there once. None: the server chooses.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
             SerializationError: if the body, a tag or the key can't be written; what was collected before is untouched.
-            ValueError: if there is a key, and the stream has no partitions; nothing was collected.
+            ValueError: for a key, if the stream has no partitions, and for what is no ID; nothing was collected.
+            TypeError: if `id` is no str; nothing was collected.
         """
-        self._buffer.writer.publish(stream, body, tags, key)
+        self._buffer.writer.publish(stream, body, tags, key, id)
 
     def __len__(self) -> int:
         return self._buffer.count

@@ -47,7 +47,7 @@ class StreamRoute(Generic[P]):
         """
         if key is None:
             return self.heads[0] if len(self.heads) == 1 else random.choice(self.heads)
-        if self.heads[0].stream == stream:
+        if not self.heads[0].partitioned:
             raise without_partitions(stream)
         try:
             return self.heads[partition_of(key, len(self.heads))]

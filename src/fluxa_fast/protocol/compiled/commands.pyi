@@ -36,7 +36,12 @@ class EventWriter:
         on_full: Callable[[int], object] | None = None,
     ) -> None: ...
     def publish(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+        self,
+        stream: str,
+        body: object = None,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
     ) -> None: ...
     def publish_many(
         self,

@@ -363,6 +363,7 @@ cdef int write_encoded(CommandCore out, object body) except -1:
 @cython.internal
 cdef class Route:
     # The head and the buffer of the events of a stream, or of a partition.
+    cdef object head
     cdef bytes prefix
     cdef bytes before_body
     cdef Py_ssize_t arguments
@@ -454,13 +455,16 @@ cdef class EventWriter:
         self.buffers = {}
         self.restart(())
 
-    def publish(self, stream, body=None, tags=None, key=None):
+    def publish(self, stream, body=None, tags=None, key=None, id=None):
         cdef Route route = self.route_of(stream, key)
+        cdef bytes prefix = route.prefix
+        cdef bytes before_body = route.before_body
+        if id is not None:
+            head = route.head.numbered(id)
+            prefix, before_body = head.prefix, head.before_body
         if route.check_body is not None:
             check(route, stream, body)
-        if (<attempt_entry>write_entry)(
-            route.buffer, route.prefix, route.arguments, route.before_body, body, tags
-        ):
+        if (<attempt_entry>write_entry)(route.buffer, prefix, route.arguments, before_body, body, tags):
             entry_failed(stream)
         self.written(route, 1)
 
@@ -509,6 +513,7 @@ cdef class EventWriter:
     cdef Route opened(self, Routes routes, object stream, Py_ssize_t partition):
         cdef Route route = Route.__new__(Route)
         head = routes.heads[partition]
+        route.head = head
         route.prefix = head.prefix
         route.before_body = head.before_body
         route.arguments = head.arguments
@@ -563,8 +568,8 @@ cdef Routes new_routes(stream, heads):
     cdef Routes routes = Routes.__new__(Routes)
     routes.heads = heads
     routes.opened = [None] * len(heads)
-    routes.partitioned = heads[0].stream != stream  # no partition has the name of the stream itself
-    routes.next = random.randrange(len(heads))      # or all flushers would begin with the same one
+    routes.partitioned = heads[0].partitioned
+    routes.next = random.randrange(len(heads))  # or all flushers would begin with the same one
     return routes
 
 

@@ -270,9 +270,16 @@ class EventWriter:
         self.restart(())
 
     def publish(
-        self, stream: str, body: object = None, tags: Mapping[str, str] | None = None, key: Key | None = None
+        self,
+        stream: str,
+        body: object = None,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
     ) -> None:
         head, index, buffer = self._route(stream, key)
+        if id is not None:
+            head = head.numbered(id)
         try:
             head.check_body(body)
             buffer.entry(head, body, tags)
@@ -351,7 +358,7 @@ class EventWriter:
 
 
 def _partition_of(heads: Sequence[EntryHead], stream: str, key: Key) -> int:
-    if heads[0].stream == stream:  # no partition has the name of the stream itself
+    if not heads[0].partitioned:
         raise without_partitions(stream)
     try:
         return key_hash(key) % len(heads)
