@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import _gil, protocol  # noqa: F401 (_gil first: it decides how redis-py is imported)
 from ._version import __version__
 from .errors import (
+    FiltersDifferError,
     FlushError,
     FluxaError,
     GroupRemovedError,
@@ -53,6 +54,7 @@ __all__ = [
     "EventBroker",
     "EventConsumer",
     "EventFlusher",
+    "FiltersDifferError",
     "FlushError",
     "FlushResult",
     "FluxaError",

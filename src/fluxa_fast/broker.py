@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, over
 
 from .consumer import EventConsumer
 from .errors import UnregisteredStreamError
+from .flows.agreement import Agreement, agree
+from .flows.consume.filter_check import FilterCheck
 from .flows.consume.group_member import GroupMember, StopFlag
 from .flows.consume.options import ConsumerOptions, Delivery
 from .flows.history import History
-from .flows.managing import PendingEntries, remove_group, seek
-from .flows.partition_count import PartitionCheck, check_partitions, count_key
+from .flows.managing import PendingEntries, forget_filter, remove_group, seek
+from .flows.partition_count import PartitionCheck, count_key
 from .flows.steps import Flow
 from .flows.trimming import trim_kept, trimming
 from .flusher import EventFlusher
-from .groups import ONE_GROUP, checked_group
+from .groups import ONE_GROUP, Groups, beside_group, checked_group
 from .history import StreamEvents
 from .hooks import Hooks
 from .keep import Retention
-from .partitions import RegisteredStream
+from .partitions import RegisteredStream, key_slot
 from .positions import Start, first_id, last_id, position_before
 from .protocol.commands import entry_head
 from .protocol.generic import BodyT
@@ -55,6 +57,7 @@ class BrokerBase(Generic[P]):
         self._streams = streams
         self._readers: dict[str, Reader] = {}
         self._types: dict[str, Any] = {}
+        self._filters: dict[tuple[str, str, str], FilterCheck] = {}
         self._routes = {
             name: StreamRoute(
                 pools[stream.pool],
@@ -71,33 +74,75 @@ class BrokerBase(Generic[P]):
         except (KeyError, TypeError):
             raise UnregisteredStreamError(stream) from None
 
-    def _parts(self, stream: str, options: ConsumerOptions) -> tuple[P, ConsumerParts]:
-        """Return the pool of a consumer, and what it is made of."""
-        route = self._route(stream)
-        groups = options.groups_of(stream, self._streams[stream].groups)
+    def _parts(self, streams: str | Sequence[str], options: ConsumerOptions) -> tuple[P, ConsumerParts]:
+        """Return the pool of a consumer, and what it is made of.
+
+        Raises:
+            UnregisteredStreamError, ValueError: if the streams can't be read by one consumer.
+        """
+        several = isinstance(streams, Sequence) and not isinstance(streams, str)
+        names = list(streams) if several else [streams]
+        routes = {name: self._route(name) for name in names}
+        groups = {name: options.groups_of(name, self._streams[name].groups) for name in names}
+        self._check_together(names, groups, options)
         stopping = StopFlag()
-        reader = self._readers.get(stream) or route.pool.codec.plain_reader()
-        members = [
-            GroupMember(
-                route.pool.implementation,
-                route.pool.name,
-                key,
-                groups,
-                self._streams[stream].keep is not None,
-                options,
-                stopping,
-                reader,
-                self._hooks,
+        members = {}
+        agreements: list[Agreement] = []
+        for name, route in routes.items():
+            stream = self._streams[name]
+            reader = self._readers.get(name) or route.pool.codec.plain_reader()
+            kept, pool, of_stream = stream.keep is not None, route.pool, groups[name]
+            members[name] = [
+                GroupMember(
+                    pool.implementation, pool.name, key, of_stream, kept, options, stopping, reader, self._hooks
+                )
+                for key in stream.keys
+            ]
+            if route.check is not None:
+                agreements.append(route.check)
+            if options.filter is not None or stream.groups is not ONE_GROUP:
+                agreements.append(self._filter_check(stream, of_stream[0][0], options))
+        return routes[names[0]].pool, ConsumerParts(options, members, agreements)
+
+    def _check_together(self, names: Sequence[str], groups: Mapping[str, Groups], options: ConsumerOptions) -> None:
+        """Refuse streams that one consumer can't read."""
+        if not names:
+            raise ValueError("a consumer reads one stream at least")
+        if len(groups) < len(names):
+            raise ValueError(f"a stream is named twice in {list(names)!r}")
+        if len(names) == 1:
+            return
+        told = ", ".join(map(repr, names))
+        if len({self._streams[name].pool for name in names}) > 1:
+            raise ValueError(f"streams {told} are on different pools: make a consumer for each pool")
+        if len({declared[0][0] for declared in groups.values()}) > 1:
+            raise ValueError(f"streams {told} would be read in different groups: name one that all have: group=")
+        keys = self._keys(names)
+        of_cluster = self._route(names[0]).pool.buffer_of(keys[0])
+        if options.strict and of_cluster and len({key_slot(key) for key in keys}) > 1:
+            raise ValueError(
+                f'order="strict" needs streams {told} on one node of the cluster: give them one hash tag, such as '
+                f"'{{jobs}}:urgent' and '{{jobs}}:normal', and no partitions"
             )
-            for key in self._streams[stream].keys
-        ]
-        return route.pool, ConsumerParts(stream, options, members, route.check)
+
+    def _filter_check(self, stream: RegisteredStream, group: str, options: ConsumerOptions) -> FilterCheck:
+        filter = options.filter
+        place = (stream.name, group, "" if filter is None else filter.text)
+        if place not in self._filters:
+            self._filters[place] = FilterCheck(stream.name, group, beside_group(stream.key, "where", group), filter)
+        return self._filters[place]
 
     def _removals(self, stream: str, group: str) -> tuple[P, list[tuple[str, Flow[bool]]]]:
-        """Return the pool of a stream, and for each of its Redis keys the flow that removes a group of it."""
+        """Return the pool of a stream, and flows that remove a group of it, with the Redis key that each is about."""
         pool = self._route(stream).pool
         name = checked_group(group)
-        return pool, [(key, remove_group(pool, key, name)) for key in self._streams[stream].keys]
+        filter_key = beside_group(self._streams[stream].key, "where", name)
+        for place in [place for place in self._filters if place[:2] == (stream, name)]:
+            self._filters[place].due = True
+        return pool, [
+            *((key, remove_group(pool, key, name)) for key in self._streams[stream].keys),
+            (filter_key, forget_filter(pool, filter_key)),
+        ]
 
     def _seeks(
         self, stream: str, group: str, start: Start, pending: PendingEntries | None
@@ -241,7 +286,7 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
         if id is not None:
             head = head.numbered(id)
         if (check := destination.check) is not None and check.due:
-            destination.pool.run(check_partitions(check, destination.pool), check.key)
+            destination.pool.run(agree(check, destination.pool), check.key)
         if self._hooks is None:
             given = destination.pool.publish(head, body, tags)
         else:
@@ -263,8 +308,8 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
 
     # ---- consuming ----
 
-    def _new_consumer(self, stream: str, options: ConsumerOptions) -> EventConsumer[Any]:
-        return EventConsumer(*self._parts(stream, options))
+    def _new_consumer(self, streams: str | Sequence[str], options: ConsumerOptions) -> EventConsumer[Any]:
+        return EventConsumer(*self._parts(streams, options))
 
     # ---- groups ----
 

@@ -199,13 +199,13 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     def _session(
         self, count: int, idle: float, *, once: bool = False, min_idle: float | None = None
     ) -> ConsumerSession:
-        """Begin a session: compare the number of partitions with that of other services, unless this broker has.
+        """Begin a session: compare with other services what they must agree on, unless this broker has.
 
         Raises:
-            PartitionsDifferError: if it is another number.
+            PartitionsDifferError, FiltersDifferError: if they do not.
         """
-        if (check := self._due_check()) is not None:
-            self._links.pool.run(*check)
+        for flow, key in self._due_agreements():
+            self._links.pool.run(flow, key)
         return ConsumerSession(self._state, count, idle, once=once, min_idle=min_idle)
 
 

@@ -110,15 +110,40 @@ class PartitionsDifferError(FluxaError):
         stored: the number of partitions in those services, which is stored in Redis.
     """
 
-    def __init__(self, stream: str, registered: int, stored: int) -> None:
+    def __init__(self, stream: str, registered: int, stored: int, key: str) -> None:
         self.stream = stream
         self.registered = registered
         self.stored = stored
         here = "1 partition" if registered == 1 else f"{registered} partitions"
         super().__init__(
             f"stream {stream!r} is registered with {here} here and with {stored} by the services that use it (key "
-            f"'{{{stream}}}:partitions' in Redis): register the same number; if all services are stopped and the "
-            "stream is empty, delete that key to change the number"
+            f"{key!r} in Redis): register the same number; if all services are stopped and the stream is empty, delete "
+            "that key to change the number"
+        )
+
+
+class FiltersDifferError(FluxaError):
+    """A consumer has another filter than its group.
+
+    Attributes:
+        stream: the name of the stream.
+        group: the name of the group.
+        where: the filter of this consumer: the values that pass, by tag; None: it has none.
+        stored: the filter of the group, which is stored in Redis.
+    """
+
+    def __init__(
+        self, stream: str, group: str, where: dict[str, list[str]] | None, stored: dict[str, list[str]], key: str
+    ) -> None:
+        self.stream = stream
+        self.group = group
+        self.where = where
+        self.stored = stored
+        here = "no filter" if where is None else f"where={where!r}"
+        super().__init__(
+            f"group {group!r} of stream {stream!r} has where={stored!r}, and this consumer has {here}: a filter "
+            "belongs to the group, so give all its consumers the same; to change it, stop them, and delete the Redis "
+            f"key {key!r}"
         )
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 
 from .errors import FluxaError
-from .flows.partition_count import check_partitions
+from .flows.agreement import agree
 from .flows.publish.outcome import FlushResult
 from .flows.trimming import trim_kept, trimming
 from .hooks import Hooks
@@ -138,7 +138,7 @@ class EventFlusher(FlusherBase[BlockingPool]):
         checks = PartitionChecks(self._buffer.targets)
         for pool, check in checks:
             with checks.outcome(check):
-                pool.run(check_partitions(check, pool), check.key)
+                pool.run(agree(check, pool), check.key)
         return checks.errors
 
     def _push(self, index: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..dropin.pipeline import pipeline
 from ..dropin.reads import xautoclaim, xrange, xread, xreadgroup
 from ..errors import (
+    FiltersDifferError,
     FlushError,
     FluxaError,
     GroupRemovedError,
@@ -43,6 +44,7 @@ __all__ = [
     "EventBroker",
     "EventConsumer",
     "EventFlusher",
+    "FiltersDifferError",
     "FlushError",
     "FlushResult",
     "FluxaError",

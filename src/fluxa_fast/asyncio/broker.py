@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, overload
 
@@ -124,8 +124,8 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
 
     # ---- consuming ----
 
-    def _new_consumer(self, stream: str, options: ConsumerOptions) -> EventConsumer[Any]:
-        return EventConsumer(*self._parts(stream, options))
+    def _new_consumer(self, streams: str | Sequence[str], options: ConsumerOptions) -> EventConsumer[Any]:
+        return EventConsumer(*self._parts(streams, options))
 
     # ---- groups ----
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ..flows.partition_count import PartitionCheck, check_partitions
+from ..flows.agreement import agree
+from ..flows.partition_count import PartitionCheck
 from ..transport.failures import told_again
 
 __all__ = ["checked_together"]
@@ -29,10 +30,10 @@ class _Attempts:
 
 
 async def checked_together(check: PartitionCheck, pool: Any) -> None:
-    """Run `check_partitions`. Tasks that wait for the same check share its outcome, also an error.
+    """Run `agree`. Tasks that wait for the same check share its outcome, also an error.
 
     Raises:
-        PartitionsDifferError, FluxaError, redis.RedisError: as `check_partitions`.
+        PartitionsDifferError, FluxaError, redis.RedisError: as `agree`.
     """
     loop = asyncio.get_running_loop()
     if check.attempts is None or check.attempts.loop is not loop:
@@ -45,7 +46,7 @@ async def checked_together(check: PartitionCheck, pool: Any) -> None:
         if attempts.error is not None and attempts.failed != failed:
             raise told_again(attempts.error)
         try:
-            await pool.run(check_partitions(check, pool), check.key)
+            await pool.run(agree(check, pool), check.key)
         except Exception as error:
             attempts.failed += 1
             attempts.error = told_again(error)

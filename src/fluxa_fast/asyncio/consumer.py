@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from itertools import chain
 from types import TracebackType
 from typing import Any, Generic
 
@@ -56,7 +57,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         self._links = NodeLinks(pool)
         self._loop: Loop | None = None  # over batches, which was left, perhaps
         self._batches: Callable[[], Batches[BodyT] | None] = lambda: None  # what the loop iterates over
-        for member in parts.members:
+        for member in chain.from_iterable(parts.members.values()):
             member.page = _PAGE[pool.implementation.name]
 
     # ---- reading ----
@@ -210,13 +211,13 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     async def _session(
         self, count: int, idle: float, *, once: bool = False, min_idle: float | None = None
     ) -> ConsumerSession:
-        """Begin a session: compare the number of partitions with that of other services, unless this broker has.
+        """Begin a session: compare with other services what they must agree on, unless this broker has.
 
         Raises:
-            PartitionsDifferError: if it is another number.
+            PartitionsDifferError, FiltersDifferError: if they do not.
         """
-        if (check := self._due_check()) is not None:
-            await self._links.pool.run(*check)
+        for flow, key in self._due_agreements():
+            await self._links.pool.run(flow, key)
         return ConsumerSession(self._state, count, idle, once=once, min_idle=min_idle)
 
     async def _settle(self) -> None:

@@ -11,9 +11,10 @@ from ..scripts import REMOVE_GROUP, SEEK, Script
 from .patiently import patiently
 from .replies import NUMBER
 from .retry import raise_for_error
+from .server_errors import rule_of
 from .steps import Flow, ask
 
-__all__ = ["PendingEntries", "remove_group", "seek"]
+__all__ = ["PendingEntries", "forget_filter", "remove_group", "seek"]
 
 PendingEntries = Literal["keep", "drop"]
 
@@ -28,6 +29,26 @@ def remove_group(pool: Any, key: str, group: str) -> Flow[bool]:
     """
     keys = (2, key, beside_group(key, "removed", group))
     return bool(raise_for_error((yield from _run(pool, REMOVE_GROUP, *keys, group, _TOMBSTONE))))
+
+
+def forget_filter(pool: Any, key: str) -> Flow[bool]:
+    """``DEL key``: the next consumer of the group says which filter it has. Returns False.
+
+    Where the user has no right to that, the filter stays: a consumer with another one is told which key to delete.
+
+    Raises:
+        redis.RedisError: as `patiently`.
+    """
+
+    def attempt() -> Flow[bool]:
+        commands = pool.implementation.CommandBuffer()
+        commands.command("DEL", key)
+        reply = yield from ask(commands, NUMBER)
+        if not (isinstance(reply, ErrorReply) and rule_of(reply).not_allowed):
+            raise_for_error(reply)
+        return False
+
+    return (yield from patiently(pool, key, attempt))
 
 
 def seek(pool: Any, key: str, group: str, position: str, pending: PendingEntries | None) -> Flow[None]:

@@ -22,6 +22,7 @@ __all__ = [
     "INCOMPLETE",
     "NOT_PLAIN",
     "Acknowledge",
+    "Acknowledges",
     "CommandBuffer",
     "CommandStack",
     "Confirmations",
@@ -38,6 +39,7 @@ __all__ = [
     "PlainReplies",
     "ReplyReader",
     "Staging",
+    "Tests",
     "Unpack",
 ]
 
@@ -169,6 +171,12 @@ class Event(Protocol[BodyT_co]):
 
 
 Acknowledge = Callable[[Any], Any]
+
+Acknowledges = Acknowledge | dict[str, Acknowledge | None] | None
+"""What acknowledges the events of a reply: the same for all streams, or a dict of each stream's own; None: nothing."""
+
+Tests = Sequence[tuple[bytes, frozenset[bytes]]]
+"""For each tag its name, and the values that pass."""
 
 
 class EventBatch:
@@ -390,7 +398,7 @@ class ReplyReader(Protocol):
         are dropped.
         """
 
-    def read_streams(self, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
+    def read_streams(self, acknowledge: Acknowledges = None) -> EventBatch | ErrorReply | Incomplete:
         """Read the reply to XREADGROUP or XREAD."""
 
     def read_claimed(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
@@ -527,3 +535,4 @@ class Implementation(Protocol):
     def key_hash(self, key: Key) -> int: ...
     def mark_acknowledged(self, events: Iterable[Any]) -> None: ...
     def count_deliveries(self, events: Iterable[Any], counts: Mapping[str, int]) -> None: ...
+    def matching(self, events: Iterable[Any], tests: Tests) -> list[Any]: ...

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..flows.agreement import Agreement, agree_recovered
 from ..flows.consume.group_member import GroupMember
 from ..flows.consume.leases import Leases
 from ..flows.consume.options import ConsumerOptions
 from ..flows.consume.session import ConsumerState
-from ..flows.partition_count import PartitionCheck, check_partitions_recovered
 from ..flows.steps import Flow
 from ..flows.topology import NodeMap
 from ..protocol.interface import Event
@@ -22,21 +22,23 @@ class ConsumerParts:
     """What the broker makes a consumer of.
 
     Attributes:
-        stream: as it is registered.
         options: what the caller has asked for.
-        members: the consumer in the group of each partition, in order; of the stream, if it has none.
-        check: of the number of partitions; None if the stream has none.
+        members: for each stream, as it is registered, the consumer in the group of each of its partitions, in order; of
+            the stream, if it has none.
+        agreements: what is to be compared with other services before the consumer begins.
     """
 
-    __slots__ = ("check", "members", "options", "stream")
+    __slots__ = ("agreements", "members", "options")
 
     def __init__(
-        self, stream: str, options: ConsumerOptions, members: Sequence[GroupMember], check: PartitionCheck | None
+        self,
+        options: ConsumerOptions,
+        members: Mapping[str, Sequence[GroupMember]],
+        agreements: Sequence[Agreement],
     ) -> None:
-        self.stream: str = stream
         self.options: ConsumerOptions = options
-        self.members: Sequence[GroupMember] = members
-        self.check: PartitionCheck | None = check
+        self.members: Mapping[str, Sequence[GroupMember]] = members
+        self.agreements: Sequence[Agreement] = agreements
 
 
 class ConsumerBase:
@@ -51,13 +53,14 @@ class ConsumerBase:
     def __init__(
         self, nodes: NodeMap, parts: ConsumerParts, acknowledging: Callable[[GroupMember], Callable[[Any], Any]]
     ) -> None:
-        options, members = parts.options, parts.members
+        options = parts.options
+        members = [member for of_stream in parts.members.values() for member in of_stream]
         leases = None if options.lease is None else Leases(options.name, members, options.lease)
-        self._stream = parts.stream
-        self._names = {member.stream: parts.stream for member in members}
+        self._streams = tuple(parts.members)
+        self._names = {member.stream: name for name, of_stream in parts.members.items() for member in of_stream}
         self._name = options.name
-        self._check = parts.check
-        self._state = ConsumerState(options.name, nodes, members, leases)
+        self._agreements = parts.agreements
+        self._state = ConsumerState(options, nodes, list(parts.members.values()), leases)
         self._guard = SessionGuard(self._state)
         # No method of the consumer: an event would keep a consumer that is not used any more, and its connections. The
         # same function for all partitions, because one reply may have events of several.
@@ -71,14 +74,10 @@ class ConsumerBase:
         for member in members:
             member.acknowledged_by(acknowledge)
 
-    def _due_check(self) -> tuple[Flow[None], str] | None:
-        """Return the flow that compares the number of partitions with that of other services, and its Redis key.
-
-        None: the stream has no partitions, or this broker has compared it before.
-        """
-        if self._check is None or not self._check.due:
-            return None
-        return check_partitions_recovered(self._check, self._state.partitions[0].member), self._check.key
+    def _due_agreements(self) -> list[tuple[Flow[None], str]]:
+        """Return what this broker has still to compare with other services: the flows, and the Redis key of each."""
+        due = [one for one in self._agreements if one.due]
+        return [(agree_recovered(one, self._state.partitions[0].member), one.key) for one in due]
 
     @property
     def name(self) -> str:
@@ -95,8 +94,13 @@ class ConsumerBase:
 
     @property
     def stream(self) -> str:
-        """The stream that is consumed."""
-        return self._stream
+        """The stream that is consumed; of several, the first."""
+        return self._streams[0]
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that are consumed, in their order."""
+        return self._streams
 
     def stream_of(self, event: Event[Any]) -> str:
         """Return the name by which the stream of an event of this consumer is registered.

@@ -15,7 +15,7 @@ from ..replies import NUMBER, OK, PENDING_ENTRIES
 from ..retry import raise_for_error
 from ..scripting import ScriptRefusedError
 from ..server_errors import forbids_scripts, unwrapped
-from ..steps import Flow, Receive, any_reply
+from ..steps import Flow, Receive, Take, any_reply
 from .acknowledge import Acknowledgements
 from .group_member import GROUP_LOST, group_in
 from .leases import Leases, is_fenced, script_reply
@@ -189,7 +189,7 @@ class ReadReply(_Reading):
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
         partition, member = self.partition, self.partition.member
-        reply = yield Receive(events_reply(member))
+        reply = yield Receive(events_reply(member.acknowledge))
         batch = self._batch(reply)
         if batch is None:
             return ()
@@ -226,7 +226,7 @@ class BlockingReadReply(_Reading):
         self._wait = wait
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
-        reply = yield Receive(events_reply(self.partition.member), self._wait)
+        reply = yield Receive(self._take(), self._wait)
         batch = self._batch(reply)
         if batch is None or self._session.leases is not None:  # what is read under leases has to be fenced
             return ()
@@ -240,6 +240,11 @@ class BlockingReadReply(_Reading):
         for event in batch.events:
             by_stream.setdefault(event.stream, []).append(event)
         return [ReadEvents(self._session.by_stream[key], events, pending, True) for key, events in by_stream.items()]
+
+    def _take(self) -> Take:
+        if self._session.state.streams == 1:
+            return events_reply(self.partition.member.acknowledge)
+        return events_reply({one.member.stream: one.member.acknowledge for one in self.partitions})
 
     def lost(self) -> None:
         for partition in self.partitions:

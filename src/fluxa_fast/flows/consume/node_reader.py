@@ -18,7 +18,7 @@ from .in_flight import (
     PendingReply,
     ReadReply,
 )
-from .node_writer import LONGEST_WAIT, NodeWriter
+from .node_writer import LONGEST_WAIT, NO_RANK, NodeWriter
 from .partition_state import Partition, ReadEvents
 from .reading import write_read
 from .reporting import BatchReporter
@@ -97,7 +97,7 @@ class NodeReader(NodeWriter):
         if session.min_idle is not None:
             return all(one.claim_cursor is None or not one.may_read for one in self._partitions)
         if not self._idle_rounds or any(one.replay_due and one.may_read for one in self._partitions):
-            return session.has_enough
+            return session.has_enough or session.ran_out
         return session.time_left <= 0
 
     def _assign_again(self) -> Flow[None]:
@@ -134,7 +134,6 @@ class NodeReader(NodeWriter):
         if not found:
             return
         self._idle_rounds = 0
-        session.events_found()
         for one in found:
             one.partition.deliver(len(one.events))
         failure: Exception | None = None
@@ -154,7 +153,6 @@ class NodeReader(NodeWriter):
             yield from self._deliver(found)
         else:
             yield from self._deliver_in_batches(found)
-        session.events_found()
         if failure is not None:
             raise failure
         if self._ahead and session.lone and session.leases is None and not (yield Arrived()):
@@ -167,6 +165,8 @@ class NodeReader(NodeWriter):
 
     def _deliver_in_batches(self, found: Sequence[ReadEvents]) -> Flow[None]:
         """Hand events over, in batches of the session's size."""
+        if self._session.state.streams > 1:  # a batch has events of one stream, and the more important one goes first
+            found = sorted(found, key=lambda one: one.partition.rank)
         batches = deque(_batches(found, self._session.count))
         try:
             while batches:
@@ -180,17 +180,24 @@ class NodeReader(NodeWriter):
         """Hand a batch over. The parts of it that come too late are delivered again later."""
         session = self._session
         mine: Sequence[ReadEvents] = ()
-        taken = False  # by a call of the handler that goes on while this reader reads
+        given = 0  # events, to the handler
+        taken = 0  # of these, by a call of the handler that goes on while this reader reads
         reporter: BatchReporter | None = None
         try:
             mine = [part for part in batch if self._may_deliver(part)]
-            if mine:
+            events = session.passing(_events_of(mine))
+            if events:
+                given = len(events)
+                session.events_found()
                 if session.state.hooks is not None:
-                    reporter = BatchReporter(session.state.hooks, session.state.name, mine)
-                outcome = yield Deliver(_events_of(mine), mine[0].pending, reporter)
-                if outcome is not None:
-                    taken = outcome is Deliver.TAKEN
-                    for part in () if taken else mine:
+                    reporter = BatchReporter(session.state.hooks, session.state.name, mine, given)
+                outcome = yield Deliver(events, mine[0].pending, reporter)
+                session.events_found()
+                if outcome is Deliver.TAKEN:
+                    taken = given
+                    mine = [] if session.state.filter is None else _without(mine, events)
+                elif outcome is not None:
+                    for part in mine:
                         part.requeue()
                     mine = ()
         except BaseException as error:
@@ -202,13 +209,14 @@ class NodeReader(NodeWriter):
                 reporter.failed(error)
             raise HandlerFailedError(error) from None
         finally:
-            if not taken:
-                for part in batch:
-                    part.partition.delivered(len(part.events))
-        for part in mine:
-            session.was_handled(part)
-        if mine and reporter is not None:
-            reporter.handled()
+            for part in batch:
+                part.partition.delivered(len(part.events))
+            if taken:
+                batch[0].partition.deliver(taken)
+        if mine:
+            session.were_handled(mine, given - taken)
+            if reporter is not None and not taken:
+                reporter.handled()
 
     def _may_deliver(self, part: ReadEvents) -> bool:
         lease = part.partition.lease
@@ -280,11 +288,15 @@ class NodeReader(NodeWriter):
             self._prove()
         if counted:  # another consumer may have claimed some
             found = [one for one in found if one.events]
+        nothing = reads and not (found or inconclusive)
+        strict = self._session.state.strict
         if leases:  # perhaps other partitions are this consumer's now
             self._idle_rounds = min(self._idle_rounds, 1)
             self._all_asked = False
-        elif reads and not (found or inconclusive or ahead):
+        elif nothing and not ahead and (self._all_asked or not strict):
             self._idle_rounds += 1
+        if strict and (self._all_asked or not nothing):
+            self._asked_rank = NO_RANK
         return found
 
     def _ask_for_counts(self, read: ReadEvents) -> Flow[None]:
@@ -333,13 +345,22 @@ def _events_of(parts: Sequence[ReadEvents]) -> list[Any]:
     return list(parts[0].events) if len(parts) == 1 else [event for part in parts for event in part.events]
 
 
+def _without(parts: Sequence[ReadEvents], events: Sequence[Any]) -> list[ReadEvents]:
+    """Return the parts with all other events than these."""
+    gone = set(map(id, events))
+    return [part._replace(events=[event for event in part.events if id(event) not in gone]) for part in parts]
+
+
 def _batches(found: Sequence[ReadEvents], count: int) -> list[list[ReadEvents]]:
-    """Return batches of at most `count` events; small parts of several partitions are put together."""
+    """Return batches of at most `count` events; small parts of several partitions of a stream are put together."""
     batches: list[list[ReadEvents]] = []
     batch: list[ReadEvents] = []
     room = count
     for one in found:
         at = 0
+        if batch and batch[0].partition.rank != one.partition.rank:
+            batches.append(batch)
+            batch, room = [], count
         while at < len(one.events):
             part = one._replace(events=one.events[at : at + room])
             batch.append(part)

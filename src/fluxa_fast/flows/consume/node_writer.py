@@ -32,10 +32,12 @@ from .reading import SLICE, block_milliseconds, write_claim, write_read
 if TYPE_CHECKING:
     from .session import ConsumerSession
 
-__all__ = ["LONGEST_WAIT", "NodeWriter"]
+__all__ = ["LONGEST_WAIT", "NO_RANK", "NodeWriter"]
 
 _FIRST_WAIT = 0.005  # seconds to wait at one of several partitions; twice as long when nothing came
 LONGEST_WAIT = 0.1
+
+NO_RANK = -1  # below that of the first stream
 
 
 class NodeWriter:
@@ -53,6 +55,7 @@ class NodeWriter:
         self._idle_rounds = 0  # in a row, which have brought nothing
         self._all_asked = False  # since the last one that has, all partitions were asked
         self._turn = 0
+        self._asked_rank = NO_RANK  # of the stream that was asked last, where streams are read strictly in order
 
     def _wait_time(self) -> float | None:
         """Return how many seconds the server is to wait for events; None: not at all."""
@@ -143,6 +146,9 @@ class NodeWriter:
     def _write_reads(self, commands: CommandBuffer, written: list[PendingReply]) -> None:
         session = self._session
         readable = [one for one in self._partitions if one.may_read and not one.read_sent]
+        self._all_asked = True
+        if session.state.strict:
+            readable = self._of_next_stream(readable)
         full = sum([one.full for one in readable])
         for partition in readable:
             after = partition.next_read
@@ -162,7 +168,14 @@ class NodeWriter:
             if partition.lease is not None:
                 commands.command(*member.scripting.call(OWN_PENDING), *member.keys, member.group, member.name)
                 written.append(FenceReply(partition, read))
-        self._all_asked = True
+
+    def _of_next_stream(self, readable: Sequence[Partition]) -> list[Partition]:
+        """Return the partitions of the stream behind the one that was asked last, and brought nothing."""
+        ranks = sorted({one.rank for one in readable})
+        rank = next((rank for rank in ranks if rank > self._asked_rank), ranks[0] if ranks else NO_RANK)
+        self._all_asked = rank == max(one.rank for one in self._partitions)
+        self._asked_rank = rank
+        return [one for one in readable if one.rank == rank]
 
     def _write_group(self, commands: CommandBuffer, written: list[PendingReply], partition: Partition) -> None:
         member = partition.member
@@ -190,6 +203,7 @@ class NodeWriter:
 
     def _write_blocking_read(self, commands: CommandBuffer, written: list[PendingReply], wait: float) -> None:
         waiting = self._waiting()
+        self._asked_rank = NO_RANK
         if not waiting:  # a lease has ended just now
             return
         if not self._at_once(waiting):

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
+from ...filters import Filter, Where, checked_where
 from ...groups import GROUP, Groups, checked_group
 from ...positions import Start, position_before
 from ...shared.validation import Duration, seconds
 from ..retry import Recovery
 
-__all__ = ["ORDERED", "SINGLE", "ConsumerOptions", "Delivery"]
+__all__ = ["ORDERED", "SINGLE", "ConsumerOptions", "Delivery", "Order"]
 
 Delivery = Literal["at-least-once", "at-most-once"]
+
+Order = Literal["fair", "strict"]
+"""In which order a consumer of several streams reads them: in turn, or the first one that has events."""
 
 SINGLE = "consumer-single"
 """The name of the one consumer of `consumer_single`."""
@@ -38,6 +42,8 @@ class ConsumerOptions:
         lease: seconds that a lease on a partition lasts; None: the consumer needs no leases.
         group: as the caller has given it; None: the stream's only one, or the default.
         position: where the group begins if it has to be made, as XGROUP CREATE takes it; None: as it is declared.
+        filter: which events it is given; None: all.
+        strict: whether a stream is read only if those before it have no events.
     """
 
     name: str
@@ -47,6 +53,8 @@ class ConsumerOptions:
     lease: float | None = None
     group: str | None = None
     position: str | None = None
+    filter: Filter | None = None
+    strict: bool = False
 
     @staticmethod
     def checked(
@@ -56,6 +64,8 @@ class ConsumerOptions:
         lease: Duration | None = None,
         group: str | None = None,
         start: Start | None = None,
+        where: Where | None = None,
+        order: Order = "fair",
     ) -> ConsumerOptions:
         """Check what the caller has given. `name`: None for a new one.
 
@@ -67,6 +77,8 @@ class ConsumerOptions:
             raise ValueError(f"a lease lasts {_SHORTEST_LEASE} s at least, not {lasting:g}")
         if delivery not in get_args(Delivery):
             raise ValueError(f"delivery is {' or '.join(map(repr, get_args(Delivery)))}, not {delivery!r}")
+        if order not in get_args(Order):
+            raise ValueError(f"order is {' or '.join(map(repr, get_args(Order)))}, not {order!r}")
         if recovery is not None and not isinstance(recovery, Recovery):
             raise TypeError(f"recovery is a Recovery (its deadline is in seconds), not {recovery!r}")
         name = _new_name() if name is None else _checked_name(name)
@@ -79,6 +91,8 @@ class ConsumerOptions:
             lasting,
             None if group is None else checked_group(group),
             None if start is None else position_before(start),
+            None if where is None else checked_where(where),
+            order == "strict",
         )
 
     def groups_of(self, stream: str, declared: Groups) -> Groups:

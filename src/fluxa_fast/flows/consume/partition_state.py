@@ -153,9 +153,11 @@ class Partition:
         ask_redirect: the node that has the Redis stream before it has its slot (ASK).
         backoff: counts the failures to reach its node.
         groups_lost: how many reads in a row have found no group.
+        rank: the place of its stream among those of the consumer.
     """
 
-    def __init__(self, member: GroupMember, lease: Lease | None, outage: Outage) -> None:
+    def __init__(self, member: GroupMember, lease: Lease | None, outage: Outage, rank: int = 0) -> None:
+        self.rank = rank
         self.member = member
         self.lease = lease
         self.backoff: Backoff = Backoff(member.recovery, outage)

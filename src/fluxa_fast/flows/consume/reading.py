@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...protocol.interface import CommandBuffer, ReplyReader
+from ...protocol.interface import Acknowledges, CommandBuffer, ReplyReader
 from ..steps import Take
 from .group_member import GroupMember
 from .partition_state import NEW
@@ -49,11 +49,11 @@ def block_milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else max(1, math.ceil(seconds * 1000))
 
 
-def events_reply(member: GroupMember) -> Take:
-    """How to read the reply to XREADGROUP."""
+def events_reply(acknowledge: Acknowledges) -> Take:
+    """How to read the reply to XREADGROUP. `acknowledge`: what `Event.ack` calls, for all streams or for each."""
 
     def take(reader: ReplyReader) -> Any:
-        return reader.read_streams(member.acknowledge)
+        return reader.read_streams(acknowledge)
 
     return take
 

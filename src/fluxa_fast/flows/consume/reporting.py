@@ -19,16 +19,17 @@ class BatchReporter:
     Args:
         hooks: that are told.
         consumer: the name of the consumer.
-        parts: the events of the batch.
+        parts: of the batch.
+        events: how many the handler is given.
     """
 
     __slots__ = ("_began", "_consumer", "_events", "_hooks", "_stream")
 
-    def __init__(self, hooks: Hooks, consumer: str, parts: Sequence[ReadEvents]) -> None:
+    def __init__(self, hooks: Hooks, consumer: str, parts: Sequence[ReadEvents], events: int) -> None:
         self._hooks = hooks
         self._consumer = consumer
         self._stream = parts[0].partition.member.stream
-        self._events = sum(len(part.events) for part in parts)
+        self._events = events
         hooks.on_batch(BatchReport(self._stream, consumer, self._events, all(part.new for part in parts)))
         self._began = time.perf_counter()
 

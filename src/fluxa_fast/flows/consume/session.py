@@ -16,6 +16,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError, MovedError, RedisError
 
+from ...filters import Filter
 from ...hooks import Hooks
 from ..retry import Outage, Recovery, shared_delay
 from ..server_errors import Verdict, verdict_of
@@ -25,6 +26,7 @@ from .group_member import GroupMember, StopFlag
 from .leases import Leases
 from .leaving import leave_group
 from .node_reader import NodeReader
+from .options import ConsumerOptions
 from .partition_state import Partition, ReadEvents
 
 __all__ = ["ConsumerSession", "ConsumerState", "LoopLeftError"]
@@ -39,6 +41,9 @@ class ConsumerState:
 
     Attributes:
         name: of the consumer.
+        filter: which events it is given; None: all.
+        streams: how many streams it reads.
+        strict: whether a stream is read only if those before it have no events.
         hooks: that are told what it does; None: there are none.
         nodes: where the partitions are.
         partitions: all of them.
@@ -47,8 +52,15 @@ class ConsumerState:
         sessions: how many have begun.
     """
 
-    def __init__(self, name: str, nodes: NodeMap, members: Sequence[GroupMember], leases: Leases | None) -> None:
-        self.name = name
+    def __init__(
+        self, options: ConsumerOptions, nodes: NodeMap, streams: Sequence[Sequence[GroupMember]], leases: Leases | None
+    ) -> None:
+        ranked = [(rank, member) for rank, members in enumerate(streams) for member in members]
+        members = [member for _, member in ranked]
+        self.name: str = options.name
+        self.filter: Filter | None = options.filter
+        self.streams: int = len(streams)
+        self.strict: bool = options.strict and len(streams) > 1
         self.hooks: Hooks | None = members[0].hooks
         self.nodes = nodes
         self.leases = leases
@@ -61,7 +73,7 @@ class ConsumerState:
         if len(members) > 1:
             outage = Outage(f"consumer {first.name} of {first.stream} and other partitions", first.hooks)
         self.partitions: list[Partition] = [
-            Partition(member, lease, outage) for member, lease in zip(members, of, strict=True)
+            Partition(member, lease, outage, rank) for (rank, member), lease in zip(ranked, of, strict=True)
         ]
         self.by_stream: dict[str, Partition] = {partition.member.stream: partition for partition in self.partitions}
 
@@ -129,6 +141,7 @@ class ConsumerSession:
         self.read_ahead: bool = not once and min_idle is None
         self.lone: bool = len(state.partitions) == 1
         self.readers: dict[tuple[str, str], NodeReader] = {}
+        self._implementation = state.partitions[0].member.implementation
         for partition in state.partitions:
             partition.begin_session(claims=min_idle is not None)
         self._new_handled = False
@@ -156,11 +169,22 @@ class ConsumerSession:
             return False
         return self._new_handled or self.handled >= 2 * self.count if self.lone else self.handled >= self.count
 
-    def was_handled(self, part: ReadEvents) -> None:
-        """The handler is done with these events: they are acknowledged with the next write."""
-        self.handled += len(part.events)
-        self._new_handled = self._new_handled or part.new
-        part.partition.handled(part.events, pending=part.pending)
+    def were_handled(self, parts: Sequence[ReadEvents], given: int) -> None:
+        """The handler is done with a batch: it is acknowledged with the next write.
+
+        Args:
+            parts: of the batch, with the events that were filtered out.
+            given: how many events the handler was given.
+        """
+        self.handled += given
+        for part in parts:
+            self._new_handled = self._new_handled or (part.new and given > 0)
+            part.partition.handled(part.events, pending=part.pending)
+
+    def passing(self, events: list[Any]) -> list[Any]:
+        """Return those of the events that the handler is to be given."""
+        filter = self.state.filter
+        return events if filter is None else self._implementation.matching(events, filter.tests)
 
     # ---- how it ends ----
 
@@ -206,6 +230,11 @@ class ConsumerSession:
             for stream in {event.stream for event in events}
             if (lease := self.by_stream[stream].lease) is not None
         )
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether its time is over, although a read has brought events: all of them were filtered out."""
+        return self.state.filter is not None and self._idle > 0 and time.monotonic() >= self._end
 
     @property
     def ending(self) -> bool:

@@ -2,6 +2,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, final
 
+from ..interface import Tests
+
 built_for: Final[str]
 
 @final
@@ -29,4 +31,5 @@ class Event:
     def ack(self) -> Any: ...
 
 def mark_acknowledged(events: Iterable[Any]) -> None: ...
+def matching(events: Iterable[Any], tests: Tests) -> list[Any]: ...
 def count_deliveries(events: Iterable[Any], counts: Mapping[str, int]) -> None: ...

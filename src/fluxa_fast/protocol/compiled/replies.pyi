@@ -1,6 +1,6 @@
 from typing import Any, Final, final
 
-from ..interface import Acknowledge, ErrorReply, EventBatch, Incomplete
+from ..interface import Acknowledge, Acknowledges, ErrorReply, EventBatch, Incomplete
 
 built_for: Final[str]
 
@@ -14,7 +14,7 @@ class ReplyReader:
     @property
     def capacity(self) -> int: ...
     def read(self) -> object: ...
-    def read_streams(self, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete: ...
+    def read_streams(self, acknowledge: Acknowledges = None) -> EventBatch | ErrorReply | Incomplete: ...
     def read_claimed(
         self, stream: str, acknowledge: Acknowledge | None = None
     ) -> EventBatch | ErrorReply | Incomplete: ...

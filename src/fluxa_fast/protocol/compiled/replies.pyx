@@ -528,7 +528,8 @@ cdef class ReplyReader:
             if paired and self.take_array("a stream and its entries") != 2:
                 raise decode_errors.unexpected_reply("a stream and its entries", "an array of another length")
             name = self.take_bulk(&size, "the name of a stream")
-            self.take_entries(batch, name[:size].decode("utf-8", "surrogateescape"), acknowledge)
+            stream = name[:size].decode("utf-8", "surrogateescape")
+            self.take_entries(batch, stream, acknowledge.get(stream) if type(acknowledge) is dict else acknowledge)
         return 0
 
     # Reads the reply to XAUTOCLAIM: [cursor, entries] and, since Redis 7.0, the IDs of deleted entries.

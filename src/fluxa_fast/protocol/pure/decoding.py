@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from .. import decode_errors, scalars
-from ..interface import Acknowledge, EventBatch
+from ..interface import Acknowledge, Acknowledges, EventBatch
 from .events import new_event
 from .scanning import NULL_LENGTH, STREAMED_LENGTH, length_of
 
@@ -114,7 +114,7 @@ class Decoder:
 
     # ---- replies of stream reads ----
 
-    def streams(self, batch: EventBatch, acknowledge: Acknowledge | None) -> None:
+    def streams(self, batch: EventBatch, acknowledge: Acknowledges) -> None:
         """Read the reply to XREADGROUP or XREAD. RESP2: [[stream, entries], ...]; RESP3: {stream: entries, ...}"""
         paired = self.next_marker() == b"*"
         if paired:
@@ -128,8 +128,8 @@ class Decoder:
         for _ in range(count):
             if paired and self._take_array("a stream and its entries") != 2:
                 raise decode_errors.unexpected_reply("a stream and its entries", "an array of another length")
-            name = self._take_bulk("the name of a stream")
-            self.entries(batch, name.decode("utf-8", "surrogateescape"), acknowledge)
+            name = self._take_bulk("the name of a stream").decode("utf-8", "surrogateescape")
+            self.entries(batch, name, acknowledge.get(name) if isinstance(acknowledge, dict) else acknowledge)
 
     def claimed(self, batch: EventBatch, stream: str, acknowledge: Acknowledge | None) -> None:
         """Read the reply to XAUTOCLAIM: [cursor, entries] and, since Redis 7.0, the IDs of deleted entries."""

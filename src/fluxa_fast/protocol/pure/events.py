@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import SerializationError
 from .. import entries
 from ..entry_ids import parse_id
-from ..interface import Acknowledge
+from ..interface import Acknowledge, Tests
 from ..wire import BODY_FIELD_BYTES
 from .msgpack import unpack
 
@@ -161,6 +161,17 @@ def mark_acknowledged(events: Iterable[Event]) -> None:
     """Note that the server has acknowledged and deleted these events."""
     for event in events:
         event._acknowledged = True
+
+
+def matching(events: Iterable[Event], tests: Tests) -> list[Event]:
+    """Return the events whose tags have one of the values that pass, each of them. Nothing is decoded."""
+    found = []
+    for event in events:
+        fields = event._fields
+        values_of = dict(zip(fields[::2], fields[1::2], strict=True))
+        if all(values_of.get(tag) in values for tag, values in tests):
+            found.append(event)
+    return found
 
 
 def count_deliveries(events: Iterable[Event], counts: Mapping[str, int]) -> None:

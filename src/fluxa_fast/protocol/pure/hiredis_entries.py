@@ -11,7 +11,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from ..._gil import may_import_hiredis
-from ..interface import INCOMPLETE, Acknowledge, EventBatch, Incomplete
+from ..interface import INCOMPLETE, Acknowledge, Acknowledges, EventBatch, Incomplete
 from .decoding import ORDINARY_IDS, checked_id
 from .events import new_event
 
@@ -83,13 +83,15 @@ class Shortcut:
         return self._reply
 
 
-def streams(reply: Any, acknowledge: Acknowledge | None) -> EventBatch:
+def streams(reply: Any, acknowledge: Acknowledges) -> EventBatch:
     """Make a batch of the reply to XREADGROUP or XREAD."""
     batch = EventBatch()
     if reply is None:
         return batch
     for name, listed in reply.items() if type(reply) is dict else _list(reply):
-        _entries(batch, _text(name), listed, acknowledge)
+        stream = _text(name)
+        own = acknowledge.get(stream) if isinstance(acknowledge, dict) else acknowledge
+        _entries(batch, stream, listed, own)
     return batch
 
 

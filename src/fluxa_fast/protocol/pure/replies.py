@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import ProtocolError
 from .. import decode_errors
-from ..interface import INCOMPLETE, Acknowledge, ErrorReply, EventBatch, Incomplete
+from ..interface import INCOMPLETE, Acknowledge, Acknowledges, ErrorReply, EventBatch, Incomplete
 from ..limits import KEEP_BUFFER
 from . import hiredis_entries
 from .decoding import ORDINARY_IDS, Decoder, checked_id
@@ -126,7 +126,7 @@ class ReplyReader:
             return INCOMPLETE
         return self._decode(Decoder.value)
 
-    def read_streams(self, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
+    def read_streams(self, acknowledge: Acknowledges = None) -> EventBatch | ErrorReply | Incomplete:
         return self._read_batch(Decoder.streams, hiredis_entries.streams, acknowledge)
 
     def read_claimed(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
@@ -148,7 +148,7 @@ class ReplyReader:
         return self._read_batch(decode, from_hiredis, acknowledge)
 
     def _read_batch(
-        self, decode: _Decode, from_hiredis: _FromHiredis, acknowledge: Acknowledge | None
+        self, decode: _Decode, from_hiredis: _FromHiredis, acknowledge: Any
     ) -> EventBatch | ErrorReply | Incomplete:
         if not self._broken and (self._shortcut or self._at_a_beginning()):
             try:
