@@ -74,8 +74,10 @@ class ConsumerBase:
         for member in members:
             member.acknowledged_by(acknowledge)
 
-    def _due_agreements(self) -> list[tuple[Flow[None], str]]:
+    def _due_agreements(self) -> Sequence[tuple[Flow[None], str]]:
         """Return what this broker has still to compare with other services: the flows, and the Redis key of each."""
+        if not self._agreements:
+            return ()
         due = [one for one in self._agreements if one.due]
         return [(agree_recovered(one, self._state.partitions[0].member), one.key) for one in due]
 

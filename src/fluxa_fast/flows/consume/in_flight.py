@@ -242,7 +242,7 @@ class BlockingReadReply(_Reading):
         return [ReadEvents(self._session.by_stream[key], events, pending, True) for key, events in by_stream.items()]
 
     def _take(self) -> Take:
-        if self._session.state.streams == 1:
+        if not self._session.several:
             return events_reply(self.partition.member.acknowledge)
         return events_reply({one.member.stream: one.member.acknowledge for one in self.partitions})
 

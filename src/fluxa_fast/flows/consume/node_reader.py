@@ -97,7 +97,7 @@ class NodeReader(NodeWriter):
         if session.min_idle is not None:
             return all(one.claim_cursor is None or not one.may_read for one in self._partitions)
         if not self._idle_rounds or any(one.replay_due and one.may_read for one in self._partitions):
-            return session.has_enough or session.ran_out
+            return session.has_enough or (session.filter is not None and session.ran_out)
         return session.time_left <= 0
 
     def _assign_again(self) -> Flow[None]:
@@ -165,7 +165,7 @@ class NodeReader(NodeWriter):
 
     def _deliver_in_batches(self, found: Sequence[ReadEvents]) -> Flow[None]:
         """Hand events over, in batches of the session's size."""
-        if self._session.state.streams > 1:  # a batch has events of one stream, and the more important one goes first
+        if self._session.several:  # a batch has events of one stream, and the more important one goes first
             found = sorted(found, key=lambda one: one.partition.rank)
         batches = deque(_batches(found, self._session.count))
         try:
@@ -185,7 +185,7 @@ class NodeReader(NodeWriter):
         reporter: BatchReporter | None = None
         try:
             mine = [part for part in batch if self._may_deliver(part)]
-            events = session.passing(_events_of(mine))
+            events = _events_of(mine) if session.filter is None else session.passing(mine)
             if events:
                 given = len(events)
                 session.events_found()
@@ -195,7 +195,7 @@ class NodeReader(NodeWriter):
                 session.events_found()
                 if outcome is Deliver.TAKEN:
                     taken = given
-                    mine = [] if session.state.filter is None else _without(mine, events)
+                    mine = [] if session.filter is None else _without(mine, events)
                 elif outcome is not None:
                     for part in mine:
                         part.requeue()
@@ -288,14 +288,12 @@ class NodeReader(NodeWriter):
             self._prove()
         if counted:  # another consumer may have claimed some
             found = [one for one in found if one.events]
-        nothing = reads and not (found or inconclusive)
-        strict = self._session.state.strict
         if leases:  # perhaps other partitions are this consumer's now
             self._idle_rounds = min(self._idle_rounds, 1)
             self._all_asked = False
-        elif nothing and not ahead and (self._all_asked or not strict):
+        elif reads and not (found or inconclusive or ahead) and (self._all_asked or not self._session.strict):
             self._idle_rounds += 1
-        if strict and (self._all_asked or not nothing):
+        if self._session.strict and (self._all_asked or found or inconclusive):
             self._asked_rank = NO_RANK
         return found
 

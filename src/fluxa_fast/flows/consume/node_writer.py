@@ -147,7 +147,7 @@ class NodeWriter:
         session = self._session
         readable = [one for one in self._partitions if one.may_read and not one.read_sent]
         self._all_asked = True
-        if session.state.strict:
+        if session.strict:
             readable = self._of_next_stream(readable)
         full = sum([one.full for one in readable])
         for partition in readable:

@@ -42,7 +42,7 @@ class ConsumerState:
     Attributes:
         name: of the consumer.
         filter: which events it is given; None: all.
-        streams: how many streams it reads.
+        several: whether it reads several streams.
         strict: whether a stream is read only if those before it have no events.
         hooks: that are told what it does; None: there are none.
         nodes: where the partitions are.
@@ -59,8 +59,8 @@ class ConsumerState:
         members = [member for _, member in ranked]
         self.name: str = options.name
         self.filter: Filter | None = options.filter
-        self.streams: int = len(streams)
-        self.strict: bool = options.strict and len(streams) > 1
+        self.several: bool = len(streams) > 1
+        self.strict: bool = options.strict and self.several
         self.hooks: Hooks | None = members[0].hooks
         self.nodes = nodes
         self.leases = leases
@@ -119,6 +119,7 @@ class ConsumerSession:
         error: what ends the session.
         interrupted: whether little time is left to settle what was handled: nothing is waited for any more.
         lone: whether it has one partition: then its flows run one after the other.
+        filter, several, strict: as those of the state.
         read_ahead: whether the next batch may be read while the handler works.
     """
 
@@ -130,6 +131,9 @@ class ConsumerSession:
         self._number = state.sessions
         self.nodes: NodeMap = state.nodes
         self.leases: Leases | None = state.leases
+        self.filter: Filter | None = state.filter
+        self.several: bool = state.several
+        self.strict: bool = state.strict
         self.by_stream: dict[str, Partition] = state.by_stream
         self.stopping: StopFlag = state.stopping
         self.count = count
@@ -141,7 +145,6 @@ class ConsumerSession:
         self.read_ahead: bool = not once and min_idle is None
         self.lone: bool = len(state.partitions) == 1
         self.readers: dict[tuple[str, str], NodeReader] = {}
-        self._implementation = state.partitions[0].member.implementation
         for partition in state.partitions:
             partition.begin_session(claims=min_idle is not None)
         self._new_handled = False
@@ -178,13 +181,15 @@ class ConsumerSession:
         """
         self.handled += given
         for part in parts:
-            self._new_handled = self._new_handled or (part.new and given > 0)
+            if part.new and given:
+                self._new_handled = True
             part.partition.handled(part.events, pending=part.pending)
 
-    def passing(self, events: list[Any]) -> list[Any]:
-        """Return those of the events that the handler is to be given."""
-        filter = self.state.filter
-        return events if filter is None else self._implementation.matching(events, filter.tests)
+    def passing(self, parts: Sequence[ReadEvents]) -> list[Any]:
+        """Return those events of a batch that the handler is to be given, if there is a filter."""
+        assert self.filter is not None
+        matching = self.state.partitions[0].member.implementation.matching
+        return [event for part in parts for event in matching(part.events, self.filter.tests)]
 
     # ---- how it ends ----
 
@@ -234,7 +239,7 @@ class ConsumerSession:
     @property
     def ran_out(self) -> bool:
         """Whether its time is over, although a read has brought events: all of them were filtered out."""
-        return self.state.filter is not None and self._idle > 0 and time.monotonic() >= self._end
+        return self._idle > 0 and time.monotonic() >= self._end
 
     @property
     def ending(self) -> bool:
