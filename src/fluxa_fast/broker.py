@@ -80,8 +80,9 @@ class BrokerBase(Generic[P]):
         Raises:
             UnregisteredStreamError, ValueError: if the streams can't be read by one consumer.
         """
-        several = isinstance(streams, Sequence) and not isinstance(streams, str)
-        names = list(streams) if several else [streams]
+        names: list[Any] = [streams]
+        if isinstance(streams, Sequence) and not isinstance(streams, str):
+            names = list(streams)
         routes = {name: self._route(name) for name in names}
         groups = {name: options.groups_of(name, self._streams[name].groups) for name in names}
         self._check_together(names, groups, options)

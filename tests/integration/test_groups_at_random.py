@@ -62,6 +62,13 @@ class World:
     def consume(self) -> None:
         self.any_consumer().consume(self.choose.choice((1, 3, 30, 200)), None, lambda events: None)
 
+    def loop(self) -> None:
+        """Batches that are trimmed one behind the other; perhaps the loop is left."""
+        steps = self.choose.choice((1, 2, 100))
+        for _, _ in zip(self.any_consumer().batches(self.choose.choice((1, 30, 60)), None), range(steps), strict=False):
+            if self.choose.random() < 0.1:
+                self.publish()
+
     def crash(self) -> None:
         def handle(events: Any) -> None:
             for event in events[:: self.choose.choice((1, 2, 7))]:
@@ -82,7 +89,7 @@ class World:
 
     def step(self) -> None:
         """Do something."""
-        steps = (self.publish, self.consume, self.consume, self.consume, self.crash, self.claim, self.leave)
+        steps = (self.publish, self.consume, self.consume, self.loop, self.loop, self.crash, self.claim, self.leave)
         self.choose.choice(steps)()
 
     def foreign(self) -> None:
@@ -108,8 +115,7 @@ class World:
             for consumers in self.consumers.values():
                 for consumer in consumers:
                     consumer.auto_claim(1000, 0, lambda events: None)
-                    while consumer.consume(1000, None, lambda events: None):
-                        pass
+                    list(consumer.batches(1000, None))
             self.publish()
         for consumers in self.consumers.values():
             while consumers[0].consume(1000, None, lambda events: None):

@@ -25,3 +25,30 @@ def test_answers_that_cross() -> None:
     assert held.span == ("1-9", "1-20")
     held.tried(NOTHING, NOTHING)
     assert held.span == ("1-9", "1-20")
+
+
+def test_acknowledgements_that_are_sent_before_the_first_is_answered() -> None:
+    held = HeldEntries()
+    assert held.begun(("1-1", "1-9")) == ("1-1", "1-9")
+    assert held.begun(("1-10", "1-20")) == ("1-1", "1-20")
+    held.tried(("1-1", "1-9"), NOTHING)
+    assert held.span == ("1-1", "1-20")
+    held.tried(("1-1", "1-20"), NOTHING)
+    assert not held
+
+
+def test_when_they_are_looked_at_one_by_one() -> None:
+    held = HeldEntries()
+    for number in range(3):
+        held.tried(held.begun((f"{number}1-0", f"{number}9-0")), ("01-0", f"{number}9-0"))
+        held.trimmed(100, False, 0, "")
+    assert (held.count, held.untidy) == (300, True)
+    held.tried(held.span, held.span)
+    held.trimmed(100, False, 200, "15-0")
+    assert (held.count, held.cursor, held.untidy) == (200, "15-0", True)
+    held.trimmed(0, False, 200, "")
+    assert (held.count, held.cursor, held.untidy) == (0, "", False)
+    held.trimmed(50, True, 0, "")
+    assert (held.count, held.untidy) == (50, True)
+    held.tried(held.span, NOTHING)
+    assert (held.count, held.untidy) == (0, False)

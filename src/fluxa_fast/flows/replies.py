@@ -18,6 +18,7 @@ __all__ = [
     "OK",
     "PENDING_ENTRIES",
     "TEXT",
+    "TIDIED",
     "TRIMMED",
     "error_of",
     "id_of",
@@ -79,6 +80,16 @@ def _is_acknowledgement(reply: Any) -> bool:
     return reply[1:] == [b"", b""] or all(map(_is_id, reply[1:]))
 
 
+def _is_tidied(reply: Any) -> bool:
+    return (
+        type(reply) is list
+        and len(reply) == 5
+        and _is_acknowledgement(reply[:3])
+        and (reply[3] == b"" or _is_id(reply[3]))
+        and _is_number(reply[4])
+    )
+
+
 def _is_trimmed(reply: Any) -> bool:
     return type(reply) is list and len(reply) == 2 and all(map(_is_number, reply))
 
@@ -94,5 +105,6 @@ TEXT = _reply_that(lambda reply: reply is None or type(reply) is bytes, "a text"
 OK = _reply_that(lambda reply: type(reply) is bytes, "OK")
 ENTRY_ID = _reply_that(_is_id, "the ID of an entry")
 ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of other groups, and two IDs")  # of acknowledge.lua
+TIDIED = _reply_that(_is_tidied, "a number of other groups, three IDs, and a number")  # of trim_acknowledged.lua
 TRIMMED = _reply_that(_is_trimmed, "a number of other groups, and whether entries are left")  # of trim_delivered.lua
 PENDING_ENTRIES = _reply_that(_are_pending, "pending entries")  # of XPENDING with a range

@@ -21,6 +21,7 @@ __all__ = [
     "ROSTER",
     "SEEK",
     "TAKE_LEASE",
+    "TRIM_ACKNOWLEDGED",
     "TRIM_DELIVERED",
     "Script",
 ]
@@ -42,12 +43,13 @@ def _load(*names: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-ACKNOWLEDGE = _load("common.lua", "low_water.lua", "acknowledge.lua")
+ACKNOWLEDGE = _load("common.lua", "low_water.lua", "not_pending.lua", "acknowledge.lua")
 LEAVE_GROUP = _load("common.lua", "leave_group.lua")
 MAKE_GROUPS = _load("common.lua", "make_groups.lua")
 REMOVE_GROUP = _load("common.lua", "remove_group.lua")
+TRIM_ACKNOWLEDGED = _load("common.lua", "low_water.lua", "not_pending.lua", "trim_acknowledged.lua")
 TRIM_DELIVERED = _load("common.lua", "low_water.lua", "trim_delivered.lua")
-FENCED_ACKNOWLEDGE = _load("fence.lua", "common.lua", "low_water.lua", "acknowledge.lua")
+FENCED_ACKNOWLEDGE = _load("fence.lua", "common.lua", "low_water.lua", "not_pending.lua", "acknowledge.lua")
 FENCED_ACKNOWLEDGE_KEPT = _load("fence.lua", "acknowledge_kept.lua")
 FENCED_TRIM_DELIVERED = _load("fence.lua", "common.lua", "low_water.lua", "trim_delivered.lua")
 OWN_PENDING = _load("fence.lua", "common.lua", "own_pending.lua")

@@ -85,30 +85,6 @@ end
 -- With several groups, an entry is deleted when every group is past it; low_water.lua says when that is. Whichever group
 -- passes an entry last deletes it.
 
--- Returns the IDs among ids[from] to ids[to] that are pending in no group, and whether some are pending.
-local function not_pending(ids, from, to)
-  local pending = {}
-  for _, one in ipairs(groups) do
-    local after = ids[from]
-    repeat
-      local page = redis.call('XPENDING', key, one['name'], after, ids[to], PAGE)
-      for _, entry in ipairs(page) do
-        pending[entry[1]] = true
-      end
-      if #page == PAGE then
-        after = '(' .. page[PAGE][1]
-      end
-    until #page < PAGE
-  end
-  local free = {}
-  for i = from, to do
-    if not pending[ids[i]] then
-      free[#free + 1] = ids[i]
-    end
-  end
-  return free, #free < to - from + 1
-end
-
 -- Deletes what every group is past. If the caller's own group is gone, only what was acknowledged just now: when the group
 -- is made again, it must be given all else. Returns the lowest and the highest ID of acknowledged entries that may stay,
 -- or '' and ''; or an error.
@@ -159,7 +135,7 @@ local function delete_what_all_are_past(own)
   end
   local some = upto < last
   if above <= upto then
-    local free, others_stay = not_pending(ARGV, above, upto)
+    local free, others_stay = not_pending(key, groups, ARGV, above, upto)
     done = each_page('XDEL', free, 1, #free)
     if failed(done) then
       return done

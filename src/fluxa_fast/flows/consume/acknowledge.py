@@ -1,8 +1,13 @@
 """Acknowledging and deleting what was handled.
 
-Many IDs go through the script `acknowledge.lua`, which costs the server a fraction of XACK + XDEL and leaves entries
-that another group still needs. A few IDs, and servers that forbid scripts, get XACK + XDEL. Reading at most once has
-nothing to acknowledge: the script `trim_delivered.lua` trims what was read.
+There are four ways:
+
+- `run` and `batches` send XACK, and the script `trim_acknowledged.lua` behind it, which trims below the low-water mark.
+  That costs the server least.
+- What has to be gone at once, or belongs to the owner of a partition, goes with its IDs through `acknowledge.lua`; and
+  so does what can't be trimmed, because entries lie in front that are no group's.
+- A few IDs, and servers that forbid scripts, get XACK + XDEL.
+- Reading at most once has nothing to acknowledge: the script `trim_delivered.lua` trims what was read.
 """
 
 from __future__ import annotations
@@ -21,10 +26,11 @@ from ...scripts import (
     FENCED_ACKNOWLEDGE,
     FENCED_ACKNOWLEDGE_KEPT,
     FENCED_TRIM_DELIVERED,
+    TRIM_ACKNOWLEDGED,
     TRIM_DELIVERED,
     Script,
 )
-from ..replies import ACKNOWLEDGEMENT, NUMBER, TRIMMED, named
+from ..replies import ACKNOWLEDGEMENT, NUMBER, TIDIED, TRIMMED, named
 from ..retry import Recovery, raise_for_error
 from ..scripting import ScriptRefusedError
 from ..steps import Flow, Receive, Send, Take, YieldControl, any_reply
@@ -37,6 +43,9 @@ _PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
 _GROUPS_KNOWN = 5.0  # seconds, longer than a read blocks, for which that is believed where scripts are forbidden
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
+_BY_IDS = 10.0  # seconds for which it is believed that other entries lie in front of what was acknowledged
+_LOOKED_AT = 1000  # entries above the low-water mark in one call, about 2 ms of the server's time
+_MOST_HELD = 10_000  # entries above the low-water mark, before they are looked at though batches come
 _TRIMMED_AGAIN = 0.5  # seconds after which what could not be trimmed is tried again, by a consumer that finds nothing
 
 
@@ -49,7 +58,8 @@ class _Page:
     """One acknowledgement under way.
 
     Attributes:
-        span: of entries that were held for other groups when it was written.
+        span: of entries that were held when it was written.
+        looks_at: how many entries above the low-water mark the script may look at.
         asks: it is only asked which groups the stream has, before anything is acknowledged.
     """
 
@@ -57,6 +67,7 @@ class _Page:
     events: Sequence[Any] = ()
     span: Span = NOTHING
     script: Script | None = None
+    looks_at: int = 0
     asks: bool = False
 
 
@@ -66,11 +77,15 @@ class Acknowledgements:
     Args:
         events: in the order of their IDs, which the script relies on.
         pending: false for events that were read at most once, which only have to go.
+        at_once: whether they have to be gone with the reply. Else they may stay until what lies in front is handled.
     """
 
-    def __init__(self, member: GroupMember, events: Sequence[Any], *, pending: bool = True) -> None:
+    def __init__(
+        self, member: GroupMember, events: Sequence[Any], *, pending: bool = True, at_once: bool = True
+    ) -> None:
         self.events = events
         self._pending = pending
+        self._at_once = at_once
         self._member = member
         self._pages: list[_Page] = []
 
@@ -90,11 +105,15 @@ class Acknowledgements:
             if begin:
                 yield YieldControl()
             page = self.events[begin : begin + size]
-            if self._is_for_script(page):
-                self._write_script(commands, page)
-            else:
+            if not self._is_for_script(page):
                 self._write_plain(commands, page)
-        if not (self.events or self._pending) and self._member.trim_at < math.inf and self._is_for_script(()):
+            elif self._may_trim():
+                self._write_trim(commands, page)
+            else:
+                self._write_script(commands, page)
+        if not self.events and self._member.held.untidy and self._is_for_script(()) and self._may_trim():
+            self._write_trim(commands, ())
+        elif not (self.events or self._pending) and self._member.trim_at < math.inf and self._is_for_script(()):
             self._write_script(commands, ())
 
     def _write_kept(self, commands: CommandBuffer) -> Flow[None]:
@@ -132,6 +151,22 @@ class Acknowledgements:
             return member.shared  # XACK and XDEL would delete what another group has not had
         return len(events) > _FEW or not alone or not self._pending
 
+    def _may_trim(self) -> bool:
+        member = self._member
+        return self._pending and not self._at_once and member.fence is None and time.monotonic() >= member.by_ids_until
+
+    def _write_trim(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
+        """``XACK stream group id...``, and the script that deletes what every group is past."""
+        member, held = self._member, self._member.held
+        before = commands.command_count
+        if events:
+            commands.with_ids(("XACK", member.stream, member.group), events)
+        span = held.begun((events[0].id, events[-1].id) if events else NOTHING)
+        looks_at = max(_LOOKED_AT, 2 * len(events)) if not events or held.count > _MOST_HELD else 0
+        call = (*member.scripting.call(TRIM_ACKNOWLEDGED), 1, member.stream, member.group)
+        commands.command(*call, *span, looks_at, held.cursor)
+        self._pages.append(_Page(commands.command_count - before, events, span, TRIM_ACKNOWLEDGED, looks_at))
+
     def _write_plain(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
         """``XACK stream group id...`` and ``XDEL stream id...``"""
         before = commands.command_count
@@ -160,8 +195,8 @@ class Acknowledgements:
         for page in self._pages:
             take = self._take(page)
             replies = []
-            for _ in range(page.replies):
-                replies.append((yield Receive(take)))
+            for behind in range(page.replies - 1, -1, -1):
+                replies.append((yield Receive(NUMBER if behind and page.script is TRIM_ACKNOWLEDGED else take)))
             received.append((page, replies))
         self._pages = []
         again: list[Any] = []
@@ -184,6 +219,8 @@ class Acknowledgements:
             return any_reply
         if page.script in (None, FENCED_ACKNOWLEDGE_KEPT):
             return NUMBER
+        if page.script is TRIM_ACKNOWLEDGED:
+            return TIDIED
         return ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else TRIMMED
 
     def _settle(self, page: _Page, reply: Any) -> None:
@@ -194,7 +231,7 @@ class Acknowledgements:
                 member.shared = any(named(group)["name"] != own for group in raise_for_error(reply))
             member.groups_known_until = time.monotonic() + _GROUPS_KNOWN
             raise ScriptRefusedError  # now it is known how to acknowledge
-        if page.script is None:
+        if page.script is None or type(reply) is int:  # of XACK, in front of the script
             raise_for_error(reply)
             return
         if isinstance(reply, ErrorReply) and reply.code == "FENCED":
@@ -204,12 +241,19 @@ class Acknowledgements:
             return
         others, *rest = member.scripting.answered(page.script, reply, needed=member.shared)
         member.shared = others > 0
-        if page.script in _ACKNOWLEDGING:
-            member.alone_until = -math.inf if member.shared else time.monotonic() + _ALONE
-            lowest, highest = rest
-            member.held.tried(page.span, (lowest.decode(), highest.decode()))
-        else:
+        if page.script in (TRIM_DELIVERED, FENCED_TRIM_DELIVERED):
             member.trim_at = time.monotonic() + _TRIMMED_AGAIN if rest[0] else math.inf
+            return
+        member.alone_until = -math.inf if member.shared else time.monotonic() + _ALONE
+        lowest, highest, *of_trim = rest
+        if of_trim and of_trim[1]:
+            member.by_ids_until = time.monotonic() + _BY_IDS
+            member.held.untidy = False
+            raise ScriptRefusedError  # once more, by their IDs
+        member.held.tried(page.span, (lowest.decode(), highest.decode()))
+        if of_trim:
+            moved = lowest.decode() != page.span[0]
+            member.held.trimmed(len(page.events), moved, page.looks_at, of_trim[0].decode())
 
 
 def joined(first: list[Any], then: list[Any]) -> list[Any]:

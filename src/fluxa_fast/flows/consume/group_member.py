@@ -103,7 +103,8 @@ class GroupMember:
         alone_until: until then (monotonic seconds) the stream is believed to have no other group.
         shared: whether the stream has other groups too, as the server said last.
         groups_known_until: until then (monotonic seconds) that is believed where the server forbids scripts.
-        held: what was acknowledged, and stays in the stream for other groups.
+        held: what was acknowledged, and may be in the stream still.
+        by_ids_until: until then (monotonic seconds) nothing can be trimmed: other entries lie in front.
         trim_at: at most once only: when (monotonic seconds) to trim again, because entries that were read are left
             behind an older pending entry, or for another group. Infinity: none are left.
         fence: what scripts compare, if only the owner of the partition may acknowledge.
@@ -145,6 +146,7 @@ class GroupMember:
         self.shared: bool = False
         self.groups_known_until: float = -math.inf
         self.held: HeldEntries = HeldEntries()
+        self.by_ids_until: float = -math.inf
         self.trim_at: float = math.inf
         self.fence: Fence | None = None
         self.outage: Outage = Outage(f"consumer {self.name} of {self.stream}", hooks)

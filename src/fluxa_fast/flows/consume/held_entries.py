@@ -1,4 +1,7 @@
-"""Entries that were acknowledged, and stay in the stream because another group still needs them."""
+"""Entries that were acknowledged, and may be in the stream still.
+
+Another group needs them; or an entry in front of them is pending, so they could not be trimmed with it.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,64 @@ NOTHING: Span = ("", "")
 
 
 class HeldEntries:
-    """What one consumer knows of them: between which two IDs they lie. Threads may share it."""
+    """What one consumer knows of them. Threads may share it.
 
-    __slots__ = ("span",)
+    Attributes:
+        span: between which two IDs they lie.
+        count: how many were acknowledged and not looked at since the first of them was deleted.
+        cursor: the ID from which on the next call looks at them, one by one; "": from the first.
+        untidy: whether some may be deleted that no group needs.
+    """
+
+    __slots__ = ("count", "cursor", "span", "untidy")
 
     def __init__(self) -> None:
         self.span: Span = NOTHING
+        self.count: int = 0
+        self.cursor: str = ""
+        self.untidy: bool = False
 
     def __bool__(self) -> bool:
         return self.span != NOTHING
+
+    def begun(self, new: Span) -> Span:
+        """An acknowledgement of the entries in `new` is about to be sent. Returns the span that it is to be given.
+
+        It counts as held at once: the next acknowledgement may be sent before this one is answered.
+        """
+        self.span = _united(self.span, new)
+        return self.span
 
     def tried(self, asked: Span, left: Span) -> None:
         """Take note of an acknowledgement that was given the span `asked`, and says that `left` may stay."""
         now = self.span
         if now == asked:
             self.span = left
-        elif left != NOTHING:  # another acknowledgement was answered meanwhile
-            spans = [left] if now == NOTHING else [left, now]
-            self.span = (min((one[0] for one in spans), key=parse_id), max((one[1] for one in spans), key=parse_id))
+        elif left != NOTHING:  # another acknowledgement was sent or answered meanwhile
+            self.span = _united(left, now)
+        if self.span == NOTHING:
+            self.count = 0
+            self.cursor = ""
+            self.untidy = False
+
+    def trimmed(self, acknowledged: int, moved: bool, looked_at: int, cursor: str) -> None:
+        """Take note of a trim.
+
+        Args:
+            acknowledged: how many entries were acknowledged with it.
+            moved: whether the first of those that were held is gone.
+            looked_at: how many the script could look at, one by one.
+            cursor: from which ID on the next one looks; "": the script has looked at all, if it could look at any.
+        """
+        if self.span == NOTHING:
+            return
+        self.cursor = cursor
+        self.untidy = bool(cursor) or not looked_at
+        self.count = (0 if moved or not self.untidy else max(0, self.count - looked_at)) + acknowledged
+
+
+def _united(one: Span, other: Span) -> Span:
+    """Return the span that has both."""
+    if NOTHING in (one, other):
+        return other if one == NOTHING else one
+    return min(one[0], other[0], key=parse_id), max(one[1], other[1], key=parse_id)

@@ -89,7 +89,7 @@ class NodeWriter:
         commands = self._partitions[0].member.commands()
         written: list[PendingReply] = []
         for partition in self._partitions:
-            if partition.to_acknowledge:
+            if partition.to_acknowledge or (partition.member.held.untidy and (self._idle_rounds or session.ending)):
                 yield from self._write_acknowledgement(commands, written, partition, pending=True)
             if partition.to_trim or partition.trim_is_due:
                 yield from self._write_acknowledgement(commands, written, partition, pending=False)
@@ -115,7 +115,8 @@ class NodeWriter:
         self, commands: CommandBuffer, written: list[PendingReply], partition: Partition, *, pending: bool
     ) -> Flow[None]:
         events = partition.to_acknowledge if pending else partition.to_trim
-        acknowledgements = Acknowledgements(partition.member, events, pending=pending)
+        at_once = self._session.deletes_at_once
+        acknowledgements = Acknowledgements(partition.member, events, pending=pending, at_once=at_once)
         before = commands.command_count
         yield from acknowledgements.write(commands)
         if commands.command_count > before or events:

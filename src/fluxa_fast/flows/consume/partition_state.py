@@ -200,6 +200,11 @@ class Partition:
         return bool(self.to_acknowledge or self.to_trim or self.unconfirmed)
 
     @property
+    def unsaid(self) -> bool:
+        """Whether the server is still to be told of what was handled, or to delete what was acknowledged."""
+        return bool(self.to_acknowledge or self.to_trim or self.deleted or self.member.held.untidy)
+
+    @property
     def may_read(self) -> bool:
         """Whether this consumer may read it: it needs no lease, or owns one and keeps it."""
         lease = self.lease

@@ -120,6 +120,7 @@ class ConsumerSession:
         interrupted: whether little time is left to settle what was handled: nothing is waited for any more.
         lone: whether it has one partition: then its flows run one after the other.
         filter, several, strict: as those of the state.
+        deletes_at_once: whether what was acknowledged has to be gone at once; else when what lies in front is handled.
         read_ahead: whether the next batch may be read while the handler works.
     """
 
@@ -142,7 +143,8 @@ class ConsumerSession:
         self.handled: int = 0
         self.error: BaseException | None = None
         self.interrupted: bool = False
-        self.read_ahead: bool = not once and min_idle is None
+        self.deletes_at_once: bool = once or min_idle is not None
+        self.read_ahead: bool = not self.deletes_at_once
         self.lone: bool = len(state.partitions) == 1
         self.readers: dict[tuple[str, str], NodeReader] = {}
         for partition in state.partitions:
