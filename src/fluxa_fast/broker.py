@@ -92,7 +92,7 @@ class BrokerBase(Generic[P]):
         for name, route in routes.items():
             stream = self._streams[name]
             reader = self._readers.get(name) or route.pool.codec.plain_reader()
-            kept, pool, of_stream = stream.keep is not None, route.pool, groups[name]
+            kept, pool, of_stream = route.retention, route.pool, groups[name]
             members[name] = [
                 GroupMember(
                     pool.implementation, pool.name, key, of_stream, kept, options, stopping, reader, self._hooks

@@ -92,6 +92,15 @@ def test_up_to_an_age(broker_with: Make, client: redis.Redis) -> None:
     assert 50 <= client.xlen("orders") < 50 + 200
 
 
+@pytest.mark.parametrize("partitions", [None, 2])
+def test_a_consumer_trims_when_it_falls_idle(broker_with: Make, client: redis.Redis, partitions: int | None) -> None:
+    fill(broker_with(partitions=partitions), 1000)
+    broker = broker_with(keep=Keep(events=100), partitions=partitions)
+    with broker.consumer_many("orders") as consumer:
+        assert sum(len(events) for events in consumer.batches(300, 1.2 if partitions is None else 0.01)) == 1000
+    assert sum(client.xlen(key) for key in client.scan_iter(_type="stream")) <= 400
+
+
 def test_up_to_a_size(broker_with: Make, client: redis.Redis) -> None:
     broker = broker_with(keep=Keep(bytes=200_000))
     flusher = broker.new_flusher()

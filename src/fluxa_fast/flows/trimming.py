@@ -10,12 +10,13 @@ from redis.exceptions import RedisError
 
 from ..errors import FluxaError
 from ..keep import Keep, Retention
+from ..protocol.interface import Implementation
 from ..shared.validation import seconds
 from .patiently import patiently
 from .retry import log, raise_for_error
 from .steps import Flow, ask_all
 
-__all__ = ["trim_kept", "trimming"]
+__all__ = ["trim_kept", "trim_now", "trimming"]
 
 
 def trim_kept(pool: Any, key: str, keep: Keep) -> Flow[None]:
@@ -24,18 +25,23 @@ def trim_kept(pool: Any, key: str, keep: Keep) -> Flow[None]:
     Raises:
         redis.RedisError: as `patiently`.
     """
-    return (yield from patiently(pool, key, lambda: _trim(pool, key, keep)))
+    return (yield from patiently(pool, key, lambda: trim_now(pool.implementation, key, keep)))
 
 
-def _trim(pool: Any, key: str, keep: Keep) -> Flow[None]:
-    commands = pool.implementation.CommandBuffer()
+def trim_now(implementation: Implementation, key: str, keep: Keep) -> Flow[None]:
+    """As `trim_kept`, over a connection to the node that has the stream.
+
+    Raises:
+        redis.RedisError: what the server or the network says.
+    """
+    commands = implementation.CommandBuffer()
     if keep.age is not None:
         commands.command("TIME")
     if keep.bytes is not None:
         commands.xlen(key)
         commands.command("MEMORY", "USAGE", key)
     known = [raise_for_error(reply) for reply in ((yield from ask_all(commands)) if commands.command_count else ())]
-    commands = pool.implementation.CommandBuffer()
+    commands = implementation.CommandBuffer()
     most = keep.events
     if keep.bytes is not None:
         length, used = known[-2:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -10,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from ...groups import Groups
 from ...hooks import Hooks
+from ...keep import Retention
 from ...protocol.entries import TypedOrigin
 from ...protocol.interface import CommandBuffer, ErrorReply, Implementation
 from ..replies import named, retold
@@ -28,6 +30,7 @@ __all__ = ["GROUP_LOST", "Fence", "GroupMember", "StopFlag", "group_in", "is_mis
 GROUP_LOST = codes_with(Verdict.REJOIN)
 """Codes of errors that say: the group is not there (any more)."""
 
+_KEPT_TRIMMED = 60.0  # seconds between two trims by one idle consumer; publishers trim more often
 _NO_PAGES = 1_000_000_000  # events in one command: no limit that a consumer reaches
 
 T = TypeVar("T")
@@ -87,7 +90,8 @@ class GroupMember:
         stream: the Redis key of the stream, or of one of its partitions.
         group: the name of the group.
         groups: that are to be made, if they are not there: first its own.
-        keeps: whether the stream keeps what was acknowledged.
+        retention: how much the stream keeps of what was acknowledged; None: nothing.
+        keeps: whether it keeps some.
         name: in the group.
         recovery: how outages are waited for.
         at_most_once: whether events are read without being pending.
@@ -117,7 +121,7 @@ class GroupMember:
         pool: str,
         stream: str,
         groups: Groups,
-        keeps: bool,
+        retention: Retention | None,
         options: ConsumerOptions,
         stopping: StopFlag,
         reader: Reader | None = None,
@@ -127,7 +131,9 @@ class GroupMember:
         self.pool = pool
         self.stream = stream
         self.groups = groups
-        self.keeps = keeps
+        self.retention = retention
+        self.keeps: bool = retention is not None
+        self._kept_trimmed_at: float = -math.inf
         self.group: str = groups[0][0]
         self.name: str = options.group_name
         self.recovery: Recovery = options.recovery
@@ -178,6 +184,14 @@ class GroupMember:
     def position(self) -> str:
         """Return where the group begins, if it is made now."""
         return self._handled if self.had_group and self._handled else self.groups[0][1]
+
+    def kept_is_due(self) -> bool:
+        """Whether what is too old or too much is to be trimmed, by a consumer that has nothing else to do. Once."""
+        now = time.monotonic()
+        if self.retention is None or now < self._kept_trimmed_at + _KEPT_TRIMMED:
+            return False
+        self._kept_trimmed_at = now
+        return True
 
     def nothing_to_trim(self) -> None:
         """What is left in the stream is not for this consumer to trim."""

@@ -12,6 +12,7 @@ from ...shared.handlers import HandlerFailedError
 from ..retry import OUTAGES, ServerNotReadyError, outage_of
 from ..steps import Arrived, Deliver, Disconnect, Flow, Pause, Send, Start
 from ..topology import next_node
+from ..trimming import trim_now, trimming
 from .in_flight import (
     AGAIN,
     DeliveryCounts,
@@ -124,6 +125,8 @@ class NodeReader(NodeWriter):
         session = self._session
         found: Sequence[ReadEvents] = self._prefetched() if session.state.at_most_once else ()
         if not found:
+            if self._idle_rounds and session.state.keeps and not self._in_flight:
+                yield from self._trim_kept()
             if not self._in_flight or self._only_acknowledging:
                 yield from self._write(self._wait_time())
             if not self._in_flight:  # there is nothing that may be read now
@@ -157,6 +160,14 @@ class NodeReader(NodeWriter):
             raise failure
         if self._ahead and session.lone and session.leases is None and not (yield Arrived()):
             yield from self._write(None, reads=False)  # so that the server deletes while the reply is on its way
+
+    def _trim_kept(self) -> Flow[None]:
+        """Trim what is too old or too much: no publisher may be there to do it."""
+        for partition in self._partitions:
+            member = partition.member
+            if member.retention is not None and member.kept_is_due():
+                with trimming(member.retention, member.stream):
+                    yield from trim_now(member.implementation, member.stream, member.retention.keep)
 
     def _prefetched(self) -> list[ReadEvents]:
         """Return what was read at most once, and not handed over."""

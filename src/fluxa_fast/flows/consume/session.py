@@ -44,6 +44,7 @@ class ConsumerState:
         filter: which events it is given; None: all.
         several: whether it reads several streams.
         strict: whether a stream is read only if those before it have no events.
+        keeps: whether one of the streams keeps what was acknowledged.
         hooks: that are told what it does; None: there are none.
         nodes: where the partitions are.
         partitions: all of them.
@@ -61,6 +62,7 @@ class ConsumerState:
         self.filter: Filter | None = options.filter
         self.several: bool = len(streams) > 1
         self.strict: bool = options.strict and self.several
+        self.keeps: bool = any(member.keeps for member in members)
         self.hooks: Hooks | None = members[0].hooks
         self.nodes = nodes
         self.leases = leases
