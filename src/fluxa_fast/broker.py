@@ -296,7 +296,7 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
         retention = destination.retention
         if retention is not None and retention.after_publish():
             with trimming(retention, head.stream):
-                destination.pool.run(trim_kept(destination.pool, head.stream, retention.keep), head.stream)
+                destination.pool.run(trim_kept(destination.pool, head.stream, retention), head.stream)
         return given
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:

@@ -124,7 +124,7 @@ class EventFlusher(FlusherBase[BlockingPool]):
     def _trim(self) -> None:
         for pool, key, retention in self._trims():
             with trimming(retention, key):
-                pool.run(trim_kept(pool, key, retention.keep), key)
+                pool.run(trim_kept(pool, key, retention), key)
 
     def _compare_partitions(self) -> dict[str, Exception]:
         """Compare the numbers of partitions of the streams that are new here.

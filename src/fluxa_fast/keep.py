@@ -73,11 +73,13 @@ class Retention:
     Attributes:
         keep: how much each of its Redis keys keeps.
         warned: whether a failure was logged.
+        told: the groups for which it was logged that they have missed entries.
     """
 
     def __init__(self, keep: Keep, keys: Sequence[str]) -> None:
         self.keep: Keep = keep.of_partition(len(keys))
         self.warned: bool = False
+        self.told: set[str] = set()
         self._keys = deque(keys)
         self._published = 0
 

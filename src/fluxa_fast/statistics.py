@@ -44,6 +44,9 @@ class RedisStreamGroupStatistics:
         lower_id: the oldest pending entry; empty if none is pending.
         lower_duration: the age of that entry; zero if none is pending.
         consumers: the consumers that have pending entries.
+        missed: how many entries were trimmed before this group was delivered them, since the last one that it was
+            delivered; None where that can't be told (before Redis 7.0, without the right to XINFO STREAM, and before
+            the group was delivered anything).
     """
 
     group: str
@@ -54,6 +57,7 @@ class RedisStreamGroupStatistics:
     lower_id: str
     lower_duration: timedelta
     consumers: tuple[RedisStreamConsumerStatistics, ...]
+    missed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisS
 
 def _groups_added_up(groups: Sequence[RedisStreamGroupStatistics]) -> RedisStreamGroupStatistics:
     lags = [one.lag for one in groups]
+    counts = [one.missed for one in groups if one.missed is not None]
     newest = max(groups, key=lambda one: parse_id(one.last_delivered_id))
     oldest = min((one for one in groups if one.pending), key=lambda one: parse_id(one.lower_id), default=None)
     consumers: dict[str, int] = {}
@@ -146,4 +151,5 @@ def _groups_added_up(groups: Sequence[RedisStreamGroupStatistics]) -> RedisStrea
         lower_id=oldest.lower_id if oldest else "",
         lower_duration=oldest.lower_duration if oldest else timedelta(),
         consumers=tuple(RedisStreamConsumerStatistics(*one) for one in sorted(consumers.items())),
+        missed=sum(counts) if counts else None,
     )

@@ -13,6 +13,7 @@ import redis
 
 from fluxa_fast import EventBroker, Keep, RegistryError
 from fluxa_fast.embedded import EmbeddedServer
+from tests.fix_servers import before_redis_7
 
 Make = Callable[..., EventBroker]
 
@@ -130,6 +131,33 @@ def test_what_was_trimmed_before_it_was_handled(broker_with: Make, client: redis
     assert len(all_of(consumer)) == client.xlen("orders")
     assert consumer.deleted == 10
     assert client.xpending("orders", "consumer_group")["pending"] == 0
+
+
+def test_a_group_that_misses_events_is_told_of(
+    broker_with: Make, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = broker_with(keep=Keep(events=200), groups=["billing", "audit"])
+    fill(broker, 50)
+    for group in ("billing", "audit"):
+        assert len(all_of(broker.consumer_many("orders", group=group))) == 50
+    with caplog.at_level(logging.WARNING, "fluxa_fast"):
+        for _ in range(10):
+            fill(broker, 200)
+            all_of(broker.consumer_many("orders", group="billing"))
+    statistics = broker.get_stream_statistics("orders")
+    assert statistics is not None
+    billing, audit = (next(one for one in statistics.groups if one.group == name) for name in ("billing", "audit"))
+    if before_redis_7(client):
+        assert (billing.missed, audit.missed, caplog.messages) == (None, None, [])
+        return
+    assert billing.missed == 0
+    assert audit.missed == 2000 - statistics.len
+    assert statistics.furthest_behind == audit
+    told = [message for message in caplog.messages if "before group 'audit' was delivered them" in message]
+    assert told == caplog.messages
+    assert len(told) == 1
+    all_of(broker.consumer_many("orders", group="audit"))
+    assert [group.missed for group in broker.get_stream_statistics("orders").groups] == [0, 0]  # type: ignore[union-attr]
 
 
 def test_a_user_that_may_not_trim(

@@ -111,7 +111,7 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
         retention = destination.retention
         if retention is not None and retention.after_publish():
             with trimming(retention, head.stream):
-                await destination.pool.run(trim_kept(destination.pool, head.stream, retention.keep), head.stream)
+                await destination.pool.run(trim_kept(destination.pool, head.stream, retention), head.stream)
         return given
 
     def new_flusher(self, *, eager: bool = False) -> EventFlusher:

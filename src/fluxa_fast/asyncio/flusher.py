@@ -154,7 +154,7 @@ class EventFlusher(FlusherBase[AsyncPool]):
     async def _trim(self) -> None:
         for pool, key, retention in self._trims():
             with trimming(retention, key):
-                await pool.run(trim_kept(pool, key, retention.keep), key)
+                await pool.run(trim_kept(pool, key, retention), key)
 
     async def _compare_partitions(self) -> dict[str, Exception]:
         """Compare the numbers of partitions of the streams that are new here.

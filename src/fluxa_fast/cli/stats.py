@@ -122,6 +122,8 @@ def _add_stream(table: Table, name: str, one: RedisStreamStatistics, style: str 
 
 def _cells(group: RedisStreamGroupStatistics) -> Iterator[Text]:
     lag = "unknown" if group.lag is None else f"{group.lag:,}"
+    if group.missed:
+        lag += f", {group.missed:,} missed"
     oldest = f"{group.lower_duration.total_seconds():.0f} s" if group.pending else ""
     ago = "" if group.last_delivered_id == "0-0" else f"{group.last_delivered_duration.total_seconds():.0f} s ago"
     consumers = ", ".join(f"{consumer.name} ({consumer.pending:,})" for consumer in group.consumers)

@@ -23,6 +23,7 @@ from ..statistics import (
     for_groups,
 )
 from .consume.group_member import is_missing
+from .missed import About, missed
 from .replies import error_of, in_a_cluster, named, retold
 from .retry import Patience
 from .server_errors import rule_of, unwrapped
@@ -90,11 +91,15 @@ def cluster_statistics(cluster: ClusterMap, streams: Sequence[str]) -> Flow[list
 
 
 def _asked(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[list[RedisStreamStatistics]]:
-    """``TIME``, and for each stream ``XLEN``, ``XINFO GROUPS`` and ``XPENDING``; this also for each other group."""
+    """``TIME``, and for each stream ``XLEN``, ``XINFO GROUPS``, ``XINFO STREAM`` and ``XPENDING``.
+
+    ``XPENDING`` also for each other group.
+    """
     commands.command("TIME")
     for stream in streams:
         commands.xlen(stream)
         commands.xinfo_groups(stream)
+        commands.command("XINFO", "STREAM", stream)
         commands.xpending(stream, GROUP)
     replies = yield from ask_all(commands)
     try:
@@ -106,7 +111,7 @@ def _asked(commands: CommandBuffer, pool: str, streams: Sequence[str]) -> Flow[l
         if refused is not None:
             return [_unknown(stream, pool, refused) for stream in streams]
         states = [
-            _State(stream, *replies[at : at + 3]) for stream, at in zip(streams, range(1, len(replies), 3), strict=True)
+            _State(stream, *replies[at : at + 4]) for stream, at in zip(streams, range(1, len(replies), 4), strict=True)
         ]
         for state in states:
             for name in state.others:
@@ -139,15 +144,17 @@ class _State:
     """What the server has answered about one stream.
 
     Attributes:
+        about: the stream.
         groups: what it says about each group, by the name; empty if the stream is not there.
         others: the names of the groups besides the default one, whose pending entries are still to be asked for.
         error: of the answers, if there is one.
     """
 
-    def __init__(self, stream: str, length: Any, groups: Any, pending: Any) -> None:
+    def __init__(self, stream: str, length: Any, groups: Any, about: Any, pending: Any) -> None:
         self.stream = stream
         self.length = length
         self.pending = pending
+        self.about = About(about)
         self.error = _error_in([length, *(one for one in (groups, pending) if not is_missing(one))])
         self.groups: dict[str, dict[str, Any]] = {}
         if self.error is None and not is_missing(groups):
@@ -162,7 +169,7 @@ def _stream(state: _State, pool: str, now: int, others: Iterator[Any]) -> RedisS
     if error is not None:
         return _unknown(state.stream, pool, error)
     groups = tuple(
-        _group(name, state.groups[name], now, *pending[name])
+        _group(name, state, now, *pending[name])
         for name in sorted(state.groups)
         if not is_missing(pending[name])  # it was removed meanwhile
     )
@@ -171,13 +178,14 @@ def _stream(state: _State, pool: str, now: int, others: Iterator[Any]) -> RedisS
 
 def _group(
     name: str,
-    group: dict[str, Any],
+    state: _State,
     now: int,
     pending: int,
     lowest: bytes | None,
     highest: bytes | None,
     consumers: Any,
 ) -> RedisStreamGroupStatistics:
+    group = state.groups[name]
     last_delivered = group["last-delivered-id"].decode()
     lower = lowest.decode() if lowest else ""
     return RedisStreamGroupStatistics(
@@ -192,6 +200,7 @@ def _group(
             RedisStreamConsumerStatistics(name.decode("utf-8", "replace"), int(count))
             for name, count in consumers or ()
         ),
+        missed=missed(group, state.about),
     )
 
 

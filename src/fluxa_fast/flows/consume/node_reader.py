@@ -167,7 +167,7 @@ class NodeReader(NodeWriter):
             member = partition.member
             if member.retention is not None and member.kept_is_due():
                 with trimming(member.retention, member.stream):
-                    yield from trim_now(member.implementation, member.stream, member.retention.keep)
+                    yield from trim_now(member.implementation, member.stream, member.retention)
 
     def _prefetched(self) -> list[ReadEvents]:
         """Return what was read at most once, and not handed over."""
