@@ -133,7 +133,7 @@ class BrokerBase(Generic[P]):
             self._filters[place] = FilterCheck(stream.name, group, beside_group(stream.key, "where", group), filter)
         return self._filters[place]
 
-    def _removals(self, stream: str, group: str) -> tuple[P, list[tuple[str, Flow[bool]]]]:
+    def _removals(self, stream: str, group: str) -> tuple[P, list[tuple[str, Flow[Any]]]]:
         """Return the pool of a stream, and flows that remove a group of it, with the Redis key that each is about."""
         pool = self._route(stream).pool
         name = checked_group(group)
@@ -141,6 +141,7 @@ class BrokerBase(Generic[P]):
         for place in [place for place in self._filters if place[:2] == (stream, name)]:
             self._filters[place].due = True
         return pool, [
+            *self._comparison(stream),
             *((key, remove_group(pool, key, name)) for key in self._streams[stream].keys),
             (filter_key, forget_filter(pool, filter_key)),
         ]
@@ -153,7 +154,15 @@ class BrokerBase(Generic[P]):
         if pending is not None and pending not in get_args(PendingEntries):
             raise ValueError(f"pending is 'keep', 'drop' or None, not {pending!r}")
         name, position = checked_group(group), position_before(start)
-        return pool, [(key, seek(pool, key, name, position, pending)) for key in self._streams[stream].keys]
+        seeks = [(key, seek(pool, key, name, position, pending)) for key in self._streams[stream].keys]
+        return pool, [*self._comparison(stream), *seeks]
+
+    def _comparison(self, stream: str) -> list[tuple[str, Flow[None]]]:
+        """Return the flow that compares the number of partitions, if the stream has some, and that is to be done."""
+        check = self._route(stream).check
+        if check is None or not check.due:
+            return []
+        return [(check.key, agree(check.only_compared(), self._route(stream).pool))]
 
     def _history(self, stream: str, start: Start, end: str | datetime | None, count: int | None) -> tuple[P, History]:
         """Return the pool of a stream, and what is to be read of it."""
@@ -161,7 +170,9 @@ class BrokerBase(Generic[P]):
         most = None if count is None else positive_int(count, "count")
         reader = self._readers.get(stream) or pool.codec.plain_reader()
         keys = self._streams[stream].keys
-        return pool, History(pool, keys, first_id(start), last_id(end), most, reader)
+        check = self._route(stream).check
+        compared = None if check is None else check.only_compared()
+        return pool, History(pool, keys, first_id(start), last_id(end), most, reader, compared)
 
     def _register_body(self, stream: str, body: Any) -> None:
         destination = self._route(stream)
@@ -330,6 +341,7 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            PartitionsDifferError: if other services use the stream with another number.
             redis.RedisError: what the server or the network says. On a cluster some partitions may have lost the group
                 before that: call it again.
         """
@@ -352,6 +364,7 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            PartitionsDifferError: if other services use the stream with another number.
             FluxaError: if entries are pending, and `pending` is None. The partitions before the one that has them have
                 gone to the new place then.
             TypeError, ValueError: for a start or `pending` that can't be right.
@@ -381,6 +394,7 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            PartitionsDifferError: from the first step, if other services use the stream with another number.
             TypeError, ValueError: for a start, an end or a count that can't be right.
         """
         return StreamEvents(*self._history(stream, start, end, count))

@@ -97,6 +97,22 @@ def _session(broker: Any, call: str = "consume", kind: str = "consumer_single") 
 # ---- what is compared -----------------------------------------------------------------------------------
 
 
+def test_other_calls_of_the_broker_compare_it_too(broker_with: Callable[..., Any], client: redis.Redis) -> None:
+    broker = broker_with(partitions=3)
+    assert list(broker.read("orders")) == []
+    assert not broker.remove_group("orders", "consumer_group")
+    assert client.get(KEY) is None  # they only read
+    broker.publish("orders", 1)
+    other = broker_with(partitions=4)
+    for call in (
+        lambda: list(other.read("orders")),
+        lambda: other.remove_group("orders", "consumer_group"),
+        lambda: other.seek("orders", "consumer_group", "0"),
+    ):
+        with pytest.raises(PartitionsDifferError):
+            call()
+
+
 def test_the_first_service_writes_the_number_and_others_with_it_go_on(
     make_broker: MakeBroker, place: tuple[str, Any]
 ) -> None:

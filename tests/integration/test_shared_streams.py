@@ -12,7 +12,7 @@ import pytest
 import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from fluxa_fast import Event
+from fluxa_fast import Event, EventBroker
 from fluxa_fast.embedded import EmbeddedServer
 from tests.integration.test_handlers import KINDS, fill, left, new_consumer, registry
 
@@ -271,3 +271,44 @@ def test_what_the_server_refuses_for_good_is_raised_once_and_names_the_stream(
         fill(broker, kind, 5)
         consume_all(consumer, print, 5)  # it may be used again
     engine.close()
+
+
+def test_a_consumer_of_the_original_shares_the_work(broker: EventBroker, client: redis.Redis, server_url: str) -> None:
+    """It acknowledges with XACK and XDEL. What it has pending keeps the low-water mark down; all is gone in the end."""
+    flusher = broker.new_flusher()
+    flusher.publish_many("orders", range(8000))
+    flusher.flush()
+    seen: list[Any] = []
+    by_original: list[Any] = []
+    consumer = broker.consumer_many("orders")
+    consumer.consume(1, None, lambda events: seen.extend(event.id for event in events))  # makes the group
+    over = threading.Event()
+
+    def original() -> None:
+        with redis.Redis.from_url(server_url) as go:
+            while not over.is_set():
+                for _, entries in go.xreadgroup("consumer_group", "consumer-go", {"orders": ">"}, 100, block=50):
+                    ids = [id for id, _ in entries]
+                    time.sleep(0.002)
+                    go.xack("orders", "consumer_group", *ids)
+                    go.xdel("orders", *ids)
+                    by_original.extend(id.decode() for id in ids)
+
+    def handle(events: Sequence[Any]) -> None:
+        seen.extend(event.id for event in events)
+        time.sleep(0.001)
+
+    thread = threading.Thread(target=original)
+    thread.start()
+    running = threading.Thread(target=consumer.run, args=(handle, 100))
+    running.start()
+    deadline = time.monotonic() + 30
+    while client.xlen("orders") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    over.set()
+    thread.join()
+    consumer.stop()
+    running.join()
+    assert by_original
+    assert len(seen) + len(by_original) == len({*seen, *by_original}) == 8000
+    assert (client.xlen("orders"), client.xpending("orders", "consumer_group")["pending"]) == (0, 0)

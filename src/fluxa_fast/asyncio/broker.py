@@ -145,6 +145,7 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            PartitionsDifferError: if other services use the stream with another number.
             redis.RedisError: what the server or the network says. On a cluster some partitions may have lost the group
                 before that: call it again.
         """
@@ -169,6 +170,7 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            PartitionsDifferError: if other services use the stream with another number.
             FluxaError: if entries are pending, and `pending` is None. The partitions before the one that has them have
                 gone to the new place then.
             TypeError, ValueError: for a start or `pending` that can't be right.
@@ -198,6 +200,7 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
+            PartitionsDifferError: from the first step, if other services use the stream with another number.
             TypeError, ValueError: for a start, an end or a count that can't be right.
         """
         return StreamEvents(*self._history(stream, start, end, count))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.entries import TypedOrigin, no_consumer
 from ..protocol.entry_ids import EntryId, by_id, parse_id
 from ..protocol.interface import ReplyReader
+from .agreement import Agreement, agree
 from .patiently import patiently
 from .retry import raise_for_error
 from .steps import Flow, ask
@@ -58,12 +59,21 @@ class History:
         end: the last ID, or ``+``.
         count: how many events there are to be in all; None: all.
         reader: makes the bodies, if the stream has a type of them.
+        check: of the number of partitions; None: the stream has none.
     """
 
     def __init__(
-        self, pool: Any, keys: Sequence[str], start: str, end: str, count: int | None, reader: Reader | None
+        self,
+        pool: Any,
+        keys: Sequence[str],
+        start: str,
+        end: str,
+        count: int | None,
+        reader: Reader | None,
+        check: Agreement | None,
     ) -> None:
         self._pool = pool
+        self._check = check
         self._parts = [_Part(key, start) for key in keys]
         self._end = end
         self._left = count
@@ -74,6 +84,8 @@ class History:
 
     def due(self) -> tuple[str, Flow[None]] | None:
         """Return the Redis key and the flow that must be run before the next event is known, if there is any."""
+        if self._check is not None and self._check.due:
+            return self._check.key, agree(self._check, self._pool)
         while self._unread and self._left != 0:
             part = self._parts[self._unread[0]]
             if part.events:

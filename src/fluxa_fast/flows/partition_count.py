@@ -46,6 +46,13 @@ class PartitionCheck(Agreement):
         super().__init__(stream, key, number)
         self.number: int = number
 
+    def only_compared(self) -> PartitionCheck:
+        """Return the same check for calls that only read: where there is no number yet, they write none."""
+        other = PartitionCheck(self.stream, self.number, self.key)
+        other.value = None
+        other.due = self.due
+        return other
+
     def check(self, stored: bytes) -> None:
         if not _NUMBER.fullmatch(stored):
             raise self.no_value(f"it holds {stored[:40]!r}")
