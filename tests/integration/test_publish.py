@@ -34,7 +34,7 @@ def test_nothing_at_all_is_refused(broker: EventBroker, client: redis.Redis, tag
     assert client.xlen("orders") == 0
 
 
-@pytest.mark.parametrize("stream", ["nope", None, ["orders"]])
+@pytest.mark.parametrize("stream", ["nope", None, {"orders"}])
 def test_an_unregistered_stream_is_refused(broker: EventBroker, stream: str) -> None:
     with pytest.raises(UnregisteredStreamError) as caught:
         broker.publish(stream, 1)

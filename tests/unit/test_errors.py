@@ -52,7 +52,7 @@ SAMPLES = {
     ProtocolError: [ProtocolError("not RESP")],
     SerializationError: [SerializationError("too deep", "body[0]", "orders"), SerializationError("too deep")],
     NotReplicatedError: [NotReplicatedError("default", 1, 2, 0.5)],
-    PartitionsDifferError: [PartitionsDifferError("orders", 4, 3)],
+    PartitionsDifferError: [PartitionsDifferError("orders", 4, 3, "{orders}:partitions")],
     FlushError: [FlushError(FlushResult((), {}), [REFUSED], [LOST]), FlushError(FlushResult((), {}), [], [LOST])],
 }
 ERRORS = [

@@ -37,5 +37,8 @@ class TypedStream(TypedStreamBase[BodyT], MakesItsConsumers[EventConsumer[BodyT]
         key: Key | None = None,
         id: str | None = None,
     ) -> None:
-        """Call ``flusher.publish(name, body, tags, key, id)``, with a body whose type is checked."""
-        flusher.publish(self._name, body, tags, key, id)
+        """Call ``flusher.publish(name, body, tags, key)``, with `id` if there is one; the body's type is checked."""
+        if id is None:  # a subclass may have a `publish` without it
+            flusher.publish(self._name, body, tags, key)
+        else:
+            flusher.publish(self._name, body, tags, key, id)

@@ -85,7 +85,7 @@ class Acknowledgements:
     ) -> None:
         self.events = events
         self._pending = pending
-        self._at_once = at_once
+        self._trims = pending and not at_once and member.may_trim
         self._member = member
         self._pages: list[_Page] = []
 
@@ -107,11 +107,11 @@ class Acknowledgements:
             page = self.events[begin : begin + size]
             if not self._is_for_script(page):
                 self._write_plain(commands, page)
-            elif self._may_trim():
+            elif self._trims:
                 self._write_trim(commands, page)
             else:
                 self._write_script(commands, page)
-        if not self.events and self._member.held.untidy and self._is_for_script(()) and self._may_trim():
+        if not self.events and self._member.held.untidy and self._trims:
             self._write_trim(commands, ())
         elif not (self.events or self._pending) and self._member.trim_at < math.inf and self._is_for_script(()):
             self._write_script(commands, ())
@@ -150,10 +150,6 @@ class Acknowledgements:
         if not member.scripting.allowed:
             return member.shared  # XACK and XDEL would delete what another group has not had
         return len(events) > _FEW or not alone or not self._pending
-
-    def _may_trim(self) -> bool:
-        member = self._member
-        return self._pending and not self._at_once and member.fence is None and time.monotonic() >= member.by_ids_until
 
     def _write_trim(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
         """``XACK stream group id...``, and the script that deletes what every group is past."""

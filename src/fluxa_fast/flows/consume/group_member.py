@@ -185,6 +185,11 @@ class GroupMember:
         """Return where the group begins, if it is made now."""
         return self._handled if self.had_group and self._handled else self.groups[0][1]
 
+    @property
+    def may_trim(self) -> bool:
+        """Whether what was acknowledged can be deleted by trimming, as far as is known."""
+        return self.fence is None and self.scripting.allowed and time.monotonic() >= self.by_ids_until
+
     def kept_is_due(self) -> bool:
         """Whether what is too old or too much is to be trimmed, by a consumer that has nothing else to do. Once."""
         now = time.monotonic()

@@ -201,8 +201,8 @@ class Partition:
 
     @property
     def unsaid(self) -> bool:
-        """Whether the server is still to be told of what was handled, or to delete what was acknowledged."""
-        return bool(self.to_acknowledge or self.to_trim or self.deleted or self.member.held.untidy)
+        """Whether the server is still to be told of what was handled."""
+        return bool(self.to_acknowledge or self.to_trim or self.deleted)
 
     @property
     def may_read(self) -> bool:
