@@ -12,6 +12,7 @@ __all__ = [
     "FENCED_ACKNOWLEDGE",
     "FENCED_ACKNOWLEDGE_KEPT",
     "FENCED_TRIM_DELIVERED",
+    "HAND_BACK",
     "LEAVE_GROUP",
     "MAKE_GROUPS",
     "OWN_PENDING",
@@ -20,6 +21,7 @@ __all__ = [
     "RENEW_LEASE",
     "ROSTER",
     "SEEK",
+    "TAKE_BACK",
     "TAKE_LEASE",
     "TRIM_ACKNOWLEDGED",
     "TRIM_DELIVERED",
@@ -44,6 +46,7 @@ def _load(*names: str) -> Script:
 
 
 ACKNOWLEDGE = _load("common.lua", "low_water.lua", "not_pending.lua", "acknowledge.lua")
+HAND_BACK = _load("common.lua", "hand_back.lua")
 LEAVE_GROUP = _load("common.lua", "leave_group.lua")
 MAKE_GROUPS = _load("common.lua", "make_groups.lua")
 REMOVE_GROUP = _load("common.lua", "remove_group.lua")
@@ -57,4 +60,5 @@ RENEW_LEASE = _load("fence.lua", "renew_lease.lua")
 RELEASE_LEASE = _load("fence.lua", "release_lease.lua")
 ROSTER = _load("roster.lua")
 SEEK = _load("common.lua", "seek.lua")
+TAKE_BACK = _load("common.lua", "take_back.lua")
 TAKE_LEASE = _load("take_lease.lua")

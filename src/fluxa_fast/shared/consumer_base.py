@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from ..flows.steps import Flow
 from ..flows.topology import NodeMap
 from ..protocol.interface import Event
 from .session_guard import SessionGuard
+from .validation import Duration, seconds
 
 __all__ = ["ConsumerBase", "ConsumerParts"]
 
@@ -124,11 +127,23 @@ class ConsumerBase:
         """Entries so far that were pending, but no longer in the stream; acknowledged, and never handed over."""
         return self._state.deleted
 
-    def stop(self) -> None:
+    def stop(self, *, drain: bool = False, timeout: Duration | None = None) -> None:
         """End `run`, `batches`, `auto_claim` or a waiting `consume`, once the handler returns.
 
         Any thread may call it, and a signal handler. It takes effect within about a second; if no call is going on, the
         next one ends at once. No batch is handed over after it, except for events that were read at most once: they
-        would be lost.
+        would be lost. What `run` or `batches` of a consumer of `consumer_many` has read and not handled is handed back
+        to the group: another consumer has it within a second, if one waits for events.
+
+        Args:
+            drain: hand over what was read before, instead of handing it back.
+            timeout: seconds (or a timedelta) for draining: what was not handed over by then is handed back. None: it
+                takes the time it takes.
+
+        Raises:
+            TypeError, ValueError: for a timeout that can't be right, or without `drain`.
         """
-        self._state.stopping.set()
+        if timeout is not None and not drain:
+            raise ValueError("timeout= is for drain=True: without it, no batch is handed over after stop()")
+        within = math.inf if timeout is None else seconds("timeout", timeout)
+        self._state.stopping.set(time.monotonic() + within if drain else -math.inf)

@@ -49,24 +49,33 @@ def group_in(reply: Any, name: str) -> dict[str, Any] | None:
 
 
 class StopFlag:
-    """Whether a consumer is to stop.
+    """Whether a consumer is to stop, and what becomes of the events that it has read.
 
     Unlike `threading.Event` it has no lock: a signal handler that sets it may have interrupted a thread that holds it.
     """
 
-    __slots__ = ("_is_set",)
+    __slots__ = ("_drain_until", "_is_set")
 
     def __init__(self) -> None:
         self._is_set = False
+        self._drain_until = -math.inf
 
     def is_set(self) -> bool:
         return self._is_set
 
-    def set(self) -> None:
+    def set(self, drain_until: float = -math.inf) -> None:
+        """Stop. Until then (monotonic seconds) what was read is handed over."""
+        self._drain_until = drain_until
         self._is_set = True
 
     def clear(self) -> None:
         self._is_set = False
+        self._drain_until = -math.inf
+
+    @property
+    def ends_delivery(self) -> bool:
+        """Whether nothing may be handed over any more."""
+        return self._is_set and time.monotonic() >= self._drain_until
 
 
 class Fence(NamedTuple):

@@ -13,6 +13,7 @@ from ..retry import OUTAGES, ServerNotReadyError, outage_of
 from ..steps import Arrived, Deliver, Disconnect, Flow, Pause, Send, Start
 from ..topology import next_node
 from ..trimming import trim_now, trimming
+from .handing_back import hand_back
 from .in_flight import (
     AGAIN,
     DeliveryCounts,
@@ -141,7 +142,7 @@ class NodeReader(NodeWriter):
             one.partition.deliver(len(one.events))
         failure: Exception | None = None
         try:
-            if session.read_ahead and self._partitions and _any_full(found):
+            if session.read_ahead and self._partitions and _any_full(found) and not session.ending:
                 yield from self._write(None)  # so that the server reads while the handler works
                 self._ahead = True
         except OUTAGES as error:  # the events are here all the same
@@ -231,17 +232,23 @@ class NodeReader(NodeWriter):
 
     def _may_deliver(self, part: ReadEvents) -> bool:
         lease = part.partition.lease
-        stopped = part.pending and self._session.stopping.is_set()
+        stopped = part.pending and self._session.stopping.ends_delivery
         if not stopped and (lease is None or lease.valid):
             return True
         part.requeue()
         return False
 
     def _wind_up(self) -> Flow[None]:
-        """Take the replies that are in flight, and acknowledge what was handled."""
+        """Take the replies that are in flight, and acknowledge what was handled. What was not, hand back."""
         while self._in_flight:
-            for one in (yield from self._receive()):
-                one.requeue()
+            found = yield from self._receive()
+            if self._session.drains:
+                for one in found:
+                    one.partition.deliver(len(one.events))
+                yield from self._deliver_in_batches(found)
+            else:
+                for one in found:
+                    one.requeue()
         if self._session.error is None and (prefetched := self._prefetched()):  # they would be lost
             for one in prefetched:
                 one.partition.deliver(len(one.events))
@@ -249,7 +256,17 @@ class NodeReader(NodeWriter):
         while any(one.unsaid or self._is_untidy(one) for one in self._partitions):
             yield from self._write(None, reads=False)
             yield from self._receive()
+        if self._session.hands_back:
+            yield from self._hand_back()
         self._partitions = []
+
+    def _hand_back(self) -> Flow[None]:
+        """Hand back what was read and not handled, if the consumer was stopped."""
+        session = self._session
+        while session.stopping.is_set() and session.error is None and any(one.in_handler for one in self._partitions):
+            yield Pause(AGAIN)  # for handlers that run at the same time
+        if session.stopping.is_set() and session.error is None:
+            yield from hand_back([one for one in self._partitions if one.replay_due])
 
     # ---- receiving ----
 

@@ -56,6 +56,14 @@ class ConsumerOptions:
     filter: Filter | None = None
     strict: bool = False
 
+    @property
+    def hands_back(self) -> bool:
+        """Whether other consumers may have what this one has read and not handled when it stops.
+
+        No other consumer has the name in the group that this one has. What was read at most once is not pending.
+        """
+        return self.group_name not in (SINGLE, ORDERED) and not self.at_most_once
+
     @staticmethod
     def checked(
         name: str | None,

@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError, MovedError, RedisError
 from ...filters import Filter
 from ...hooks import Hooks
 from ..retry import Outage, Recovery, shared_delay
+from ..scripting import Scripting
 from ..server_errors import Verdict, verdict_of
 from ..steps import Flow, Pause, Refresh, Start
 from ..topology import NodeMap
@@ -44,6 +45,8 @@ class ConsumerState:
         filter: which events it is given; None: all.
         several: whether it reads several streams.
         strict: whether a stream is read only if those before it have no events.
+        hands_back: whether it hands back what it has read and not handled when it stops; and takes what others have.
+        asking: what is known of the script that takes it.
         keeps: whether one of the streams keeps what was acknowledged.
         hooks: that are told what it does; None: there are none.
         nodes: where the partitions are.
@@ -62,6 +65,8 @@ class ConsumerState:
         self.filter: Filter | None = options.filter
         self.several: bool = len(streams) > 1
         self.strict: bool = options.strict and self.several
+        self.hands_back: bool = options.hands_back
+        self.asking: Scripting = Scripting()
         self.keeps: bool = any(member.keeps for member in members)
         self.hooks: Hooks | None = members[0].hooks
         self.nodes = nodes
@@ -123,6 +128,7 @@ class ConsumerSession:
         lone: whether it has one partition: then its flows run one after the other.
         filter, several, strict: as those of the state.
         deletes_at_once: whether what was acknowledged has to be gone at once; else when what lies in front is handled.
+        hands_back: as that of the state, if it goes on until it is stopped.
         read_ahead: whether the next batch may be read while the handler works.
     """
 
@@ -147,6 +153,7 @@ class ConsumerSession:
         self.interrupted: bool = False
         self.deletes_at_once: bool = once or min_idle is not None
         self.read_ahead: bool = not self.deletes_at_once
+        self.hands_back: bool = state.hands_back and self.read_ahead
         self.lone: bool = len(state.partitions) == 1
         self.readers: dict[tuple[str, str], NodeReader] = {}
         for partition in state.partitions:
@@ -232,7 +239,7 @@ class ConsumerSession:
 
     def may_deliver(self, events: Sequence[Any]) -> bool:
         """Whether a batch that had to wait is in time: the session goes on, and the leases still hold."""
-        if self.error is not None or (self.stopping.is_set() and not self.state.at_most_once):
+        if self.error is not None or (self.stopping.ends_delivery and not self.state.at_most_once):
             return False
         return self.leases is None or all(
             lease.valid
@@ -249,6 +256,11 @@ class ConsumerSession:
     def ending(self) -> bool:
         """Whether node readers are to settle what was handled, and to end."""
         return self.error is not None or self.stopping.is_set()
+
+    @property
+    def drains(self) -> bool:
+        """Whether it is to end, and hands over before what was read."""
+        return self.error is None and self.stopping.is_set() and not self.stopping.ends_delivery
 
     @property
     def time_left(self) -> float:

@@ -1,0 +1,257 @@
+"""Consumers that stop leave nothing behind: what they have read and not handled is handled by others, soon."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from fluxa_fast import EventBroker
+from fluxa_fast.embedded import EmbeddedServer
+
+Make = Callable[..., EventBroker]
+HANDED_BACK = b"consumer-handed-back"
+
+
+def fill(broker: EventBroker, count: int) -> None:
+    with broker.new_flusher() as flusher:
+        for number in range(count):
+            flusher.publish("orders", number)
+
+
+def pending(client: redis.Redis, group: str = "consumer_group") -> dict[bytes, int]:
+    """How many entries are pending for each consumer, of all partitions together."""
+    found: dict[bytes, int] = {}
+    for key in client.scan_iter(_type="stream"):
+        for one in client.xinfo_consumers(key, group):
+            found[one["name"]] = found.get(one["name"], 0) + one["pending"]
+    return {name: count for name, count in found.items() if count}
+
+
+class Runner:
+    """A consumer that runs in a thread, and what it has handled."""
+
+    def __init__(self, consumer: Any, count: int = 50, pause: float = 0.0) -> None:
+        self.consumer = consumer
+        self.seen: list[Any] = []
+        self.batches: list[int] = []
+        self.counts: list[int | None] = []
+        self.first = threading.Event()
+        self.go_on = threading.Event()
+        self.error: BaseException | None = None
+        self._pause = pause
+        self._count = count
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self.consumer.run(self._handle, self._count)
+        except BaseException as error:
+            self.error = error
+
+    def _handle(self, events: Sequence[Any]) -> None:
+        self.first.set()
+        self.go_on.wait(20)
+        time.sleep(self._pause)
+        self.batches.append(len(events))
+        self.counts += [event.delivery_count for event in events]
+        self.seen += [event.body for event in events]
+
+    def start(self) -> Runner:
+        self.thread.start()
+        return self
+
+    def join(self) -> None:
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("partitions", [None, 3])
+def test_another_consumer_has_what_was_read_ahead_within_a_second(
+    broker_with: Make, client: redis.Redis, partitions: int | None
+) -> None:
+    broker = broker_with(partitions=partitions, groups=["billing"])
+    fill(broker, 600)
+    first = Runner(broker.consumer_many("orders")).start()
+    assert first.first.wait(20)
+    waiting = Runner(broker.consumer_many("orders"))
+    waiting.go_on.set()
+    waiting.start()
+    deadline = time.monotonic() + 20
+    while len(waiting.seen) < 400 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert sum(pending(client, "billing").values()) >= 50
+    first.consumer.stop()
+    first.go_on.set()
+    first.join()
+    stopped = time.monotonic()
+    while len(waiting.seen) + len(first.seen) < 600 and time.monotonic() < stopped + 20:
+        time.sleep(0.01)
+    took = time.monotonic() - stopped
+    waiting.consumer.stop()
+    waiting.join()
+    assert sorted(first.seen + waiting.seen) == list(range(600))
+    assert set(waiting.counts) == {1}  # it was no delivery
+    assert took < 10  # on a busy machine; else less than a second
+    assert first.consumer.cleanup() == waiting.consumer.cleanup() == 0
+    assert pending(client, "billing") == {}
+
+
+def test_what_was_handed_back_waits_for_the_next_consumer(broker_with: Make, client: redis.Redis) -> None:
+    broker = broker_with()
+    fill(broker, 200)
+    first = Runner(broker.consumer_many("orders")).start()
+    assert first.first.wait(20)
+    time.sleep(0.3)  # so that the batch behind is there
+    first.consumer.stop()
+    first.go_on.set()
+    first.join()
+    assert first.batches == [50]
+    assert pending(client) == {HANDED_BACK: 50}
+    (entry, *_) = client.xpending_range("orders", "consumer_group", "-", "+", 1)
+    assert entry["time_since_delivered"] >= 86_000_000
+    assert first.consumer.cleanup() == 0
+    second = broker.consumer_many("orders")
+    seen: list[Any] = []
+    for events in second.batches(50, 3):
+        seen += [event.body for event in events]
+        if len(seen) == 150:
+            second.stop()
+    assert sorted(first.seen + seen) == list(range(200))
+    assert pending(client) == {}
+    assert client.xlen("orders") == 0
+
+
+def test_a_consumer_that_claims_what_is_idle_takes_it_at_once(broker_with: Make, client: redis.Redis) -> None:
+    """So does one of the original, which knows nothing of the reserved name."""
+    broker = broker_with()
+    fill(broker, 100)
+    first = Runner(broker.consumer_many("orders")).start()
+    assert first.first.wait(20)
+    time.sleep(0.3)
+    first.consumer.stop()
+    first.go_on.set()
+    first.join()
+    claimed = client.xautoclaim("orders", "consumer_group", "consumer-go", 600_000, "0-0", count=1000)
+    assert len(claimed[1]) == 50
+
+
+@pytest.mark.parametrize("kind", ["consumer_single", "consumer_ordered"])
+def test_consumers_whose_name_stays_hand_nothing_back(broker_with: Make, client: redis.Redis, kind: str) -> None:
+    broker = broker_with()
+    fill(broker, 150)
+    first = Runner(getattr(broker, kind)("orders")).start()
+    assert first.first.wait(20)
+    time.sleep(0.3)
+    with first.consumer:
+        first.consumer.stop()
+        first.go_on.set()
+        first.join()
+    assert HANDED_BACK not in pending(client)
+    second = Runner(getattr(broker, kind)("orders"))
+    second.go_on.set()
+    second.start()
+    deadline = time.monotonic() + 20
+    while len(second.seen) < 100 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    second.consumer.stop()
+    second.join()
+    assert first.seen + second.seen == list(range(150))
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "at-most-once"])
+def test_draining_handles_what_was_read(broker_with: Make, client: redis.Redis, delivery: str) -> None:
+    broker = broker_with()
+    fill(broker, 200)
+    runner = Runner(broker.consumer_many("orders", delivery=delivery)).start()
+    assert runner.first.wait(20)
+    time.sleep(0.3)
+    runner.consumer.stop(drain=True)
+    runner.go_on.set()
+    runner.join()
+    assert runner.seen == list(range(100))
+    assert pending(client) == {}
+    assert client.xlen("orders") == 100
+
+
+def test_draining_ends_in_time(broker_with: Make, client: redis.Redis) -> None:
+    broker = broker_with()
+    fill(broker, 200)
+    runner = Runner(broker.consumer_many("orders"), pause=0.4).start()
+    assert runner.first.wait(20)
+    time.sleep(0.3)
+    runner.consumer.stop(drain=True, timeout=0.2)
+    runner.go_on.set()
+    runner.join()
+    assert runner.seen == list(range(50))
+    assert pending(client) == {HANDED_BACK: 50}
+    with pytest.raises(ValueError, match="timeout= is for drain=True"):
+        runner.consumer.stop(timeout=5)
+    with pytest.raises(ValueError, match="timeout"):
+        runner.consumer.stop(drain=True, timeout=-1)
+
+
+def test_a_failed_handler_hands_nothing_back(broker_with: Make, client: redis.Redis) -> None:
+    broker = broker_with()
+    fill(broker, 200)
+    consumer = broker.consumer_many("orders")
+
+    def handle(events: Sequence[Any]) -> None:
+        consumer.stop()
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        consumer.run(handle, 50)
+    assert HANDED_BACK not in pending(client)
+    assert sum(pending(client).values()) >= 50
+
+
+def test_what_idle_consumers_send(broker_with: Make, client: redis.Redis) -> None:
+    """One of them asks for what was handed back; the others ask for this one about once a second."""
+    broker = broker_with()
+    runners = [Runner(broker.consumer_many("orders")).start() for _ in range(10)]
+    time.sleep(1.5)
+    client.config_resetstat()
+    time.sleep(3)
+    calls = client.info("commandstats")
+    asked = sum(calls.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
+    for runner in runners:
+        runner.consumer.stop()
+    for runner in runners:
+        runner.join()
+    assert 3 <= asked / 3 <= 16
+
+
+def test_without_the_rights_nothing_is_handed_back_or_asked_for(
+    broker_with: Make, own_server: EmbeddedServer
+) -> None:
+    with own_server.client() as client:
+        commands = "+xadd +xreadgroup +xgroup|create +xack +xdel +xpending"
+        client.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~orders", *commands.split())
+        broker = broker_with(url=own_server.url, user="worker")
+        fill(broker, 200)
+        first = Runner(broker.consumer_many("orders")).start()
+        assert first.first.wait(20)
+        time.sleep(0.3)
+        first.consumer.stop()
+        first.go_on.set()
+        first.join()
+        assert list(pending(client).values()) == [50]
+        assert HANDED_BACK not in pending(client)
+        second = Runner(broker.consumer_many("orders"))
+        second.go_on.set()
+        second.start()
+        deadline = time.monotonic() + 20
+        while len(second.seen) < 100 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        second.consumer.stop()
+        second.join()
+        assert len(second.seen) == 100
