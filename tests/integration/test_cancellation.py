@@ -354,6 +354,32 @@ def test_a_cancelled_task_does_not_wait_for_a_server_that_does_not_respond(
     run(ledger.check())
 
 
+@EVERY_WAY
+def test_promise_4_cancelled_while_a_loop_that_was_left_is_settled(
+    async_engine: Engine, client: redis.Redis, run: Run, when: When
+) -> None:
+    """The next call settles it. A cancellation that comes meanwhile is the call's."""
+    broker = broker_of(async_engine)
+
+    async def scene(at: int) -> bool:
+        flusher = broker.new_flusher()
+        await flusher.publish_many("orders", range(200))
+        await flusher.flush()
+        consumer = broker.consumer_many("orders")
+        batches = 0
+        async for _ in consumer.batches(50, 1):
+            batches += 1
+            if batches == 2:
+                break
+        async with asyncio.timeout(20) as limit:
+            was_cancelled = await cancelled_at(consumer.run(lambda events: None, 10), at, when)
+        return was_cancelled and not limit.expired()
+
+    for at in range(8):
+        assert run(scene(at))
+        client.flushall()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_promise_4_everything_at_once_and_cancelled_at_random(

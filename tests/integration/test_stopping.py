@@ -229,9 +229,7 @@ def test_what_idle_consumers_send(broker_with: Make, client: redis.Redis) -> Non
     assert 3 <= asked / 3 <= 16
 
 
-def test_without_the_rights_nothing_is_handed_back_or_asked_for(
-    broker_with: Make, own_server: EmbeddedServer
-) -> None:
+def test_without_the_rights_nothing_is_handed_back_or_asked_for(broker_with: Make, own_server: EmbeddedServer) -> None:
     with own_server.client() as client:
         commands = "+xadd +xreadgroup +xgroup|create +xack +xdel +xpending"
         client.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~orders", *commands.split())

@@ -205,8 +205,8 @@ class ConsumerSession:
     # ---- how it ends ----
 
     def fail(self, error: BaseException) -> None:
-        """End the session with that error, unless there is one already."""
-        if self.error is None:
+        """End the session with that error, unless there is one already. An interruption is told in any case."""
+        if self.error is None or (isinstance(self.error, LoopLeftError) and not isinstance(error, Exception)):
             self.error = error
 
     def interrupt(self, error: BaseException) -> None:
