@@ -31,10 +31,15 @@ def test_acknowledgements_that_are_sent_before_the_first_is_answered() -> None:
     held = HeldEntries()
     assert held.begun(("1-1", "1-9")) == ("1-1", "1-9")
     assert held.begun(("1-10", "1-20")) == ("1-1", "1-20")
+    assert not held  # as far as is known
     held.tried(("1-1", "1-9"), NOTHING)
-    assert held.span == ("1-1", "1-20")
-    held.tried(("1-1", "1-20"), NOTHING)
     assert not held
+    assert held.sent == ("1-1", "1-20")
+    held.tried(("1-1", "1-20"), ("1-15", "1-20"))
+    assert held.span == held.sent == ("1-15", "1-20")
+    held.begun(("1-21", "1-30"))
+    held.tried(("1-15", "1-30"), NOTHING)
+    assert (held.span, held.sent) == (NOTHING, NOTHING)
 
 
 def test_when_they_are_looked_at_one_by_one() -> None:

@@ -178,7 +178,7 @@ class Acknowledgements:
         if member.fence is not None:
             script = _FENCED[script]
         head = (*member.scripting.call(script), *member.keys)
-        span = member.held.span
+        span = member.held.sent
         if self._pending:
             commands.with_ids((*head, member.group, *span), events)
         else:

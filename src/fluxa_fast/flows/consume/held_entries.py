@@ -19,16 +19,18 @@ class HeldEntries:
     """What one consumer knows of them. Threads may share it.
 
     Attributes:
-        span: between which two IDs they lie.
+        span: between which two IDs they lie, as the server has said.
+        sent: the same, with all that acknowledgements under way are about.
         count: how many were acknowledged and not looked at since the first of them was deleted.
         cursor: the ID from which on the next call looks at them, one by one; "": from the first.
         untidy: whether some may be deleted that no group needs.
     """
 
-    __slots__ = ("count", "cursor", "span", "untidy")
+    __slots__ = ("count", "cursor", "sent", "span", "untidy")
 
     def __init__(self) -> None:
         self.span: Span = NOTHING
+        self.sent: Span = NOTHING
         self.count: int = 0
         self.cursor: str = ""
         self.untidy: bool = False
@@ -39,18 +41,18 @@ class HeldEntries:
     def begun(self, new: Span) -> Span:
         """An acknowledgement of the entries in `new` is about to be sent. Returns the span that it is to be given.
 
-        It counts as held at once: the next acknowledgement may be sent before this one is answered.
+        The next one is to be given them too, because it may be sent before this one is answered.
         """
-        self.span = _united(self.span, new)
-        return self.span
+        self.sent = _united(self.sent, new)
+        return self.sent
 
     def tried(self, asked: Span, left: Span) -> None:
         """Take note of an acknowledgement that was given the span `asked`, and says that `left` may stay."""
-        now = self.span
-        if now == asked:
-            self.span = left
+        if asked == self.sent:
+            self.span = self.sent = left
         elif left != NOTHING:  # another acknowledgement was sent or answered meanwhile
-            self.span = _united(left, now)
+            self.span = _united(left, self.span)
+            self.sent = _united(left, self.sent)
         if self.span == NOTHING:
             self.count = 0
             self.cursor = ""
