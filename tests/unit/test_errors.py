@@ -13,6 +13,7 @@ import redis
 import fluxa_fast
 import fluxa_fast.asyncio
 from fluxa_fast import (
+    FiltersDifferError,
     FlushError,
     FlushResult,
     FluxaError,
@@ -52,6 +53,7 @@ SAMPLES = {
     ProtocolError: [ProtocolError("not RESP")],
     SerializationError: [SerializationError("too deep", "body[0]", "orders"), SerializationError("too deep")],
     NotReplicatedError: [NotReplicatedError("default", 1, 2, 0.5)],
+    FiltersDifferError: [FiltersDifferError("orders", "eu", None, {"region": ["eu"]}, "{orders}:where@eu")],
     PartitionsDifferError: [PartitionsDifferError("orders", 4, 3, "{orders}:partitions")],
     FlushError: [FlushError(FlushResult((), {}), [REFUSED], [LOST]), FlushError(FlushResult((), {}), [], [LOST])],
 }
