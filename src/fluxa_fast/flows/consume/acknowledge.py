@@ -85,7 +85,7 @@ class Acknowledgements:
     ) -> None:
         self.events = events
         self._pending = pending
-        self._trims = pending and not at_once and member.may_trim
+        self._may_wait = pending and not at_once
         self._member = member
         self._pages: list[_Page] = []
 
@@ -107,11 +107,11 @@ class Acknowledgements:
             page = self.events[begin : begin + size]
             if not self._is_for_script(page):
                 self._write_plain(commands, page)
-            elif self._trims:
+            elif self._may_wait and self._member.may_trim:
                 self._write_trim(commands, page)
             else:
                 self._write_script(commands, page)
-        if not self.events and self._member.held.untidy and self._trims:
+        if not self.events and self._may_wait and self._member.held.untidy and self._member.may_trim:
             self._write_trim(commands, ())
         elif not (self.events or self._pending) and self._member.trim_at < math.inf and self._is_for_script(()):
             self._write_script(commands, ())

@@ -253,7 +253,7 @@ class NodeReader(NodeWriter):
             for one in prefetched:
                 one.partition.deliver(len(one.events))
             yield from self._deliver_in_batches(prefetched)
-        while any(one.unsaid or self._is_untidy(one) for one in self._partitions):
+        while any(one.unsaid or (one.member.held.untidy and self._has_time_to_tidy(one)) for one in self._partitions):
             yield from self._write(None, reads=False)
             yield from self._receive()
         if self._session.hands_back:

@@ -94,7 +94,7 @@ class NodeWriter:
         commands = self._partitions[0].member.commands()
         written: list[PendingReply] = []
         for partition in self._partitions:
-            if partition.to_acknowledge or self._is_untidy(partition):
+            if partition.to_acknowledge or (partition.member.held.untidy and self._has_time_to_tidy(partition)):
                 yield from self._write_acknowledgement(commands, written, partition, pending=True)
             if partition.to_trim or partition.trim_is_due:
                 yield from self._write_acknowledgement(commands, written, partition, pending=False)
@@ -120,12 +120,11 @@ class NodeWriter:
         if commands.command_count:
             yield Send(commands, behind)
 
-    def _is_untidy(self, partition: Partition) -> bool:
+    def _has_time_to_tidy(self, partition: Partition) -> bool:
         """Whether there is nothing better to do than to delete what was acknowledged and could not be trimmed."""
-        member = partition.member
-        if not (member.held.untidy and (self._idle_rounds or self._session.ending)):
+        if not (self._idle_rounds or self._session.ending):
             return False
-        return not self._session.deletes_at_once and member.may_trim
+        return not self._session.deletes_at_once and partition.member.may_trim
 
     def _write_acknowledgement(
         self, commands: CommandBuffer, written: list[PendingReply], partition: Partition, *, pending: bool
