@@ -45,7 +45,6 @@ _GROUPS_KNOWN = 5.0  # seconds, longer than a read blocks, for which that is bel
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
 _BY_IDS = 10.0  # seconds for which it is believed that other entries lie in front of what was acknowledged
 _LOOKED_AT = 1000  # entries above the low-water mark in one call, about 2 ms of the server's time
-_MOST_HELD = 10_000  # entries above the low-water mark, before they are looked at though batches come
 _TRIMMED_AGAIN = 0.5  # seconds after which what could not be trimmed is tried again, by a consumer that finds nothing
 
 
@@ -158,7 +157,7 @@ class Acknowledgements:
         if events:
             commands.with_ids(("XACK", member.stream, member.group), events)
         span = held.begun((events[0].id, events[-1].id) if events else NOTHING)
-        looks_at = max(_LOOKED_AT, 2 * len(events)) if not events or held.count > _MOST_HELD else 0
+        looks_at = max(_LOOKED_AT, 2 * len(events)) if not events or held.stuck else 0
         call = (*member.scripting.call(TRIM_ACKNOWLEDGED), 1, member.stream, member.group)
         commands.command(*call, *span, looks_at, held.cursor)
         self._pages.append(_Page(commands.command_count - before, events, span, TRIM_ACKNOWLEDGED, looks_at))

@@ -5,12 +5,18 @@ Another group needs them; or an entry in front of them is pending, so they could
 
 from __future__ import annotations
 
+import math
+import time
+
 from ...protocol.entry_ids import parse_id
 
 __all__ = ["NOTHING", "HeldEntries", "Span"]
 
 Span = tuple[str, str]
 """The lowest and the highest ID of entries that may be held; two empty strings: there are none."""
+
+_MOST = 10_000  # entries, before they are looked at though batches come
+_PATIENCE = 1.0  # seconds for which another group, or another consumer, may be behind
 
 NOTHING: Span = ("", "")
 
@@ -22,18 +28,25 @@ class HeldEntries:
         span: between which two IDs they lie, as the server has said.
         sent: the same, with all that acknowledgements under way are about.
         count: how many were acknowledged and not looked at since the first of them was deleted.
+        moved_at: when (monotonic seconds) the first of them was deleted last.
         cursor: the ID from which on the next call looks at them, one by one; "": from the first.
         untidy: whether some may be deleted that no group needs.
     """
 
-    __slots__ = ("count", "cursor", "sent", "span", "untidy")
+    __slots__ = ("count", "cursor", "moved_at", "sent", "span", "untidy")
 
     def __init__(self) -> None:
         self.span: Span = NOTHING
         self.sent: Span = NOTHING
         self.count: int = 0
+        self.moved_at: float = -math.inf
         self.cursor: str = ""
         self.untidy: bool = False
+
+    @property
+    def stuck(self) -> bool:
+        """Whether they are many, and the first of them stays: an entry in front is not acknowledged."""
+        return self.count > _MOST and time.monotonic() > self.moved_at + _PATIENCE
 
     def __bool__(self) -> bool:
         return self.span != NOTHING
@@ -71,6 +84,8 @@ class HeldEntries:
             return
         self.cursor = cursor
         self.untidy = bool(cursor) or not looked_at
+        if moved:
+            self.moved_at = time.monotonic()
         self.count = (0 if moved or not self.untidy else max(0, self.count - looked_at)) + acknowledged
 
 
