@@ -84,7 +84,7 @@ class HeldEntries:
             return
         self.cursor = cursor
         self.untidy = bool(cursor) or not looked_at
-        if moved:
+        if moved or not self.count:
             self.moved_at = time.monotonic()
         self.count = (0 if moved or not self.untidy else max(0, self.count - looked_at)) + acknowledged
 
