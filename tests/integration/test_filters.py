@@ -25,7 +25,7 @@ EUROPE = {"region": "eu"}
 
 
 def fill(broker: EventBroker, count: int, regions: Sequence[str] = ("eu", "us")) -> list[int]:
-    """Publish events with tags of all regions in turn. Returns the numbers of those of the first."""
+    """Publish events that name the regions in turn, in a tag. Returns the numbers of those in the first region."""
     with broker.new_flusher() as flusher:
         for number in range(count):
             flusher.publish("orders", number, {"kind": "order", "region": regions[number % len(regions)]}, None)

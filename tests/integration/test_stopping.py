@@ -67,6 +67,25 @@ class Runner:
         self.thread.start()
         return self
 
+    def has_a_batch_behind(self) -> None:
+        """Wait until the handler has a batch, and the one behind it was read."""
+        assert self.first.wait(20)
+        time.sleep(0.3)
+
+    def stop(self, **how: Any) -> None:
+        """Stop the consumer while the handler has a batch, and wait until it has ended."""
+        self.consumer.stop(**how)
+        self.go_on.set()
+        self.join()
+
+    def run_until(self, count: int) -> None:
+        """Run until so many events were handled, or for a long time."""
+        self.go_on.set()
+        self.start()
+        deadline = time.monotonic() + 20
+        while len(self.seen) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def join(self) -> None:
         self.thread.join(30)
         assert not self.thread.is_alive()
@@ -83,16 +102,10 @@ def test_another_consumer_has_what_was_read_ahead_within_a_second(
     first = Runner(broker.consumer_many("orders")).start()
     assert first.first.wait(20)
     waiting = Runner(broker.consumer_many("orders"))
-    waiting.go_on.set()
-    waiting.start()
-    deadline = time.monotonic() + 20
-    while len(waiting.seen) < 400 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    waiting.run_until(400)
     time.sleep(0.3)
     assert sum(pending(client, "billing").values()) >= 50
-    first.consumer.stop()
-    first.go_on.set()
-    first.join()
+    first.stop()
     stopped = time.monotonic()
     while len(waiting.seen) + len(first.seen) < 600 and time.monotonic() < stopped + 20:
         time.sleep(0.01)
@@ -110,11 +123,8 @@ def test_what_was_handed_back_waits_for_the_next_consumer(broker_with: Make, cli
     broker = broker_with()
     fill(broker, 200)
     first = Runner(broker.consumer_many("orders")).start()
-    assert first.first.wait(20)
-    time.sleep(0.3)  # so that the batch behind is there
-    first.consumer.stop()
-    first.go_on.set()
-    first.join()
+    first.has_a_batch_behind()
+    first.stop()
     assert first.batches == [50]
     assert pending(client) == {HANDED_BACK: 50}
     (entry, *_) = client.xpending_range("orders", "consumer_group", "-", "+", 1)
@@ -136,11 +146,8 @@ def test_a_consumer_that_claims_what_is_idle_takes_it_at_once(broker_with: Make,
     broker = broker_with()
     fill(broker, 100)
     first = Runner(broker.consumer_many("orders")).start()
-    assert first.first.wait(20)
-    time.sleep(0.3)
-    first.consumer.stop()
-    first.go_on.set()
-    first.join()
+    first.has_a_batch_behind()
+    first.stop()
     claimed = client.xautoclaim("orders", "consumer_group", "consumer-go", 600_000, "0-0", count=1000)
     assert len(claimed[1]) == 50
 
@@ -150,19 +157,12 @@ def test_consumers_whose_name_stays_hand_nothing_back(broker_with: Make, client:
     broker = broker_with()
     fill(broker, 150)
     first = Runner(getattr(broker, kind)("orders")).start()
-    assert first.first.wait(20)
-    time.sleep(0.3)
+    first.has_a_batch_behind()
     with first.consumer:
-        first.consumer.stop()
-        first.go_on.set()
-        first.join()
+        first.stop()
     assert HANDED_BACK not in pending(client)
     second = Runner(getattr(broker, kind)("orders"))
-    second.go_on.set()
-    second.start()
-    deadline = time.monotonic() + 20
-    while len(second.seen) < 100 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    second.run_until(100)
     second.consumer.stop()
     second.join()
     assert first.seen + second.seen == list(range(150))
@@ -173,11 +173,8 @@ def test_draining_handles_what_was_read(broker_with: Make, client: redis.Redis, 
     broker = broker_with()
     fill(broker, 200)
     runner = Runner(broker.consumer_many("orders", delivery=delivery)).start()
-    assert runner.first.wait(20)
-    time.sleep(0.3)
-    runner.consumer.stop(drain=True)
-    runner.go_on.set()
-    runner.join()
+    runner.has_a_batch_behind()
+    runner.stop(drain=True)
     assert runner.seen == list(range(100))
     assert pending(client) == {}
     assert client.xlen("orders") == 100
@@ -187,11 +184,8 @@ def test_draining_ends_in_time(broker_with: Make, client: redis.Redis) -> None:
     broker = broker_with()
     fill(broker, 200)
     runner = Runner(broker.consumer_many("orders"), pause=0.4).start()
-    assert runner.first.wait(20)
-    time.sleep(0.3)
-    runner.consumer.stop(drain=True, timeout=0.2)
-    runner.go_on.set()
-    runner.join()
+    runner.has_a_batch_behind()
+    runner.stop(drain=True, timeout=0.2)
     assert runner.seen == list(range(50))
     assert pending(client) == {HANDED_BACK: 50}
     with pytest.raises(ValueError, match="timeout= is for drain=True"):
@@ -238,19 +232,12 @@ def test_without_the_rights_nothing_is_handed_back_or_asked_for(broker_with: Mak
         broker = broker_with(url=own_server.url, user="worker")
         fill(broker, 200)
         first = Runner(broker.consumer_many("orders")).start()
-        assert first.first.wait(20)
-        time.sleep(0.3)
-        first.consumer.stop()
-        first.go_on.set()
-        first.join()
+        first.has_a_batch_behind()
+        first.stop()
         assert list(pending(client).values()) == [50]
         assert HANDED_BACK not in pending(client)
         second = Runner(broker.consumer_many("orders"))
-        second.go_on.set()
-        second.start()
-        deadline = time.monotonic() + 20
-        while len(second.seen) < 100 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        second.run_until(100)
         time.sleep(0.5)
         second.consumer.stop()
         second.join()

@@ -33,21 +33,26 @@ class EntryHead:
 
     __slots__ = ("arguments", "before_body", "check", "exact", "partitioned", "prefix", "stream")
 
-    def __init__(self, stream: str, partitioned: bool, prefix: bytes, arguments: int) -> None:
+    def __init__(
+        self,
+        stream: str,
+        partitioned: bool,
+        prefix: bytes,
+        arguments: int,
+        check: Callable[[Any], None] | None = None,
+        exact: type | None = None,
+    ) -> None:
         self.stream: str = stream
         self.partitioned: bool = partitioned
         self.prefix: bytes = prefix
         self.arguments: int = arguments
         self.before_body: bytes = b"*%d\r\n%b%b$" % (arguments + 2, prefix, BODY_FIELD_RESP)
-        self.check: Callable[[Any], None] | None = None
-        self.exact: type | None = None
+        self.check: Callable[[Any], None] | None = check
+        self.exact: type | None = exact
 
     def taking(self, check: Callable[[Any], None], exact: type | None) -> EntryHead:
         """Return the same head with a check of its bodies."""
-        head = EntryHead(self.stream, self.partitioned, self.prefix, self.arguments)
-        head.check = check
-        head.exact = exact
-        return head
+        return EntryHead(self.stream, self.partitioned, self.prefix, self.arguments, check, exact)
 
     def numbered(self, id: str) -> EntryHead:
         """Return the same head with an ID that the publisher has chosen: ``XADD stream id``.
@@ -56,10 +61,7 @@ class EntryHead:
             TypeError, ValueError: if it can't be the ID of an entry.
         """
         prefix = self.prefix.removesuffix(_ANY_ID) + bulk(checked_id(id).encode())
-        head = EntryHead(self.stream, self.partitioned, prefix, self.arguments)
-        head.check = self.check
-        head.exact = self.exact
-        return head
+        return EntryHead(self.stream, self.partitioned, prefix, self.arguments, self.check, self.exact)
 
     def check_body(self, body: object) -> None:
         """Refuse a body that the stream does not accept.

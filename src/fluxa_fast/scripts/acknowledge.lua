@@ -151,15 +151,7 @@ local function delete_what_all_are_past(own)
   return less(mark, from) and from or mark, to
 end
 
-local own
-local others = 0
-for _, one in ipairs(groups) do
-  if one['name'] == group then
-    own = one
-  else
-    others = others + 1
-  end
-end
+local own, others = own_and_others(groups, group)
 
 local acknowledged = each_page('XACK', ARGV, first, last, group)
 if failed(acknowledged) then

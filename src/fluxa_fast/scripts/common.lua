@@ -42,3 +42,17 @@ local function groups_of(key)
   end
   return groups
 end
+
+-- Returns what is known of the group with that name, or nil; and how many other groups there are.
+local function own_and_others(groups, name)
+  local own
+  local others = 0
+  for _, one in ipairs(groups) do
+    if one['name'] == name then
+      own = one
+    else
+      others = others + 1
+    end
+  end
+  return own, others
+end

@@ -5,13 +5,8 @@
 local group, name, reserved, milliseconds, most = unpack(ARGV)
 local asking = redis.call('GET', KEYS[1])
 if asking and asking ~= name then
-  local consumers = 1
-  for _, one in ipairs(groups_of(KEYS[2])) do
-    if one['name'] == group then
-      consumers = one['consumers']
-    end
-  end
-  return {consumers}
+  local own = own_and_others(groups_of(KEYS[2]), group)
+  return {own and own['consumers'] or 1}
 end
 redis.call('SET', KEYS[1], name, 'PX', milliseconds)
 local taken = {-1}

@@ -9,15 +9,7 @@ local groups = groups_of(key)
 if failed(groups) then
   return groups
 end
-local own
-local others = 0
-for _, one in ipairs(groups) do
-  if one['name'] == group then
-    own = one
-  else
-    others = others + 1
-  end
-end
+local own, others = own_and_others(groups, group)
 local oldest = redis.pcall('XRANGE', key, '-', '+', 'COUNT', 1)
 if failed(oldest) or not own or (oldest[1] and less(oldest[1][1], from)) then
   return {others, from, to, '', 1}

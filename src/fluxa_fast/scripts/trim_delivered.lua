@@ -9,16 +9,8 @@ local groups = groups_of(key)
 if failed(groups) then
   return groups
 end
-local own
-local others = 0
-for _, group in ipairs(groups) do
-  if group['name'] == ARGV[1] then
-    own = group['last-delivered-id']
-  else
-    others = others + 1
-  end
-end
-if not own then -- the group is gone; when it is made again, it must be given the entries that are here
+local group, others = own_and_others(groups, ARGV[1])
+if not group then -- the group is gone; when it is made again, it must be given the entries that are here
   return {others, 0}
 end
 local mark, inclusive = low_water(key, groups)
@@ -26,5 +18,6 @@ redis.call('XTRIM', key, 'MINID', mark)
 if inclusive then
   redis.call('XDEL', key, mark)
 end
+local own = group['last-delivered-id']
 local left = less(mark, own) or mark == own and not inclusive
 return {others, left and 1 or 0}

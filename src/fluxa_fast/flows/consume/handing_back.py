@@ -76,7 +76,7 @@ class Asking:
     Args:
         group: of the consumer.
         name: of the consumer.
-        scripting: of this script. Its rights are others than those of acknowledging.
+        scripting: what is known of the script that asks. A user may have the rights to acknowledge, and none to ask.
     """
 
     def __init__(self, group: str, name: str, scripting: Scripting) -> None:

@@ -12,7 +12,6 @@ from ...protocol.interface import CommandBuffer
 from ...scripts import MAKE_GROUPS, OWN_PENDING
 from ..steps import Flow, Send
 from .acknowledge import Acknowledgements
-from .handing_back import Asking
 from .in_flight import (
     BlockingReadReply,
     ClaimReply,
@@ -38,7 +37,7 @@ __all__ = ["LONGEST_WAIT", "NO_RANK", "NodeWriter"]
 _FIRST_WAIT = 0.005  # seconds to wait at one of several partitions; twice as long when nothing came
 LONGEST_WAIT = 0.1
 
-NO_RANK = -1  # below that of the first stream
+NO_RANK = -1  # no stream was asked; the first one has rank 0
 
 
 class NodeWriter:
@@ -49,7 +48,6 @@ class NodeWriter:
     """
 
     def __init__(self, session: ConsumerSession, name: tuple[str, str]) -> None:
-        first = session.state.partitions[0].member
         self.name: tuple[str, str] = name
         self._session = session
         self._partitions: list[Partition] = []
@@ -57,7 +55,7 @@ class NodeWriter:
         self._idle_rounds = 0  # in a row, which have brought nothing
         self._all_asked = False  # since the last one that has, all partitions were asked
         self._turn = 0
-        self._asking = Asking(first.group, first.name, session.state.asking)
+        self._asking = session.new_asking() if session.hands_back else None
         self._asked_rank = NO_RANK  # of the stream that was asked last, where streams are read strictly in order
 
     def _wait_time(self) -> float | None:
@@ -77,7 +75,7 @@ class NodeWriter:
         longest = SLICE if at_once else min(LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self._idle_rounds, 10))
         if session.leases is not None:
             longest = min(longest, session.leases.interval)
-        if session.hands_back:
+        if self._asking is not None:
             longest = min(longest, self._asking.wait)
         return min(left, longest)
 
@@ -103,7 +101,7 @@ class NodeWriter:
                 written.append(DeletedAcknowledged(partition))
         if session.leases is not None and reads and session.min_idle is None:
             self._write_leases(session.leases, commands, written)
-        if reads and session.hands_back and self._idle_rounds:
+        if reads and self._asking is not None and self._idle_rounds:
             asked = self._asking.write(commands, self._partitions, one_slot=not self.name[0])
             if asked is not None:
                 written.append(asked)

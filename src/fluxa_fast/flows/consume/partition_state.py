@@ -153,7 +153,7 @@ class Partition:
         ask_redirect: the node that has the Redis stream before it has its slot (ASK).
         backoff: counts the failures to reach its node.
         groups_lost: how many reads in a row have found no group.
-        rank: the place of its stream among those of the consumer.
+        rank: the number of its stream among those that the consumer reads, from 0.
     """
 
     def __init__(self, member: GroupMember, lease: Lease | None, outage: Outage, rank: int = 0) -> None:

@@ -24,6 +24,7 @@ from ..server_errors import Verdict, verdict_of
 from ..steps import Flow, Pause, Refresh, Start
 from ..topology import NodeMap
 from .group_member import GroupMember, StopFlag
+from .handing_back import Asking
 from .leases import Leases
 from .leaving import leave_group
 from .node_reader import NodeReader
@@ -126,9 +127,9 @@ class ConsumerSession:
         error: what ends the session.
         interrupted: whether little time is left to settle what was handled: nothing is waited for any more.
         lone: whether it has one partition: then its flows run one after the other.
-        filter, several, strict: as those of the state.
+        filter, several, strict: what the attributes of the state with these names say.
         deletes_at_once: whether what was acknowledged has to be gone at once; else when what lies in front is handled.
-        hands_back: as that of the state, if it goes on until it is stopped.
+        hands_back: whether it hands back what it has read and not handled, when `stop` ends it.
         read_ahead: whether the next batch may be read while the handler works.
     """
 
@@ -166,6 +167,11 @@ class ConsumerSession:
     def superseded(self) -> bool:
         """Whether a later session has begun: then nothing of this one may be settled any more."""
         return self.state.sessions != self._number
+
+    def new_asking(self) -> Asking:
+        """Return what asks one node for what other consumers have handed back."""
+        first = self.state.partitions[0].member
+        return Asking(first.group, first.name, self.state.asking)
 
     def begin(self) -> Flow[None]:
         """Return the session's first flow, which starts the others."""
