@@ -31,8 +31,8 @@ def remove_group(pool: Any, key: str, group: str) -> Flow[bool]:
     return bool(raise_for_error((yield from _run(pool, REMOVE_GROUP, *keys, group, _TOMBSTONE))))
 
 
-def forget_filter(pool: Any, key: str) -> Flow[bool]:
-    """``DEL key``: the next consumer of the group says which filter it has. Returns False.
+def forget_filter(pool: Any, key: str) -> Flow[None]:
+    """``DEL key``: the next consumer of the group says which filter it has.
 
     Where the user has no right to that, the filter stays: a consumer with another one is told which key to delete.
 
@@ -40,13 +40,12 @@ def forget_filter(pool: Any, key: str) -> Flow[bool]:
         redis.RedisError: as `patiently`.
     """
 
-    def attempt() -> Flow[bool]:
+    def attempt() -> Flow[None]:
         commands = pool.implementation.CommandBuffer()
         commands.command("DEL", key)
         reply = yield from ask(commands, NUMBER)
         if not (isinstance(reply, ErrorReply) and rule_of(reply).not_allowed):
             raise_for_error(reply)
-        return False
 
     return (yield from patiently(pool, key, attempt))
 
