@@ -62,6 +62,25 @@ def async_engine(implementation: Implementation, server_url: str, client: redis.
     run(engine.aclose())
 
 
+@pytest.fixture
+def async_engine_with(
+    implementation: Implementation, server_url: str, client: redis.Redis, run: Run
+) -> Iterator[MakeAsyncEngine]:
+    """Makes an engine whose stream `orders` is registered with these arguments."""
+    engines = []
+
+    def make(**options: Any) -> Engine:
+        registry = Registry()
+        registry.register_redis(server_url)
+        registry.register_redis_stream("orders", **options)
+        engines.append(registry.validate())
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        run(engine.aclose())
+
+
 def new_engine(*address: Any, **options: Any) -> Engine:
     registry = Registry()
     registry.register_redis(*address, **options)

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from .errors import FluxaError
 from .flows.consume.acknowledge import acknowledge
 from .flows.consume.group_member import GroupMember
+from .flows.consume.in_hand import NO_CLAIMS, Claims
 from .flows.consume.session import ConsumerSession
 from .flows.retry import Recovery
 from .protocol.generic import BodyT
@@ -82,7 +83,14 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
         return self._run("consume", handler, positive_int(count), idle, once=True)
 
-    def run(self, handler: Handler[BodyT], count: int = 1000) -> None:
+    def run(
+        self,
+        handler: Handler[BodyT],
+        count: int = 1000,
+        *,
+        claim_idle: Duration | None = None,
+        hold_for: Duration | None = None,
+    ) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
 
         Ctrl-C ends it like any exception: what was handled is acknowledged, the rest stays pending.
@@ -91,13 +99,22 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             handler: is called with the events of one batch after the other. What it raises ends the run and reaches
                 the caller unchanged; the batches that were handled are acknowledged, this one stays pending.
             count: events in one batch at most.
+            claim_idle: seconds (or a timedelta) since the last delivery, after which events that other consumers have
+                left pending are taken over (``XPENDING``, ``XCLAIM``, Redis 6.2); None: none are. What the handler of
+                this consumer works on is kept meanwhile: it counts as delivered anew whenever a third of that time is
+                over. A daemon thread does that, one for the process. All consumers of the group should
+                have the same time.
+            hold_for: seconds (or a timedelta) for which one call of the handler keeps its events that way, should it
+                hang; None: ten times `claim_idle`.
 
         Raises:
+            TypeError, ValueError: for an argument that can't be right; the error names it.
             FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=False)
-        self._run("run", handler, positive_int(count), math.inf)
+        claims = Claims.checked(claim_idle, hold_for)
+        self._run("run", handler, positive_int(count), math.inf, claims=claims)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Iterator[Sequence[Event[BodyT]]]:
         """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
@@ -118,14 +135,18 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         self._guard.check()
         return Batches(self, count, idle)
 
-    def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
-        """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
+    def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT], *, once: bool = False) -> int:
+        """Take over and handle what other consumers left pending (``XPENDING``, ``XCLAIM``, Redis 6.2).
+
+        It ends when nothing is left that has been idle for so long, or when `stop` is called. A name in the group that
+        has nothing pending any more is removed, if its consumer was silent for that time.
 
         Args:
             count: events in one batch at most.
             min_idle: seconds (or a timedelta) since the last delivery, at least.
             handler: is called with the events of one batch after the other. What it raises ends the call and reaches
                 the caller unchanged; this batch stays pending, for this consumer now.
+            once: end after one batch; on a cluster, after one from each node.
 
         Returns:
             How many events were handled.
@@ -136,7 +157,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         check_handler(handler, awaited=False)
         idle = seconds("min_idle", min_idle)
-        return self._run("auto_claim", handler, positive_int(count), math.inf, min_idle=idle)
+        return self._run("auto_claim", handler, positive_int(count), math.inf, min_idle=idle, one_page=once)
 
     # ---- leaving ----
 
@@ -190,15 +211,15 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         *,
         once: bool = False,
         min_idle: float | None = None,
+        one_page: bool = False,
+        claims: Claims = NO_CLAIMS,
     ) -> int:
         with self._guard.enter(call):
-            session = self._session(count, idle, once=once, min_idle=min_idle)
+            session = self._session(count, idle, once=once, min_idle=min_idle, one_page=one_page, claims=claims)
             SessionDriver(session, self._links).run(handler)
             return session.handled
 
-    def _session(
-        self, count: int, idle: float, *, once: bool = False, min_idle: float | None = None
-    ) -> ConsumerSession:
+    def _session(self, count: int, idle: float, **how: Any) -> ConsumerSession:
         """Begin a session: compare with other services what they must agree on, unless this broker has.
 
         Raises:
@@ -206,7 +227,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         for flow, key in self._due_agreements():
             self._links.pool.run(flow, key)
-        return ConsumerSession(self._state, count, idle, once=once, min_idle=min_idle)
+        return ConsumerSession(self._state, count, idle, **how)
 
 
 class Batches(Iterator[Sequence[Event[BodyT]]]):

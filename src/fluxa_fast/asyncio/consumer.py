@@ -13,6 +13,7 @@ from typing import Any, Generic
 from redis.exceptions import RedisError
 
 from ..errors import FluxaError
+from ..flows.consume.in_hand import NO_CLAIMS, Claims
 from ..flows.consume.session import ConsumerSession
 from ..protocol.generic import BodyT
 from ..shared.consumer_base import ConsumerBase, ConsumerParts
@@ -52,9 +53,12 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
     awaited. There is one connection to each node that it reads from, kept from call to call.
     """
 
+    _cancels = True
+
     def __init__(self, pool: AsyncPool, parts: ConsumerParts) -> None:
         super().__init__(pool, parts, lambda member: Acknowledging(pool, member).one)
         self._links = NodeLinks(pool)
+        self._running: tuple[asyncio.AbstractEventLoop, SessionDriver] | None = None  # calls a handler
         self._loop: Loop | None = None  # over batches, which was left, perhaps
         self._batches: Callable[[], Batches[BodyT] | None] = lambda: None  # what the loop iterates over
         for member in chain.from_iterable(parts.members.values()):
@@ -86,7 +90,15 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         idle = 0.0 if block is None else seconds("block", block, infinite=True)
         return await self._run("consume", handler, positive_int(count), idle, once=True)
 
-    async def run(self, handler: Handler[BodyT], count: int = 1000, *, concurrency: int = 1) -> None:
+    async def run(
+        self,
+        handler: Handler[BodyT],
+        count: int = 1000,
+        *,
+        concurrency: int = 1,
+        claim_idle: Duration | None = None,
+        hold_for: Duration | None = None,
+    ) -> None:
         """Consume until `stop` is called, pipelined: the server reads and deletes while the handler works.
 
         Cancelling the task ends it: what was handled is acknowledged (for which it takes a second at most), the rest
@@ -101,14 +113,24 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
                 more than one, batches may be finished in any order, and each is acknowledged as it is; the next batch
                 is read while all are busy, and no other. When one call fails, the others are cancelled, and their
                 batches stay pending. Of a stream with partitions, the handler has one batch from each node at most.
+            claim_idle: seconds (or a timedelta) since the last delivery, after which events that other consumers have
+                left pending are taken over (``XPENDING``, ``XCLAIM``, Redis 6.2); None: none are. What the handler of
+                this consumer works on is kept meanwhile: it counts as delivered anew whenever a third of that time is
+                over. A task does that, so a handler must not block the event loop. All consumers of the group should
+                have the same time.
+            hold_for: seconds (or a timedelta) for which one call of the handler keeps its events that way, should it
+                hang; None: ten times `claim_idle`.
 
         Raises:
+            TypeError, ValueError: for an argument that can't be right; the error names it.
             FluxaError: if another call has the consumer.
             redis.RedisError: what the server says, or the outage that lasted longer than the recovery's deadline.
         """
         check_handler(handler, awaited=True)
         positive_int(count)
-        await self._run("run", handler, count, math.inf, concurrency=positive_int(concurrency, "concurrency"))
+        claims = Claims.checked(claim_idle, hold_for)
+        positive_int(concurrency, "concurrency")
+        await self._run("run", handler, count, math.inf, concurrency=concurrency, claims=claims)
 
     def batches(self, count: int = 1000, block: Duration | None = math.inf) -> Batches[BodyT]:
         """Iterate over batches, pipelined. A batch is acknowledged when the loop asks for the next one.
@@ -131,8 +153,11 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         self._guard.check(_current_task())
         return Batches(self, Loop(self, count, idle))
 
-    async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT]) -> int:
-        """Take over and handle what other consumers left pending (``XAUTOCLAIM``, Redis 6.2).
+    async def auto_claim(self, count: int, min_idle: Duration, handler: Handler[BodyT], *, once: bool = False) -> int:
+        """Take over and handle what other consumers left pending (``XPENDING``, ``XCLAIM``, Redis 6.2).
+
+        It ends when nothing is left that has been idle for so long, or when `stop` is called. A name in the group that
+        has nothing pending any more is removed, if its consumer was silent for that time.
 
         Args:
             count: events in one batch at most.
@@ -140,6 +165,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
             handler: is called with the events of one batch after the other, and awaited if it is a coroutine function.
                 What it raises ends the call and reaches the caller unchanged; this batch stays pending, for this
                 consumer now.
+            once: end after one batch; on a cluster, after one from each node.
 
         Returns:
             How many events were handled.
@@ -150,9 +176,15 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         check_handler(handler, awaited=True)
         idle = seconds("min_idle", min_idle)
-        return await self._run("auto_claim", handler, positive_int(count), math.inf, min_idle=idle)
+        return await self._run("auto_claim", handler, positive_int(count), math.inf, min_idle=idle, one_page=once)
 
     # ---- leaving ----
+
+    def _cut_short_after(self, within: float) -> None:
+        running = self._running
+        if running is not None:
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                running[0].call_soon_threadsafe(running[1].cut_short_after, within)
 
     async def cleanup(self) -> int:
         """Leave the group, unless entries are still pending for this consumer: then it stays, for `auto_claim` to find.
@@ -201,16 +233,21 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         concurrency: int = 1,
         once: bool = False,
         min_idle: float | None = None,
+        one_page: bool = False,
+        claims: Claims = NO_CLAIMS,
     ) -> int:
         with self._guard.enter(call, asyncio.current_task()):
             await self._settle()
-            session = await self._session(count, idle, once=once, min_idle=min_idle)
-            await SessionDriver(session, self._links).run(handler, concurrency)
+            session = await self._session(count, idle, once=once, min_idle=min_idle, one_page=one_page, claims=claims)
+            driver = SessionDriver(session, self._links)
+            self._running = (asyncio.get_running_loop(), driver)
+            try:
+                await driver.run(handler, concurrency)
+            finally:
+                self._running = None
             return session.handled
 
-    async def _session(
-        self, count: int, idle: float, *, once: bool = False, min_idle: float | None = None
-    ) -> ConsumerSession:
+    async def _session(self, count: int, idle: float, **how: Any) -> ConsumerSession:
         """Begin a session: compare with other services what they must agree on, unless this broker has.
 
         Raises:
@@ -218,7 +255,7 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         """
         for flow, key in self._due_agreements():
             await self._links.pool.run(flow, key)
-        return ConsumerSession(self._state, count, idle, once=once, min_idle=min_idle)
+        return ConsumerSession(self._state, count, idle, **how)
 
     async def _settle(self) -> None:
         """Acknowledge what was handled in a loop over `batches` that was left."""

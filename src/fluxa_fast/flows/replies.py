@@ -14,7 +14,9 @@ from .steps import Take
 __all__ = [
     "ACKNOWLEDGEMENT",
     "ENTRY_ID",
+    "IDS",
     "NUMBER",
+    "NUMBERS",
     "OK",
     "PENDING_ENTRIES",
     "TEXT",
@@ -70,6 +72,14 @@ def _is_number(reply: Any) -> bool:
     return type(reply) is int
 
 
+def _are_numbers(reply: Any) -> bool:
+    return type(reply) is list and len(reply) > 0 and all(map(_is_number, reply))
+
+
+def _are_ids(reply: Any) -> bool:
+    return type(reply) is list and all(map(_is_id, reply))
+
+
 def _is_id(reply: Any) -> bool:
     return type(reply) is bytes and _ID.fullmatch(reply) is not None
 
@@ -101,6 +111,8 @@ def _are_pending(reply: Any) -> bool:
 
 
 NUMBER = _reply_that(_is_number, "a number")
+NUMBERS = _reply_that(_are_numbers, "numbers")  # of ask.lua
+IDS = _reply_that(_are_ids, "IDs of entries")  # of refresh.lua
 TEXT = _reply_that(lambda reply: reply is None or type(reply) is bytes, "a text")  # or null
 OK = _reply_that(lambda reply: type(reply) is bytes, "OK")
 ENTRY_ID = _reply_that(_is_id, "the ID of an entry")

@@ -6,12 +6,14 @@ handler raises. The driver opens a connection when a step needs one, and drops o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..protocol.interface import CommandBuffer, Confirmations, EntryHead, ReplyReader
 
 if TYPE_CHECKING:
+    from .consume.in_hand import Hand
     from .consume.reporting import BatchReporter
 
 __all__ = [
@@ -102,24 +104,37 @@ class Pipeline:
 class Deliver:
     """Hand events to the handler, or to the loop that iterates over the batches.
 
-    Outcome: None when they were handled; `TOO_LATE` if the consumer may not hand them over any more; `TAKEN` if the
-    driver hands them over while the flow goes on, and sees to what follows.
+    Outcome: None when they were handled; `TOO_LATE` if the consumer may not hand them over any more; `CUT_SHORT` if the
+    handler had no time to finish; `TAKEN` if the driver hands them over while the flow goes on, and sees to what
+    follows.
 
     Attributes:
         events: of one batch; the list is the handler's own.
         pending: false for events that were read at most once.
         reporter: reports what comes of the batch, where the driver takes it; None: nothing is reported.
+        stale_at: from when on (monotonic seconds) another consumer may have taken it over.
+        hand: is told when the handler is called; None: nothing is kept meanwhile.
     """
 
     TOO_LATE: object = object()
+    CUT_SHORT: object = object()
     TAKEN: object = object()
 
-    __slots__ = ("events", "pending", "reporter")
+    __slots__ = ("events", "hand", "pending", "reporter", "stale_at")
 
-    def __init__(self, events: Sequence[Any], pending: bool, reporter: BatchReporter | None) -> None:
-        self.events: Sequence[Any] = events
+    def __init__(
+        self,
+        events: list[Any],
+        pending: bool,
+        reporter: BatchReporter | None = None,
+        stale_at: float = math.inf,
+        hand: Hand | None = None,
+    ) -> None:
+        self.events: list[Any] = events
         self.pending: bool = pending
         self.reporter: BatchReporter | None = reporter
+        self.stale_at: float = stale_at
+        self.hand: Hand | None = hand
 
 
 class Pause:

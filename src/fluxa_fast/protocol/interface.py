@@ -129,6 +129,13 @@ class Event(Protocol[BodyT_co]):
         """True once the server confirmed that the event is acknowledged and deleted."""
 
     @property
+    def taken_over(self) -> bool:
+        """True once the consumer knows that another one has taken the event over, while its handler had it.
+
+        It is not acknowledged then when the handler returns: the other consumer handles it as well.
+        """
+
+    @property
     def idle(self) -> float | None:
         """Seconds since the last delivery, if the server told it (XREADGROUP ... CLAIM); else None."""
 
@@ -534,5 +541,6 @@ class Implementation(Protocol):
     def key_slot(self, key: Key) -> int: ...
     def key_hash(self, key: Key) -> int: ...
     def mark_acknowledged(self, events: Iterable[Any]) -> None: ...
+    def mark_taken_over(self, events: Iterable[Any]) -> None: ...
     def count_deliveries(self, events: Iterable[Any], counts: Mapping[str, int]) -> None: ...
     def matching(self, events: Iterable[Any], tests: Tests) -> list[Any]: ...

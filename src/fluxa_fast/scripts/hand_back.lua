@@ -1,9 +1,13 @@
 -- Gives what is pending for a consumer that stops to a name that running consumers look at. KEYS[1]: the stream. ARGV: the
--- group, the consumer, that name, and how many entries at most.
--- What was read and not handled was no delivery: its count goes down by one. It counts as idle for a day, so that a
+-- group, the consumer, that name, how many entries at most, and the IDs of those that a handler was given.
+-- What no handler was given was no delivery: its count goes down by one. It counts as idle for a day, so that a
 -- consumer which claims what is idle, one of another library too, takes it at once.
 -- Returns how many entries are left.
 local key, group, name, reserved, most = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local given = {}
+for at = 5, #ARGV do
+  given[ARGV[at]] = true
+end
 local done = 0
 while done < most do
   local page = redis.pcall('XPENDING', key, group, '-', '+', 500, name)
@@ -12,7 +16,7 @@ while done < most do
   end
   local by_count = {}
   for _, entry in ipairs(page) do
-    local count = math.max(0, entry[4] - 1)
+    local count = given[entry[1]] and entry[4] or math.max(0, entry[4] - 1)
     by_count[count] = by_count[count] or {}
     table.insert(by_count[count], entry[1])
   end

@@ -53,6 +53,8 @@ class ConsumerBase:
         acknowledging: makes what acknowledges one event of a partition.
     """
 
+    _cancels = False  # whether a call of a handler can be cancelled
+
     def __init__(
         self, nodes: NodeMap, parts: ConsumerParts, acknowledging: Callable[[GroupMember], Callable[[Any], Any]]
     ) -> None:
@@ -137,13 +139,20 @@ class ConsumerBase:
 
         Args:
             drain: hand over what was read before, instead of handing it back.
-            timeout: seconds (or a timedelta) for draining: what was not handed over by then is handed back. None: it
-                takes the time it takes.
+            timeout: seconds (or a timedelta) after which nothing is handed over any more, and what is left is handed
+                back. On asyncio, calls of the handler that are under way then are cancelled, and their events are
+                handed back too; a loop over `batches` is not cancelled. None: it takes the time it takes.
 
         Raises:
-            TypeError, ValueError: for a timeout that can't be right, or without `drain`.
+            TypeError, ValueError: for a timeout that can't be right; on the blocking face, for one without `drain`,
+                because a thread can't be cancelled.
         """
-        if timeout is not None and not drain:
-            raise ValueError("timeout= is for drain=True: without it, no batch is handed over after stop()")
+        if timeout is not None and not (drain or self._cancels):
+            raise ValueError("timeout= is for drain=True: a thread can't be cancelled, and no batch follows")
         within = math.inf if timeout is None else seconds("timeout", timeout)
         self._state.stopping.set(time.monotonic() + within if drain else -math.inf)
+        if within < math.inf:
+            self._cut_short_after(within)
+
+    def _cut_short_after(self, within: float) -> None:
+        """End calls of the handler in so many seconds, if they can be cancelled."""

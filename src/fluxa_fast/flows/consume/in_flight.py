@@ -20,7 +20,7 @@ from .acknowledge import Acknowledgements
 from .group_member import GROUP_LOST, group_in
 from .leases import Leases, is_fenced, script_reply
 from .partition_state import NEW, Partition, ReadEvents
-from .reading import claimed_reply, events_reply
+from .reading import events_reply
 
 if TYPE_CHECKING:
     from .session import ConsumerSession
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AGAIN",
     "BlockingReadReply",
-    "ClaimReply",
     "DeletedAcknowledged",
     "DeliveryCounts",
     "EventsAcknowledged",
@@ -38,6 +37,7 @@ __all__ = [
     "LeaseReply",
     "PendingReply",
     "ReadReply",
+    "Reading",
     "RosterReply",
 ]
 
@@ -154,7 +154,7 @@ class GroupMade(PendingReply):
         return ()
 
 
-class _Reading(PendingReply):
+class Reading(PendingReply):
     """A command that brings events of a group."""
 
     reads = True
@@ -173,7 +173,7 @@ class _Reading(PendingReply):
         return batch
 
 
-class ReadReply(_Reading):
+class ReadReply(Reading):
     """The events of one partition."""
 
     inconclusive: bool
@@ -213,7 +213,7 @@ class ReadReply(_Reading):
         self.partition.read_was_lost()
 
 
-class BlockingReadReply(_Reading):
+class BlockingReadReply(Reading):
     """The events of one partition or several, for which the server was to wait."""
 
     pages: bool
@@ -277,24 +277,6 @@ class DeliveryCounts(PendingReply):
                 events[:] = [event for event in events if event.id in counts]
         self.partition.member.implementation.count_deliveries(events, counts)
         return ()
-
-
-class ClaimReply(_Reading):
-    """The events that were taken over from other consumers."""
-
-    def receive(self) -> Flow[Sequence[ReadEvents]]:
-        partition, member = self.partition, self.partition.member
-        reply = yield Receive(claimed_reply(member))
-        batch = self._batch(reply)
-        if batch is None:
-            return ()
-        partition.forget(batch.deleted)
-        member.deleted += batch.dropped
-        partition.claim_was_answered(batch.cursor)
-        return (ReadEvents(partition, batch.events, pending=True, new=False),) if batch.events else ()
-
-    def lost(self) -> None:
-        self.partition.read_was_lost()
 
 
 # ---- leases ---------------------------------------------------------------------------------------------

@@ -109,6 +109,17 @@ class Leases:
         milliseconds = () if script is RELEASE_LEASE else (round(self.seconds * 1000),)
         commands.command(*member.scripting.call(script), *member.keys, *milliseconds)
 
+    def renew(self, partition: Partition) -> Flow[bool]:
+        """Renew a lease while the handler works. Returns whether the partition is still this consumer's."""
+        lease, member = partition.lease, partition.member
+        assert lease is not None
+        sent_at = time.monotonic()
+        reply = yield from _call(member, RENEW_LEASE, *member.keys, round(self.seconds * 1000))
+        if is_fenced(reply):
+            return False
+        lease.granted(sent_at, self.seconds)
+        return True
+
     # ---- leaving ----
 
     def leave_roster(self, recovery: Recovery | None = None) -> Flow[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from .reading import write_read
 from .reporting import BatchReporter
 
 if TYPE_CHECKING:
+    from .in_hand import Hand
     from .session import ConsumerSession
 
 __all__ = ["NodeReader"]
@@ -42,6 +44,8 @@ class NodeReader(NodeWriter):
         super().__init__(session, name)
         self.inbox: list[Partition] = []
         self._ahead = False  # the read in flight was sent before the handler had the batch before it
+        self._ahead_at = 0.0  # when it was sent (monotonic seconds)
+        self._read_at = 0.0  # when the batches that are handed over were read
         self._leaving: list[tuple[Partition, Exception]] = []
         self._unproven = True  # partitions have come that the node has not answered for
         self._only_acknowledging = False  # no reply in flight brings events: the next read need not wait for them
@@ -134,10 +138,15 @@ class NodeReader(NodeWriter):
                 self._idle_rounds += session.leases is None or session.leases.share is not None
                 yield Pause(min(LONGEST_WAIT, max(AGAIN, session.time_left)))
                 return
+            ahead = self._ahead
             found = yield from self._receive()
+            self._read_at = self._ahead_at if ahead else time.monotonic()
         if not found:
             return
         self._idle_rounds = 0
+        if session.one_page:
+            for partition in self._partitions:
+                partition.claim_was_answered(None)
         for one in found:
             one.partition.deliver(len(one.events))
         failure: Exception | None = None
@@ -145,6 +154,7 @@ class NodeReader(NodeWriter):
             if session.read_ahead and self._partitions and _any_full(found) and not session.ending:
                 yield from self._write(None)  # so that the server reads while the handler works
                 self._ahead = True
+                self._ahead_at = time.monotonic()
         except OUTAGES as error:  # the events are here all the same
             self._connection_lost()
             failure = error
@@ -195,6 +205,7 @@ class NodeReader(NodeWriter):
         given = 0  # events, to the handler
         taken = 0  # of these, by a call of the handler that goes on while this reader reads
         reporter: BatchReporter | None = None
+        hand: Hand | None = None
         try:
             mine = [part for part in batch if self._may_deliver(part)]
             events = _events_of(mine) if session.filter is None else session.passing(mine)
@@ -203,7 +214,9 @@ class NodeReader(NodeWriter):
                 session.events_found()
                 if session.state.hooks is not None:
                     reporter = BatchReporter(session.state.hooks, session.state.name, mine, given)
-                outcome = yield Deliver(events, mine[0].pending, reporter)
+                if session.in_hand is not None:
+                    hand = session.in_hand.take(mine, self._read_at)
+                outcome = yield Deliver(events, mine[0].pending, reporter, self._read_at + session.patience, hand)
                 session.events_found()
                 if outcome is Deliver.TAKEN:
                     taken = given
@@ -211,6 +224,8 @@ class NodeReader(NodeWriter):
                 elif outcome is not None:
                     for part in mine:
                         part.requeue()
+                        if outcome is Deliver.CUT_SHORT:
+                            part.partition.gave_up([event.id for event in part.events])
                     mine = ()
         except BaseException as error:
             for part in mine:
@@ -225,6 +240,11 @@ class NodeReader(NodeWriter):
                 part.partition.delivered(len(part.events))
             if taken:
                 batch[0].partition.deliver(taken)
+            elif hand is not None:
+                hand.put_down()
+        if session.robbed and not taken:
+            mine = [part._replace(events=[one for one in part.events if not one.taken_over]) for part in mine]
+            given = min(given, sum([len(part.events) for part in mine]))
         if mine:
             session.were_handled(mine, given - taken)
             if reporter is not None and not taken:
@@ -384,7 +404,7 @@ def _batches(found: Sequence[ReadEvents], count: int) -> list[list[ReadEvents]]:
     room = count
     for one in found:
         at = 0
-        if batch and batch[0].partition.rank != one.partition.rank:
+        if batch and (batch[0].partition.rank != one.partition.rank or batch[0].pending != one.pending):
             batches.append(batch)
             batch, room = [], count
         while at < len(one.events):

@@ -14,7 +14,6 @@ from ..steps import Flow, Send
 from .acknowledge import Acknowledgements
 from .in_flight import (
     BlockingReadReply,
-    ClaimReply,
     DeletedAcknowledged,
     EventsAcknowledged,
     FenceReply,
@@ -27,9 +26,11 @@ from .in_flight import (
 )
 from .leases import Leases
 from .partition_state import NEW, Partition
-from .reading import SLICE, block_milliseconds, write_claim, write_read
+from .reading import SLICE, block_milliseconds, write_read
+from .taking_over import write_claim, write_take_over
 
 if TYPE_CHECKING:
+    from .asking import Asking
     from .session import ConsumerSession
 
 __all__ = ["LONGEST_WAIT", "NO_RANK", "NodeWriter"]
@@ -55,7 +56,8 @@ class NodeWriter:
         self._idle_rounds = 0  # in a row, which have brought nothing
         self._all_asked = False  # since the last one that has, all partitions were asked
         self._turn = 0
-        self._asking = session.new_asking() if session.hands_back else None
+        self._asking = session.new_asking() if session.hands_back or session.claim_idle is not None else None
+        self._asks_when_busy = session.claim_idle is not None
         self._asked_rank = NO_RANK  # of the stream that was asked last, where streams are read strictly in order
 
     def _wait_time(self) -> float | None:
@@ -70,7 +72,7 @@ class NodeWriter:
         asked = self._idle_rounds and self._all_asked
         if not waiting or not (asked or (session.lone and session.leases is None and not waiting[0].full)):
             return None
-        if any(one.replay_due or one.prefetched or not one.member.group_made for one in waiting):
+        if any(one.replay_due or one.takes_over or one.prefetched or not one.member.group_made for one in waiting):
             return None
         longest = SLICE if at_once else min(LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self._idle_rounds, 10))
         if session.leases is not None:
@@ -101,10 +103,8 @@ class NodeWriter:
                 written.append(DeletedAcknowledged(partition))
         if session.leases is not None and reads and session.min_idle is None:
             self._write_leases(session.leases, commands, written)
-        if reads and self._asking is not None and self._idle_rounds:
-            asked = self._asking.write(commands, self._partitions, one_slot=not self.name[0])
-            if asked is not None:
-                written.append(asked)
+        if reads and self._asking is not None and (self._idle_rounds or self._asks_when_busy):
+            self._write_taking_over(self._asking, commands, written)
         if not reads:
             pass
         elif session.min_idle is not None:
@@ -205,15 +205,25 @@ class NodeWriter:
             commands.xgroup_create(member.stream, *positions[0])
         written.append(GroupMade(partition, script))
 
+    def _write_taking_over(self, asking: Asking, commands: CommandBuffer, written: list[PendingReply]) -> None:
+        readable = [one for one in self._partitions if one.may_read and one.member.group_made]
+        for partition in readable:
+            if partition.takes_over:
+                count = min(self._session.count, partition.member.page)
+                written.append(write_take_over(commands, partition, count, asking))
+        asked = asking.write(commands, readable, one_slot=not self.name[0], busy=not self._idle_rounds)
+        if asked is not None:
+            written.append(asked)
+
     def _write_claims(self, commands: CommandBuffer, written: list[PendingReply], min_idle: float) -> None:
         for partition in self._partitions:
             if partition.claim_cursor is not None and partition.may_read and not partition.read_sent:
                 member = partition.member
                 if not member.group_made:
                     self._write_group(commands, written, partition)
-                count = min(self._session.count, member.page)
-                write_claim(commands, member, count, min_idle, partition.claim_cursor)
-                written.append(ClaimReply(partition))
+                written.append(write_claim(commands, partition, min(self._session.count, member.page), min_idle))
+                if self._session.one_page:
+                    return
 
     def _write_blocking_read(self, commands: CommandBuffer, written: list[PendingReply], wait: float) -> None:
         waiting = self._waiting()

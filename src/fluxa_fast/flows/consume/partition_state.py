@@ -18,7 +18,7 @@ from ..retry import Backoff, Outage
 from .acknowledge import joined
 from .group_member import Fence, GroupMember
 
-__all__ = ["NEW", "PENDING", "Lease", "LeaseState", "Partition", "PartitionState", "ReadEvents"]
+__all__ = ["FIRST_CLAIM", "NEW", "PENDING", "Lease", "LeaseState", "Partition", "PartitionState", "ReadEvents"]
 
 NEW = ">"
 """Where a read begins: behind what the group was given."""
@@ -26,7 +26,9 @@ NEW = ">"
 PENDING = "0"
 """Where a read begins: at the first entry that is pending for this consumer."""
 
-_FIRST_CLAIM = "0-0"
+FIRST_CLAIM = "0-0"
+"""Where claiming begins; and where it is said to go on when there is nothing more."""
+
 _BELIEVED = 0.9  # of a lease's time: the rest is for clocks that differ, and for the network
 
 
@@ -149,7 +151,9 @@ class Partition:
         read_sent: whether the reply to a read is to come.
         full: whether the last read brought as many events as it asked for.
         last_id: the ID of the last entry that the group was given; None: not known.
-        claim_cursor: where XAUTOCLAIM goes on; None: there is nothing (more) to claim.
+        claim_cursor: where `auto_claim` goes on; None: there is nothing (more) to claim.
+        takes_over: whether there is something to take over, as the server has said.
+        given_up: IDs of events whose handler was cut short. They are pending.
         ask_redirect: the node that has the Redis stream before it has its slot (ASK).
         backoff: counts the failures to reach its node.
         groups_lost: how many reads in a row have found no group.
@@ -177,9 +181,11 @@ class Partition:
         self.unconfirmed: int = 0
         self.read_sent: bool = False
         self.groups_lost: int = 0
+        self.takes_over: bool = False
+        self.given_up: list[str] = []
         if self.lease is not None:
             self.lease.answered()
-        self.claim_cursor: str | None = _FIRST_CLAIM if claims and self.may_read else None
+        self.claim_cursor: str | None = FIRST_CLAIM if claims and self.may_read else None
 
     # ---- the state ----
 
@@ -277,10 +283,22 @@ class Partition:
         self.last_id = last_id
 
     def claim_was_answered(self, cursor: str | None) -> None:
-        """XAUTOCLAIM has answered: go on at this cursor, or end."""
+        """The server has claimed: go on at this cursor, or end."""
         self.read_sent = False
         self.groups_lost = 0
-        self.claim_cursor = None if cursor in (None, _FIRST_CLAIM) else cursor
+        self.claim_cursor = None if cursor in (None, FIRST_CLAIM) else cursor
+
+    def may_take_over(self) -> None:
+        """There is something to take over."""
+        self.takes_over = True
+
+    def taking_over(self) -> None:
+        """The command that takes it over is about to be sent."""
+        self.takes_over = False
+
+    def gave_up(self, ids: Sequence[str]) -> None:
+        """The handler of these events was cut short: it may have done part of its work."""
+        self.given_up += ids
 
     # ---- delivering ----
 

@@ -11,7 +11,7 @@ from ..steps import Take
 from .group_member import GroupMember
 from .partition_state import NEW
 
-__all__ = ["SLICE", "block_milliseconds", "claimed_reply", "events_reply", "write_claim", "write_read"]
+__all__ = ["SLICE", "block_milliseconds", "events_reply", "write_read"]
 
 SLICE = 1.0  # seconds that a read blocks at most, so that the consumer soon notices stop()
 
@@ -39,11 +39,6 @@ def write_read(
     commands.xreadgroup(member.group, member.name, places, count=count, block=block_milliseconds(block), noack=noack)
 
 
-def write_claim(commands: CommandBuffer, member: GroupMember, count: int, min_idle: float, cursor: str) -> None:
-    """``XAUTOCLAIM stream group consumer min-idle-ms cursor COUNT n``; `min_idle` is in seconds."""
-    commands.xautoclaim(member.stream, member.group, member.name, round(min_idle * 1000), cursor, count=count)
-
-
 def block_milliseconds(seconds: float | None) -> int | None:
     """Return what BLOCK takes. 0 would wait for ever."""
     return None if seconds is None else max(1, math.ceil(seconds * 1000))
@@ -54,14 +49,5 @@ def events_reply(acknowledge: Acknowledges) -> Take:
 
     def take(reader: ReplyReader) -> Any:
         return reader.read_streams(acknowledge)
-
-    return take
-
-
-def claimed_reply(member: GroupMember) -> Take:
-    """How to read the reply to XAUTOCLAIM."""
-
-    def take(reader: ReplyReader) -> Any:
-        return reader.read_claimed(member.stream, member.acknowledge)
 
     return take

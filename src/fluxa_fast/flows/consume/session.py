@@ -21,10 +21,11 @@ from ...hooks import Hooks
 from ..retry import Outage, Recovery, shared_delay
 from ..scripting import Scripting
 from ..server_errors import Verdict, verdict_of
-from ..steps import Flow, Pause, Refresh, Start
+from ..steps import Deliver, Flow, Pause, Refresh, Start
 from ..topology import NodeMap
+from .asking import Asking
 from .group_member import GroupMember, StopFlag
-from .handing_back import Asking
+from .in_hand import NO_CLAIMS, Claims, InHand, refresh
 from .leases import Leases
 from .leaving import leave_group
 from .node_reader import NodeReader
@@ -32,6 +33,9 @@ from .options import ConsumerOptions
 from .partition_state import Partition, ReadEvents
 
 __all__ = ["ConsumerSession", "ConsumerState", "LoopLeftError"]
+
+
+_PATIENCE = 1.0  # seconds
 
 
 class LoopLeftError(BaseException):
@@ -47,7 +51,7 @@ class ConsumerState:
         several: whether it reads several streams.
         strict: whether a stream is read only if those before it have no events.
         hands_back: whether it hands back what it has read and not handled when it stops; and takes what others have.
-        asking: what is known of the script that takes it.
+        asking: what is known of the scripts that take it.
         keeps: whether one of the streams keeps what was acknowledged.
         hooks: that are told what it does; None: there are none.
         nodes: where the partitions are.
@@ -121,6 +125,8 @@ class ConsumerSession:
         once: whether it ends as well when something was handled.
         min_idle: seconds since the last delivery, at least, of the events that are taken over from other consumers;
             None: the session reads.
+        one_page: it takes over one batch, and ends.
+        claims: what a session that reads takes over as well, and keeps from other consumers.
 
     Attributes:
         handled: how many events were handled so far.
@@ -130,11 +136,23 @@ class ConsumerSession:
         filter, several, strict: what the attributes of the state with these names say.
         deletes_at_once: whether what was acknowledged has to be gone at once; else when what lies in front is handled.
         hands_back: whether it hands back what it has read and not handled, when `stop` ends it.
+        claim_idle: seconds after which it takes over what others have left, as it reads; None: it does not.
         read_ahead: whether the next batch may be read while the handler works.
+        in_hand: what the handler has, if that is kept from other consumers; else None.
+        patience: seconds after which what waits for the handler may have been taken over by another consumer.
+        robbed: whether some was.
     """
 
     def __init__(
-        self, state: ConsumerState, count: int, idle: float, *, once: bool = False, min_idle: float | None = None
+        self,
+        state: ConsumerState,
+        count: int,
+        idle: float,
+        *,
+        once: bool = False,
+        min_idle: float | None = None,
+        one_page: bool = False,
+        claims: Claims = NO_CLAIMS,
     ) -> None:
         self.state = state
         state.sessions += 1
@@ -149,6 +167,8 @@ class ConsumerSession:
         self.count = count
         self.once = once
         self.min_idle = min_idle
+        self.one_page = one_page
+        self.claim_idle = claims.idle
         self.handled: int = 0
         self.error: BaseException | None = None
         self.interrupted: bool = False
@@ -159,6 +179,9 @@ class ConsumerSession:
         self.readers: dict[tuple[str, str], NodeReader] = {}
         for partition in state.partitions:
             partition.begin_session(claims=min_idle is not None)
+        self.in_hand: InHand | None = None if claims.idle is None else InHand(self, claims)
+        self.patience: float = _PATIENCE if claims.idle is None else min(_PATIENCE, claims.idle / 3)
+        self.robbed: bool = False
         self._new_handled = False
         self._idle = idle
         self._end = time.monotonic() + idle
@@ -169,9 +192,9 @@ class ConsumerSession:
         return self.state.sessions != self._number
 
     def new_asking(self) -> Asking:
-        """Return what asks one node for what other consumers have handed back."""
+        """Return what asks one node whether there is something to take over."""
         first = self.state.partitions[0].member
-        return Asking(first.group, first.name, self.state.asking)
+        return Asking(first, self.state.asking, takes_back=self.hands_back, claim_idle=self.claim_idle)
 
     def begin(self) -> Flow[None]:
         """Return the session's first flow, which starts the others."""
@@ -237,6 +260,15 @@ class ConsumerSession:
     def leave_loop(self) -> None:
         """End the session, because the loop over its batches was left."""
         self.fail(LoopLeftError())
+
+    def refreshing(self, step: Deliver) -> list[tuple[Flow[None], str]]:
+        """What is to be done before the handler is given a batch that has waited: flows, and the Redis key of each."""
+        if not step.pending or self.leases is not None:
+            return []
+        by_stream: dict[str, list[Any]] = {}
+        for event in step.events:
+            by_stream.setdefault(event.stream, []).append(event)
+        return [(refresh(self, self.by_stream[key].member, events), key) for key, events in by_stream.items()]
 
     def events_found(self) -> None:
         """A read has brought events: the session is not idle."""

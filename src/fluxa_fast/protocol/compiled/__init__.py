@@ -9,7 +9,7 @@ from ..compiled_modules import COMPILED_MODULES, PACKAGE
 from . import plain_replies, staging
 from .buffer import built_with
 from .commands import CommandBuffer, EventWriter
-from .events import Event, count_deliveries, mark_acknowledged, matching
+from .events import Event, count_deliveries, mark_acknowledged, mark_taken_over, matching
 from .hashing import key_hash, key_slot
 from .packing import pack
 from .replies import Confirmations, ReplyReader
@@ -26,6 +26,7 @@ __all__ = [
     "key_hash",
     "key_slot",
     "mark_acknowledged",
+    "mark_taken_over",
     "matching",
     "name",
     "pack",

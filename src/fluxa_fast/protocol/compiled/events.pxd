@@ -13,6 +13,7 @@ cdef class Event:
     cdef int64_t deliveries
     cdef bint has_decoded
     cdef bint is_acknowledged
+    cdef bint is_taken_over
 
     cdef bint find_body(self, const unsigned char **body, Py_ssize_t *size) noexcept
     cdef object decode_plain_or_typed(self)

@@ -107,6 +107,10 @@ cdef class Event:
         return self.is_acknowledged
 
     @property
+    def taken_over(self):
+        return self.is_taken_over
+
+    @property
     def idle(self):
         return None if self.idle_milliseconds < 0 else self.idle_milliseconds / 1000.0
 
@@ -215,6 +219,13 @@ def mark_acknowledged(events):
     cdef Event event
     for event in events:
         event.is_acknowledged = True
+
+
+def mark_taken_over(events):
+    """Note that another consumer has taken these events over."""
+    cdef Event event
+    for event in events:
+        event.is_taken_over = True
 
 
 def matching(events, tests):

@@ -7,7 +7,7 @@ errors, are written in Python.
 from __future__ import annotations
 
 from .commands import CommandBuffer, EventWriter
-from .events import Event, count_deliveries, mark_acknowledged, matching
+from .events import Event, count_deliveries, mark_acknowledged, mark_taken_over, matching
 from .hashing import key_hash, key_slot
 from .msgpack import pack, unpack
 from .replies import Confirmations, ReplyReader
@@ -22,6 +22,7 @@ __all__ = [
     "key_hash",
     "key_slot",
     "mark_acknowledged",
+    "mark_taken_over",
     "matching",
     "name",
     "pack",

@@ -28,7 +28,7 @@ class Event:
     _id: str
     _origin: tuple[str, Acknowledge | None]  # the name of the stream, and the function that `ack` calls
     _fields: list[bytes]
-    _acknowledged: bool
+    _acknowledged: bool | None  # None: another consumer has taken it over
     _body: Any
     _tags: dict[str, str] | None
     _waited: tuple[int | None, int | None]  # milliseconds since the last delivery, and deliveries
@@ -80,7 +80,11 @@ class Event:
 
     @property
     def acknowledged(self) -> bool:
-        return self._acknowledged
+        return bool(self._acknowledged)
+
+    @property
+    def taken_over(self) -> bool:
+        return self._acknowledged is None
 
     @property
     def idle(self) -> float | None:
@@ -161,6 +165,12 @@ def mark_acknowledged(events: Iterable[Event]) -> None:
     """Note that the server has acknowledged and deleted these events."""
     for event in events:
         event._acknowledged = True
+
+
+def mark_taken_over(events: Iterable[Event]) -> None:
+    """Note that another consumer has taken these events over."""
+    for event in events:
+        event._acknowledged = None
 
 
 def matching(events: Iterable[Event], tests: Tests) -> list[Event]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
 from ...flows.consume.session import ConsumerSession
 from ...flows.steps import Deliver
-from ...shared.handlers import call_awaiting
 from ..base import AsyncPool
 from .acknowledging import Acknowledging
 from .driver import ended
+from .handling import Handling
 
 __all__ = ["ConcurrentBatches"]
 
@@ -28,7 +28,7 @@ class _Batch:
     """
 
     def __init__(self, step: Deliver) -> None:
-        self.given: Sequence[Any] = step.events
+        self.step = step
         self.events: list[Any] = list(step.events)
         self.pending: bool = step.pending
         self.reporter = step.reporter
@@ -45,7 +45,7 @@ class ConcurrentBatches:
     Args:
         session: whose batches they are.
         pool: that the stream is on.
-        handler: is called with each batch.
+        handling: calls the handler.
         limit: how many calls of the handler there are at the same time, at most.
     """
 
@@ -53,13 +53,13 @@ class ConcurrentBatches:
         self,
         session: ConsumerSession,
         pool: AsyncPool,
-        handler: Callable[[Sequence[Any]], object],
+        handling: Handling,
         limit: int,
     ) -> None:
         session.read_ahead = False  # the next batch is read while all calls are busy, and no other
         self._session = session
         self._partition = session.state.partitions[0]
-        self._handler = handler
+        self._handling = handling
         self._slots = asyncio.Semaphore(limit)
         self._running: set[asyncio.Task[None]] = set()
         self._reading: asyncio.Task[Any] | None = None
@@ -112,8 +112,13 @@ class ConcurrentBatches:
             return
         batch.begun = True
         try:
-            await call_awaiting(self._handler, batch.given)
-            await self._acknowledging[batch.pending].all(batch.events)
+            outcome = await self._handling.call(batch.step)
+            if outcome is Deliver.CUT_SHORT:
+                self._partition.gave_up([event.id for event in batch.events])
+            if outcome is not None:
+                return
+            mine = [event for event in batch.events if not event.taken_over] if self._session.robbed else batch.events
+            await self._acknowledging[batch.pending].all(mine)
             batch.done = True
             if batch.reporter is not None:
                 batch.reporter.handled()
@@ -129,6 +134,8 @@ class ConcurrentBatches:
         self._running.discard(task)
         self._slots.release()
         self._partition.delivered(len(batch.events))
+        if batch.step.hand is not None:
+            batch.step.hand.put_down()
         if not batch.begun:
             self._partition.requeue(batch.events, pending=batch.pending)
         elif not batch.done:

@@ -8,14 +8,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from redis.exceptions import RedisError
+
+from ...errors import FluxaError
+from ...flows.consume.in_hand import InHand
 from ...flows.consume.session import ConsumerSession, LoopLeftError
 from ...flows.steps import Deliver, Flow, Refresh, Start
 from ...protocol.interface import INCOMPLETE
-from ...shared.handlers import call_awaiting
 from ..base import AsyncLink, AsyncPool
 from ..node_links import NodeLinksBase
 from .concurrency import ConcurrentBatches
 from .driver import Driver, ended
+from .handling import Handling, begin
 
 __all__ = ["NodeLinks", "SessionDriver"]
 
@@ -55,6 +59,7 @@ class SessionDriver:
         self._session = session
         self._links = links
         self._deliver: Deliverer | None = None  # to a handler; None: to a loop over batches
+        self._handling: Handling | None = None
         # One partition: flows run one after the other.
         self._waiting: deque[tuple[tuple[str, str] | None, Flow[None]]] = deque()
         self._flow: Flow[None] | None = None
@@ -98,20 +103,40 @@ class SessionDriver:
         Raises:
             BaseException: what has ended the session, unless it ended by itself.
         """
+        self._handling = Handling(self._session, self._links.pool, handler)
+        beats = None if self._session.in_hand is None else asyncio.ensure_future(self._beat(self._session.in_hand))
         try:
             if self._session.lone and concurrency > 1:
-                batches = ConcurrentBatches(self._session, self._links.pool, handler, concurrency)
+                batches = ConcurrentBatches(self._session, self._links.pool, self._handling, concurrency)
                 self._deliver = batches.deliver
                 await batches.run(self._one_after_the_other())
             elif self._session.lone:
-                self._deliver = _calling(handler)
+                self._deliver = self._handling.call
                 await self._one_after_the_other()
             else:
-                self._deliver = _limited(self._session, handler, concurrency)
+                self._deliver = _limited(self._session, self._handling, concurrency)
                 await self._all_tasks()
         finally:
             self._session.end()
+            if beats is not None:
+                beats.cancel()
+                await ended([beats])
         self._session.raise_error()
+
+    async def _beat(self, in_hand: InHand) -> None:
+        """Keep what the handler has from other consumers."""
+        while True:
+            await asyncio.sleep(in_hand.interval)
+            for flow, key in in_hand.beats():
+                try:
+                    await self._links.pool.run(flow, key)
+                except (RedisError, FluxaError) as error:
+                    in_hand.failed(error)
+
+    def cut_short_after(self, seconds: float) -> None:
+        """Cancel the calls of the handler that are under way in so many seconds."""
+        if self._handling is not None:
+            asyncio.get_running_loop().call_later(seconds, self._handling.cut_short)
 
     async def _one_after_the_other(self, error: BaseException | None = None) -> Deliver | None:
         """Run the flows up to the next batch for a loop, which is returned. `error`: what the current flow is told."""
@@ -188,9 +213,11 @@ class SessionDriver:
     async def _to_loop(self, step: Deliver) -> object:
         """Hand a batch to the loop, and wait until it asks for the next one."""
         if self._session.lone:
-            return INCOMPLETE
+            return INCOMPLETE if await begin(self._session, self._links.pool, step) else Deliver.TOO_LATE
         async with self._one_at_a_time:
             if not self._session.may_deliver(step.events):
+                return Deliver.TOO_LATE
+            if not await begin(self._session, self._links.pool, step):
                 return Deliver.TOO_LATE
             self._answered = asyncio.get_running_loop().create_future()
             self._offered.put_nowait(step)
@@ -251,14 +278,7 @@ class _FlowDriver(Driver):
         return await super()._perform(step)
 
 
-def _calling(handler: Handler) -> Deliverer:
-    async def deliver(step: Deliver) -> None:
-        await call_awaiting(handler, step.events)
-
-    return deliver
-
-
-def _limited(session: ConsumerSession, handler: Handler, limit: int) -> Deliverer:
+def _limited(session: ConsumerSession, handling: Handling, limit: int) -> Deliverer:
     """Hand over so many batches at a time, whatever nodes they come from."""
     slots = asyncio.Semaphore(limit)
 
@@ -266,7 +286,6 @@ def _limited(session: ConsumerSession, handler: Handler, limit: int) -> Delivere
         async with slots:
             if not session.may_deliver(step.events):
                 return Deliver.TOO_LATE
-            await call_awaiting(handler, step.events)
-            return None
+            return await handling.call(step)
 
     return deliver

@@ -105,10 +105,15 @@ class FlowTask:
         return type(self._step) is Deliver
 
     @property
+    def delivery(self) -> Deliver:
+        """The step that waits for its events to be handled."""
+        step: Deliver = self._step
+        return step
+
+    @property
     def events(self) -> Sequence[Any]:
         """What it delivers."""
-        events: Sequence[Any] = self._step.events
-        return events
+        return self.delivery.events
 
     def handled(self, outcome: object = None) -> None:
         """Resume the flow with the outcome of a delivery: its events were handled, or it came too late."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from ...shared.handlers import HandlerFailedError, refuse_unfinished
 from ..base import BlockingLink, BlockingPool
 from ..node_links import NodeLinksBase
 from .driver import drive, perform, refuse, run_flow
+from .heartbeat import Heartbeat
 from .link import GRACE
 from .multiplex import FlowTask, run_ready
 
@@ -86,12 +88,13 @@ class SessionDriver:
             BaseException: what has ended the session, unless it ended by itself.
         """
         try:
-            if self._session.lone:
-                self._handler = handler
-                for _ in self._one_after_the_other():
-                    raise AssertionError("the handler was given every batch")
-            else:
-                _call_with_each(handler, self._multiplexed())
+            with Heartbeat(self._session.in_hand, self._links.pool):
+                if self._session.lone:
+                    self._handler = handler
+                    for _ in self._one_after_the_other():
+                        raise AssertionError("the handler was given every batch")
+                else:
+                    _call_with_each(handler, self._multiplexed())
         finally:
             self._end()
         self._session.raise_error()
@@ -145,12 +148,25 @@ class SessionDriver:
         """Do what a step asks for that is not about a link. A batch is for the handler, or the loop over batches."""
         kind = type(step)
         if kind is Deliver:
+            if not self._begin(step):
+                return Deliver.TOO_LATE
             return INCOMPLETE if self._handler is None else _call(self._handler, step.events)
         if kind is Start:
             return self._waiting.append((step.node, step.flow))
         if kind is Refresh:
             return self._links.pool.refresh(step.seen)
         return refuse(step)
+
+    def _begin(self, step: Deliver) -> bool:
+        """A batch is about to be handed over. Returns whether it has events that no other consumer has taken over."""
+        if time.monotonic() > step.stale_at:
+            for flow, key in self._session.refreshing(step):
+                with suppress(*_ORDINARY):  # the connection of the session will meet it as well, and wait
+                    self._links.pool.run(flow, key)
+            step.events[:] = [event for event in step.events if not event.taken_over]
+        if step.hand is not None:
+            step.hand.begin()
+        return bool(step.events)
 
     def _without_link(self, step: Any) -> Any:
         return time.sleep(step.seconds) if type(step) is Pause else self._other(step)
@@ -182,7 +198,7 @@ class SessionDriver:
                         one.interrupted(until)
                     ready = run_ready(tasks, session.fail)
                     continue
-                if not session.may_deliver(task.events):
+                if not (session.may_deliver(task.events) and self._begin(task.delivery)):
                     task.handled(Deliver.TOO_LATE)
                     continue
                 try:

@@ -1,0 +1,162 @@
+"""When a consumer asks whether there is something that it may take over.
+
+Two kinds of entries are there to be taken over: what consumers have handed back when they stopped, and, for a consumer
+that claims, what others have left behind: they crashed, or hang. A question tells which partitions have some.
+`taking_over.py` takes them.
+
+Of the consumers that find no events, one asks for what was handed back, four times a second. The others only ask
+whether that one is still there. So events wait for less than a second when a consumer stops, and the number of
+consumers does not matter to the server. A consumer that claims asks once a second while events come, too.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from ...groups import beside_group
+from ...protocol.interface import CommandBuffer, ErrorReply
+from ...scripts import ASK, Script
+from ..replies import NUMBERS, retold
+from ..scripting import Scripting, ScriptRefusedError
+from ..server_errors import forbids_scripts
+from ..steps import Flow, Receive
+from .handing_back import HANDED_BACK
+from .in_flight import PendingReply
+from .partition_state import Partition, ReadEvents
+
+if TYPE_CHECKING:
+    from .group_member import GroupMember
+
+__all__ = ["Asking"]
+
+_EACH = 0.25  # seconds between two questions of the consumer that asks
+_BELIEVED = 600  # milliseconds for which it is the one, if it does not ask again
+_ANOTHER_ASKS = 1.0  # seconds until another consumer asks again; longer if they are many
+_MOST_A_SECOND = 6  # questions by all other consumers together
+_PARTITIONS = 100  # in one question
+_NOT_ALLOWED = 60.0  # seconds after which a user without the rights asks again
+_NAMES = 60.0  # seconds between two looks at names of consumers that are gone
+_SILENT = 60.0  # seconds, at least, for which such a name was not heard of
+_RIGHTS = "claim_idle= needs +eval +evalsha +get +set +time +xack +xclaim +xgroup|delconsumer +xinfo +xpending"
+
+
+class Asking:
+    """When one consumer asks one node for what it may take over.
+
+    Args:
+        member: of the consumer.
+        scripting: what is known of the script that asks. A user may have the rights to acknowledge, and none to ask.
+        takes_back: whether it takes what was handed back.
+        claim_idle: seconds after which it takes over what others have left; None: it does not.
+
+    Attributes:
+        scripting: as the argument.
+        milliseconds: after how many an entry counts as left behind; "": never.
+    """
+
+    def __init__(
+        self, member: GroupMember, scripting: Scripting, *, takes_back: bool, claim_idle: float | None
+    ) -> None:
+        self._group = member.group
+        self._name = member.name
+        self.scripting: Scripting = scripting
+        self._takes_back = takes_back
+        self.milliseconds: str = "" if claim_idle is None else str(round(claim_idle * 1000))
+        self._silent = math.inf if claim_idle is None else max(_SILENT, claim_idle)
+        self._names_at = time.monotonic() + _NAMES * random.uniform(0.5, 1.5)
+        self._at = 0.0
+        self._busy_at = 0.0
+        self._turn = 0
+
+    @property
+    def wait(self) -> float:
+        """Seconds for which a read may block, so that the next question is in time."""
+        left = self._at - time.monotonic()
+        return left if left > 0 else _EACH
+
+    def write(
+        self, commands: CommandBuffer, partitions: Sequence[Partition], *, one_slot: bool, busy: bool
+    ) -> PendingReply | None:
+        """Append the question, if it is time for it.
+
+        Args:
+            commands: what to append it to.
+            partitions: of the node.
+            one_slot: a script may have several Redis keys.
+            busy: events have come just now.
+        """
+        now = time.monotonic()
+        if now < (self._busy_at if busy else self._at) or not partitions:
+            return None
+        self._at = now + _EACH
+        self._busy_at = now + _ANOTHER_ASKS
+        count = min(_PARTITIONS if one_slot else 1, len(partitions))
+        asked = [partitions[(self._turn + at) % len(partitions)] for at in range(count)]
+        self._turn = (self._turn + count) % len(partitions)
+        keys = [one.member.stream for one in asked]
+        first = beside_group(partitions[0].member.stream if one_slot else keys[0], "asking", self._group)
+        believed = _BELIEVED if self._takes_back and not busy else 0
+        silent: str | int = ""
+        if believed and self.milliseconds and now >= self._names_at:
+            self._names_at = now + _NAMES * random.uniform(0.75, 1.25)
+            silent = round(self._silent * 1000)
+        arguments = (self._group, self._name, HANDED_BACK, believed, self.milliseconds, silent)
+        commands.command(*self.scripting.call(ASK), 1 + len(keys), first, *keys, *arguments)
+        return _Asked(asked, self)
+
+    def answered(self, partitions: Sequence[Partition], reply: Any) -> None:
+        """Take the reply: which partitions have something to take over.
+
+        Raises:
+            ServerNotReadyError, redis.ResponseError: as `result`.
+        """
+        answer = self.result(ASK, reply, partitions)
+        if answer is None:
+            return
+        consumers, *found = answer
+        if consumers >= 0:
+            pause = max(_ANOTHER_ASKS, consumers / _MOST_A_SECOND) * random.uniform(0.75, 1.25)
+            self._at = self._busy_at = time.monotonic() + pause
+        for partition, some in zip(partitions, found, strict=False):
+            if some:
+                partition.may_take_over()
+
+    def result(self, script: Script, reply: Any, partitions: Sequence[Partition]) -> Any:
+        """Return what a script has answered; None: it was not run, and this consumer asks again later.
+
+        Raises:
+            ServerNotReadyError: for an error that passes.
+            redis.ResponseError: if the consumer was to take over what others left, and has not got the rights.
+        """
+        try:
+            return self.scripting.answered(script, reply, needed=bool(self.milliseconds))
+        except ScriptRefusedError:
+            unknown = isinstance(reply, ErrorReply) and reply.code == "NOSCRIPT"  # the server has lost it
+        except ResponseError as error:
+            if self.milliseconds and isinstance(reply, ErrorReply) and forbids_scripts(reply):
+                key = beside_group(partitions[0].member.stream, "asking", self._group)
+                raise retold(error, behind=f"; {_RIGHTS} and the Redis key {key!r}") from None
+            if self.milliseconds:
+                raise
+            unknown = False
+        self._at = self._busy_at = 0.0 if unknown else time.monotonic() + _NOT_ALLOWED
+        return None
+
+
+class _Asked(PendingReply):
+    """Which partitions have something to take over."""
+
+    def __init__(self, partitions: Sequence[Partition], asking: Asking) -> None:
+        super().__init__(partitions[0])
+        self.partitions = partitions
+        self._asking = asking
+
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
+        self._asking.answered(self.partitions, (yield Receive(NUMBERS)))
+        return ()
