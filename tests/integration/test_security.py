@@ -157,7 +157,7 @@ def _own_all(engine: Engine) -> None:
     with broker.consumer_ordered("orders", recovery=_RECOVERY) as consumer:
         while consumer.consume(60, 0.05, handle):
             pass
-        assert consumer.auto_claim(10, 0, handled.extend) == 0
+        assert consumer.auto_claim(10, 0, handled.extend) == 1
     assert len(handled) == 100
 
 
@@ -171,6 +171,9 @@ def test_the_smallest_rights_of_an_owner(own_server: EmbeddedServer) -> None:
                 for number in range(100):
                     flusher.publish("orders", number, key=number)
                 flusher.flush()
+                (stream, *_) = engine.partitions("orders")
+            admin.xgroup_create(stream, "consumer_group", "0")
+            admin.xreadgroup("consumer_group", "other", {stream: ">"}, 1)
             admin.acl_log_reset()
             try:
                 with _engine_of(user, own_server) as engine:

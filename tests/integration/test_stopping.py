@@ -224,7 +224,8 @@ def test_a_handler_that_takes_too_long_is_cancelled(
 
         await consumer.run(handle, 50, concurrency=concurrency)
         task = asyncio.current_task()
-        assert task is not None and not task.cancelling()
+        assert task is not None
+        assert not task.cancelling()
         other = broker.consumer_many("orders")
         counts: dict[Any, int | None] = {}
         async for events in other.batches(100, 2):

@@ -1,6 +1,7 @@
 """``python -m tests.ledger``: the ledger by hand, for minutes or hours, with a report.
 
-``python -m tests.ledger use --total 600`` is the fuzzing of use instead; its options follow.
+``python -m tests.ledger use --total 600`` is the fuzzing of use instead, and ``python -m tests.ledger lives`` has scenes
+of consumers that come and go; their options follow.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from fluxa_fast.embedded import find_server
-from tests.ledger import use
+from tests.ledger import lives, use
 from tests.ledger.audit import report
 from tests.ledger.faults import FAULTS
 from tests.ledger.run import Plan, with_one_server
@@ -22,9 +23,10 @@ from tests.sentinels import with_sentinels
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["use"]:
+    other = {"use": use.main, "lives": lives.main}.get("".join(sys.argv[1:2]))
+    if other is not None:
         del sys.argv[1]
-        return use.main()
+        return other()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of faults")
     parser.add_argument("--events", type=int, help="to publish, even if that takes longer")

@@ -18,7 +18,11 @@ end
 
 -- Returns how many consumers have been heard of lately. To list many takes longer than to count them.
 local function alive(key)
-  local own = own_and_others(groups_of(key), group)
+  local groups = groups_of(key)
+  if failed(groups) then
+    return groups
+  end
+  local own = own_and_others(groups, group)
   if not own or own['consumers'] <= 6 then
     return own and own['consumers'] or 1
   end
@@ -32,6 +36,9 @@ local function alive(key)
 end
 
 local found = {asks and -1 or alive(KEYS[2])}
+if failed(found[1]) then
+  return found[1]
+end
 if not asks and idle == '' then
   return found
 end
@@ -43,7 +50,10 @@ for at = 2, #KEYS do
   if not failed(due) and #due == 0 and idle ~= '' then
     due = due_entries(KEYS[at], group, tonumber(idle), '-', 1, name)
   end
-  found[at] = (failed(due) or #due == 0) and 0 or 1
+  if failed(due) and not string.find(due.err, 'NOGROUP', 1, true) then
+    return due
+  end
+  found[at] = #due > 0 and 1 or 0
   if asks and silent ~= '' then
     remove_names(KEYS[at], group, tonumber(silent), function(one)
       return one ~= name and string.match(one, '^consumer%-%d%d%d%d_%d%d_%d%d_%d%d_%d%d_%d%d%-%d+$')

@@ -48,14 +48,19 @@ end
 local go_on = '0-0'
 if idle ~= '' and most > 0 then
   local pending = due_entries(key, group, tonumber(idle), after, most, reserved ~= '' and name or '')
+  if failed(pending) then
+    return pending
+  end
   take(pending, idle)
   if #pending == most then
     go_on = pending[most][1]
   end
   owners[name] = nil
   owners[reserved] = nil
-  remove_names(key, group, math.max(2000, tonumber(idle)), function(one)
-    return owners[one]
-  end)
+  if next(owners) then
+    remove_names(key, group, math.max(2000, tonumber(idle)), function(one)
+      return owners[one]
+    end)
+  end
 end
 return {go_on, entries, gone}

@@ -1,8 +1,12 @@
 -- Put in front of scripts that look for entries which were left behind. Returns the highest ID that an entry may have
--- which was delivered so many milliseconds ago, or '+'; nil if there is no such group.
+-- which was delivered so many milliseconds ago, or '+'; nil if there is no such group; or an error.
 -- A server gives no ID of a time to come, unless its clock was set back. A client may choose such IDs.
 local function newest_due(key, group, idle)
-  local own = own_and_others(groups_of(key), group)
+  local groups = groups_of(key)
+  if failed(groups) then
+    return groups
+  end
+  local own = own_and_others(groups, group)
   if not own then
     return nil
   end
@@ -15,12 +19,12 @@ local function newest_due(key, group, idle)
 end
 
 -- Returns up to `most` entries that were delivered at least so many milliseconds ago, from `after` on, to other consumers
--- than `name`, as XPENDING lists them.
+-- than `name`, as XPENDING lists them; or an error.
 local function due_entries(key, group, idle, after, most, name)
   local found = {}
   local newest = newest_due(key, group, idle)
-  if not newest then
-    return found
+  if not newest or failed(newest) then
+    return newest or found
   end
   local size = math.max(most, 100)
   repeat

@@ -58,6 +58,7 @@ class Asking:
     Attributes:
         scripting: as the argument.
         milliseconds: after how many an entry counts as left behind; "": never.
+        found: whether there is something to take over.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Asking:
         self.scripting: Scripting = scripting
         self._takes_back = takes_back
         self.milliseconds: str = "" if claim_idle is None else str(round(claim_idle * 1000))
+        self.found: bool = False
         self._silent = math.inf if claim_idle is None else max(_SILENT, claim_idle)
         self._names_at = time.monotonic() + _NAMES * random.uniform(0.5, 1.5)
         self._at = 0.0
@@ -126,6 +128,7 @@ class Asking:
         for partition, some in zip(partitions, found, strict=False):
             if some:
                 partition.may_take_over()
+                self.found = True
 
     def result(self, script: Script, reply: Any, partitions: Sequence[Partition]) -> Any:
         """Return what a script has answered; None: it was not run, and this consumer asks again later.

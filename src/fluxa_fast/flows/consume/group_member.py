@@ -113,6 +113,7 @@ class GroupMember:
         had_group: whether it was known to exist before.
         deleted: how many pending entries were not in the stream any more, so far.
         scripting: what is known of the server and scripts.
+        claiming: the same, about the script that takes over what other consumers have.
         alone_until: until then (monotonic seconds) the stream is believed to have no other group.
         shared: whether the stream has other groups too, as the server said last.
         groups_known_until: until then (monotonic seconds) that is believed where the server forbids scripts.
@@ -157,6 +158,7 @@ class GroupMember:
         self.had_group: bool = False
         self._handled = ""
         self.scripting: Scripting = Scripting(required=len(groups) > 1)
+        self.claiming: Scripting = Scripting()
         self.alone_until: float = -math.inf
         self.shared: bool = False
         self.groups_known_until: float = -math.inf

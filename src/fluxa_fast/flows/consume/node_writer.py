@@ -103,8 +103,10 @@ class NodeWriter:
                 written.append(DeletedAcknowledged(partition))
         if session.leases is not None and reads and session.min_idle is None:
             self._write_leases(session.leases, commands, written)
-        if reads and self._asking is not None and (self._idle_rounds or self._asks_when_busy):
-            self._write_taking_over(self._asking, commands, written)
+        if reads and (asking := self._asking) is not None:
+            busy = wait is None and not self._idle_rounds
+            if asking.found or not busy or self._asks_when_busy:
+                self._write_taking_over(asking, commands, written, busy=busy)
         if not reads:
             pass
         elif session.min_idle is not None:
@@ -205,13 +207,16 @@ class NodeWriter:
             commands.xgroup_create(member.stream, *positions[0])
         written.append(GroupMade(partition, script))
 
-    def _write_taking_over(self, asking: Asking, commands: CommandBuffer, written: list[PendingReply]) -> None:
+    def _write_taking_over(
+        self, asking: Asking, commands: CommandBuffer, written: list[PendingReply], *, busy: bool
+    ) -> None:
+        asking.found = False
         readable = [one for one in self._partitions if one.may_read and one.member.group_made]
         for partition in readable:
             if partition.takes_over:
                 count = min(self._session.count, partition.member.page)
                 written.append(write_take_over(commands, partition, count, asking))
-        asked = asking.write(commands, readable, one_slot=not self.name[0], busy=not self._idle_rounds)
+        asked = asking.write(commands, readable, one_slot=not self.name[0], busy=busy)
         if asked is not None:
             written.append(asked)
 

@@ -355,6 +355,7 @@ class Partition:
     def moved(self, ask_redirect: str | None) -> None:
         """It is read over another connection from now on. `ask_redirect`: as the attribute."""
         self.ask_redirect = ask_redirect
+        self.takes_over = False
 
     def lease_taken(self) -> None:
         """The lease was granted: what was pending for the owner before goes first."""

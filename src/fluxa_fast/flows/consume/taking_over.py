@@ -35,13 +35,13 @@ def write_claim(commands: CommandBuffer, partition: Partition, count: int, min_i
     member, cursor = partition.member, partition.claim_cursor
     assert cursor is not None
     milliseconds = round(min_idle * 1000)
-    if not member.scripting.allowed:
+    if not member.claiming.allowed:
         commands.xautoclaim(member.stream, member.group, member.name, milliseconds, cursor, count=count)
         return ClaimReply(partition)
     after = "-" if cursor == FIRST_CLAIM else f"({cursor}"
     script = _script(member)
     arguments = (member.group, member.name, milliseconds, count, after, "")
-    commands.command(*member.scripting.call(script), *member.keys, *arguments)
+    commands.command(*member.claiming.call(script), *member.keys, *arguments)
     return ClaimReply(partition, script)
 
 
@@ -85,7 +85,7 @@ class ClaimReply(Reading):
 
     def _was_run(self, script: Script, reply: Any) -> bool:
         try:
-            self.partition.member.scripting.answered(script, reply)
+            self.partition.member.claiming.answered(script, reply)
         except ScriptRefusedError:  # the next round sends it with its text, or sends XAUTOCLAIM
             return False
         return True
@@ -111,6 +111,7 @@ class _TakenOver(ClaimReply):
     def _answered(self, cursor: str | None) -> None:
         if cursor not in (None, FIRST_CLAIM):
             self.partition.may_take_over()  # a full batch: there may be more
+            self._asking.found = True
 
 
 def _claimed(member: GroupMember) -> Take:

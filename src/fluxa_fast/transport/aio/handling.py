@@ -50,6 +50,7 @@ class Handling:
         finally:
             if self._calls.pop(task):
                 task.uncancel()
+            del task  # which keeps the exception that knows this frame
         return None
 
     def cut_short(self) -> None:
