@@ -4,41 +4,36 @@
 -- back, for how many milliseconds the consumer is to be the one that asks (0: it has no time for that), after how many an
 -- entry counts as left behind ("": it takes over none), and after how many without a sign a name with nothing pending is
 -- removed ("": not now).
--- Returns -1 if this consumer is the one that asks, else how many consumers there are; then for each stream 1 if there is
--- something to take over, else 0.
+-- Returns -1 if this consumer is the one that asks, else how many questions of the other consumers came in a second; then
+-- for each stream 1 if there is something to take over, else 0.
 local group, name, reserved, believed, idle, silent = unpack(ARGV)
-local asks = tonumber(believed) > 0
+
+-- KEYS[1] holds: whether the one that asks takes over what was left; a second, and how many questions of the others came in
+-- it and in the one before; the name of the one that asks, or "".
+local claims, second, count, before, other = string.match(
+  redis.call('GET', KEYS[1]) or '', '^(%d) (%d+) (%d+) (%d+) (.*)$')
+local free = not other or other == '' or other == name or (claims == '0' and idle ~= '')
+local asks = tonumber(believed) > 0 and free
+local now = tonumber(redis.call('TIME')[1])
+if tonumber(second) ~= now then
+  before = tonumber(second) == now - 1 and count or 0
+  count = 0
+end
 if asks then
-  local claims, other = string.match(redis.call('GET', KEYS[1]) or '', '^(%d) (.*)$')
-  asks = not other or other == name or (claims == '0' and idle ~= '')
-  if asks then
-    redis.call('SET', KEYS[1], (idle == '' and '0 ' or '1 ') .. name, 'PX', believed)
-  end
+  claims, other = idle == '' and '0' or '1', name
+else
+  count = count + 1
+end
+local value = string.format('%s %.0f %d %d %s', claims or '0', now, count, before, other or '')
+if asks then
+  redis.call('SET', KEYS[1], value, 'PX', believed)
+elseif second then
+  redis.call('SET', KEYS[1], value, 'KEEPTTL')
+else
+  redis.call('SET', KEYS[1], value, 'PX', 2000)
 end
 
--- Returns how many consumers have been heard of lately. To list many takes longer than to count them.
-local function alive(key)
-  local groups = groups_of(key)
-  if failed(groups) then
-    return groups
-  end
-  local own = own_and_others(groups, group)
-  if not own or own['consumers'] <= 6 then
-    return own and own['consumers'] or 1
-  end
-  local count = 0
-  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', key, group)) do
-    if fields_of(consumer)['idle'] < 5000 then
-      count = count + 1
-    end
-  end
-  return count
-end
-
-local found = {asks and -1 or alive(KEYS[2])}
-if failed(found[1]) then
-  return found[1]
-end
+local found = {asks and -1 or math.max(count, before)}
 if not asks and idle == '' then
   return found
 end

@@ -38,8 +38,10 @@ __all__ = ["Asking"]
 _EACH = 0.25  # seconds between two questions of the consumer that asks
 _BELIEVED = 600  # milliseconds for which it is the one, if it does not ask again
 _ANOTHER_ASKS = 1.0  # seconds until another consumer asks again; longer if they are many
-_MOST_A_SECOND = 6  # questions by all other consumers together
-_PARTITIONS = 100  # in one question
+_LONGEST = 600.0  # seconds for that
+_MOST_A_SECOND = 4  # questions by all other consumers together, about
+_PARTITIONS = 100  # in one question, which is one command
+_SLOTS = 2  # in one question on a cluster, each a command of its own
 _NOT_ALLOWED = 60.0  # seconds after which a user without the rights asks again
 _NAMES = 60.0  # seconds between two looks at names of consumers that are gone
 _SILENT = 60.0  # seconds, at least, for which such a name was not heard of
@@ -72,6 +74,7 @@ class Asking:
         self.found: bool = False
         self._silent = math.inf if claim_idle is None else max(_SILENT, claim_idle)
         self._names_at = time.monotonic() + _NAMES * random.uniform(0.5, 1.5)
+        self._pause = _ANOTHER_ASKS
         self._at = 0.0
         self._busy_at = 0.0
         self._turn = 0
@@ -84,8 +87,8 @@ class Asking:
 
     def write(
         self, commands: CommandBuffer, partitions: Sequence[Partition], *, one_slot: bool, busy: bool
-    ) -> PendingReply | None:
-        """Append the question, if it is time for it.
+    ) -> list[PendingReply]:
+        """Append the question, if it is time for it. Returns what takes the replies.
 
         Args:
             commands: what to append it to.
@@ -95,22 +98,25 @@ class Asking:
         """
         now = time.monotonic()
         if now < (self._busy_at if busy else self._at) or not partitions:
-            return None
+            return []
         self._at = now + _EACH
         self._busy_at = now + _ANOTHER_ASKS
-        count = min(_PARTITIONS if one_slot else 1, len(partitions))
+        count = min(_PARTITIONS if one_slot else _SLOTS, len(partitions))
         asked = [partitions[(self._turn + at) % len(partitions)] for at in range(count)]
         self._turn = (self._turn + count) % len(partitions)
-        keys = [one.member.stream for one in asked]
-        first = beside_group(partitions[0].member.stream if one_slot else keys[0], "asking", self._group)
         believed = _BELIEVED if self._takes_back and not busy else 0
         silent: str | int = ""
         if believed and self.milliseconds and now >= self._names_at:
             self._names_at = now + _NAMES * random.uniform(0.75, 1.25)
             silent = round(self._silent * 1000)
         arguments = (self._group, self._name, HANDED_BACK, believed, self.milliseconds, silent)
-        commands.command(*self.scripting.call(ASK), 1 + len(keys), first, *keys, *arguments)
-        return _Asked(asked, self)
+        written: list[PendingReply] = []
+        for those in [asked] if one_slot else [[one] for one in asked]:
+            keys = [one.member.stream for one in those]
+            first = beside_group(partitions[0].member.stream if one_slot else keys[0], "asking", self._group)
+            commands.command(*self.scripting.call(ASK), 1 + len(keys), first, *keys, *arguments)
+            written.append(_Asked(those, self))
+        return written
 
     def answered(self, partitions: Sequence[Partition], reply: Any) -> None:
         """Take the reply: which partitions have something to take over.
@@ -121,10 +127,10 @@ class Asking:
         answer = self.result(ASK, reply, partitions)
         if answer is None:
             return
-        consumers, *found = answer
-        if consumers >= 0:
-            pause = max(_ANOTHER_ASKS, consumers / _MOST_A_SECOND) * random.uniform(0.75, 1.25)
-            self._at = self._busy_at = time.monotonic() + pause
+        asked, *found = answer
+        if asked >= 0:  # the more often the others ask all together, the longer is the pause of each
+            self._pause = min(_LONGEST, max(_ANOTHER_ASKS, self._pause * asked / _MOST_A_SECOND))
+            self._at = self._busy_at = time.monotonic() + self._pause * random.uniform(0.5, 1.5)
         for partition, some in zip(partitions, found, strict=False):
             if some:
                 partition.may_take_over()

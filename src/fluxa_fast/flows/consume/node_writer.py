@@ -216,9 +216,7 @@ class NodeWriter:
             if partition.takes_over:
                 count = min(self._session.count, partition.member.page)
                 written.append(write_take_over(commands, partition, count, asking))
-        asked = asking.write(commands, readable, one_slot=not self.name[0], busy=busy)
-        if asked is not None:
-            written.append(asked)
+        written += asking.write(commands, readable, one_slot=not self.name[0], busy=busy)
 
     def _write_claims(self, commands: CommandBuffer, written: list[PendingReply], min_idle: float) -> None:
         for partition in self._partitions:
