@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgpack
 import pytest
 import redis
 
 import fluxa_fast
 from fluxa_fast import EventBroker, Recovery
 from fluxa_fast.embedded import EmbeddedServer
+from fluxa_fast.embedded.cluster import EmbeddedCluster
 from tests.running import Runner, fill, pending, until
 
 Make = Callable[..., EventBroker]
@@ -278,8 +281,6 @@ def test_arguments_are_checked(broker_with: Make, options: dict[str, Any], words
 
 
 def test_the_thread_is_there_only_while_it_is_needed(broker_with: Make, faces: Any, client: redis.Redis) -> None:
-    import threading
-
     def beating() -> bool:
         return any(thread.name == "fluxa_fast heartbeat" for thread in threading.enumerate())
 
@@ -316,3 +317,91 @@ def test_a_heartbeat_that_fails_is_logged_once(
     runner.go_on.set()
     with pytest.raises((redis.ConnectionError, redis.TimeoutError)):
         runner.join()
+
+
+@pytest.mark.parametrize("kind", ["consumer_many", "consumer_ordered"])
+@pytest.mark.xdist_group("cluster")
+def test_on_a_cluster(
+    make_cluster_engine: Callable[..., Any], cluster: EmbeddedCluster, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """What a crashed consumer had is taken over; what a slow one has is not, and what it read ahead it hands back."""
+    broker = make_cluster_engine(cluster.url).new_context().get_event_broker()
+    with broker.new_flusher() as flusher:
+        for number in range(600):
+            flusher.publish("orders", number, key=str(number))
+    had = crash(broker.consumer_many("orders"))
+    slow = Runner(getattr(broker, kind)("orders"), claim_idle=1.0).start()
+    assert slow.first.wait(20)
+    other = Runner(getattr(broker, kind)("orders"), claim_idle=1.0)
+    other.go_on.set()
+    other.start()
+    time.sleep(3)
+    slow.stop()
+    until(lambda: len(slow.seen) + len(other.seen) >= 600)
+    other.consumer.stop()
+    other.join()
+    if kind == "consumer_ordered":
+        slow.consumer.cleanup()
+    if "taken over" not in caplog.text:  # on a machine that is too busy for the heartbeat
+        assert sorted(slow.seen + other.seen) == list(range(600))
+    counts = dict(zip(slow.seen + other.seen, slow.counts + other.counts, strict=True))
+    assert {body for body, count in counts.items() if count == 2} >= set(had)
+    with redis.RedisCluster("127.0.0.1", cluster.nodes[0].port) as client:
+        assert pending(client) == {}  # type: ignore[arg-type]
+
+
+def test_a_consumer_of_the_original_is_neither_robbed_nor_starved(
+    broker_with: Make, client: redis.Redis, server_url: str
+) -> None:
+    """It knows nothing of heartbeats, claims what was idle for long, and handles what our consumers hand back."""
+    broker = broker_with()
+    fill(broker, 400)
+    ours = Runner(broker.consumer_many("orders"), pause=0.05, claim_idle=2.0).start()
+    assert ours.first.wait(20)
+    theirs: list[int] = []
+    over = threading.Event()
+
+    def original() -> None:
+        with redis.Redis.from_url(server_url) as go:
+            while not over.is_set():
+                claimed = go.xautoclaim("orders", GROUP, "consumer-go", 60_000, "0-0", count=50)[1]
+                read = go.xreadgroup(GROUP, "consumer-go", {"orders": ">"}, 50)
+                if entries := [*claimed, *(entry for _, found in read for entry in found)]:
+                    time.sleep(0.3)
+                    theirs.extend(msgpack.unpackb(fields[b"s"]) for _, fields in entries)
+                    go.xack("orders", GROUP, *(id for id, _ in entries))
+                    go.xdel("orders", *(id for id, _ in entries))
+                time.sleep(0.01)
+
+    thread = threading.Thread(target=original)
+    thread.start()
+    time.sleep(1)
+    ours.stop()  # what it has read ahead counts as idle for a day
+    until(lambda: len(ours.seen) + len(theirs) >= 400)
+    over.set()
+    thread.join()
+    assert sorted(ours.seen + theirs) == list(range(400))
+    assert len(theirs) >= 50
+    assert pending(client) == {}
+
+
+def test_an_owner_keeps_its_partitions_while_its_handler_is_slow(
+    broker_with: Make, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its leases are renewed: without `claim_idle`, they would have ended."""
+    broker = broker_with(partitions=2)
+    fill(broker, 100)
+    slow = Runner(broker.consumer_ordered("orders", lease=1.0), claim_idle=2.0).start()
+    assert slow.first.wait(20)
+    other = Runner(broker.consumer_ordered("orders", lease=1.0))
+    other.go_on.set()
+    other.start()
+    time.sleep(3)
+    slow.go_on.set()
+    until(lambda: len(slow.seen) + len(other.seen) >= 100)
+    for runner in (slow, other):
+        runner.consumer.stop()
+        runner.join()
+    if "taken over" not in caplog.text:  # on a machine that is too busy
+        assert sorted(slow.seen + other.seen) == list(range(100))
+        assert not slow.lost

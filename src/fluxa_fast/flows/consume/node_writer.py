@@ -213,7 +213,9 @@ class NodeWriter:
         asking.found = False
         readable = [one for one in self._partitions if one.may_read and one.member.group_made]
         for partition in readable:
-            if partition.takes_over:
+            if partition.takes_over and partition.replay_due:  # or that read would bring what is claimed as well
+                asking.found = True
+            elif partition.takes_over:
                 count = min(self._session.count, partition.member.page)
                 written.append(write_take_over(commands, partition, count, asking))
         written += asking.write(commands, readable, one_slot=not self.name[0], busy=busy)

@@ -153,6 +153,7 @@ class Partition:
         last_id: the ID of the last entry that the group was given; None: not known.
         claim_cursor: where `auto_claim` goes on; None: there is nothing (more) to claim.
         takes_over: whether there is something to take over, as the server has said.
+        claim_sent: whether the reply to the command that takes it over is to come.
         given_up: IDs of events whose handler was cut short. They are pending.
         ask_redirect: the node that has the Redis stream before it has its slot (ASK).
         backoff: counts the failures to reach its node.
@@ -182,6 +183,7 @@ class Partition:
         self.read_sent: bool = False
         self.groups_lost: int = 0
         self.takes_over: bool = False
+        self.claim_sent: bool = False
         self.given_up: list[str] = []
         if self.lease is not None:
             self.lease.answered()
@@ -226,8 +228,10 @@ class Partition:
     def next_read(self) -> str | None:
         """Where the next read begins, `PENDING` or `NEW`; None: it has to wait until everything else is settled.
 
-        Else pending entries that the handler has would be delivered twice.
+        Else pending entries that the handler has, or that are being claimed, would be delivered twice.
         """
+        if self.claim_sent:
+            return None
         if not self.replay_due:
             return NEW
         return PENDING if self.state is PartitionState.REPLAYING else None
@@ -295,6 +299,11 @@ class Partition:
     def taking_over(self) -> None:
         """The command that takes it over is about to be sent."""
         self.takes_over = False
+        self.claim_sent = True
+
+    def took_over(self) -> None:
+        """The reply to that command came, or will not come."""
+        self.claim_sent = False
 
     def gave_up(self, ids: Sequence[str]) -> None:
         """The handler of these events was cut short: it may have done part of its work."""

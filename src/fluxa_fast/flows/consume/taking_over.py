@@ -104,6 +104,15 @@ class _TakenOver(ClaimReply):
         super().__init__(partition, script)
         self._asking = asking
 
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
+        found = yield from super().receive()
+        self.partition.took_over()
+        return found
+
+    def lost(self) -> None:
+        self.partition.took_over()
+        super().lost()
+
     def _was_run(self, script: Script, reply: Any) -> bool:
         lost = isinstance(reply, ErrorReply) and reply.code in GROUP_LOST
         return lost or self._asking.result(script, reply, [self.partition]) is not None
