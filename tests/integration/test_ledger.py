@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ if sys.platform == "win32":
 from tests.fix_servers import PROGRAMS
 from tests.ledger.audit import Balance, audit, report
 from tests.ledger.cluster import CLUSTER_FAULTS, with_cluster
+from tests.ledger.lives import SCENES, play
 from tests.ledger.order import check_order
 from tests.ledger.records import RecordFile, spans, unspan
 from tests.ledger.run import Plan, Result, with_one_server
@@ -44,6 +46,22 @@ def _check(result: Result) -> None:
 @pytest.mark.parametrize("program", sorted(PROGRAMS))
 def test_promises_3_4_and_6_the_ledger_balances(program: str, tmp_path: Path) -> None:
     _check(with_one_server(_plan(14.0), PROGRAMS[program], tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("scene", "life"),
+    [
+        ("deploys", {"face": "asyncio", "partitions": 2}),
+        ("kills", {}),
+        ("hangs", {"face": "asyncio", "concurrency": 2}),
+    ],
+)
+def test_consumers_come_and_go(scene: str, life: dict[str, Any], tmp_path: Path) -> None:
+    books = play(SCENES[scene], seconds=7.0, rate=200, folder=tmp_path, seed=_SEED, **life)
+    assert not books.problems, (books, _SEED)
+    assert books.handled > 500
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ SCENES = {
     "deploys that claim": Scene({"claim_idle": _CLAIM}, "SIGTERM", twice=False),
     "kills": Scene({"claim_idle": _CLAIM}, "SIGKILL", within=_CLAIM + 2),
     "pauses": Scene({"claim_idle": _CLAIM}, "SIGSTOP", every=6.0, within=_CLAIM + 2),
-    "slow": Scene({"claim_idle": _CLAIM, "works": 3 * _CLAIM, "batch": 200}, twice=False, within=4 * 3 * _CLAIM),
+    "slow": Scene({"claim_idle": _CLAIM, "works": 3 * _CLAIM, "batch": 1000}, twice=False, within=3 * 3 * _CLAIM),
     "hangs": Scene({"claim_idle": _CLAIM, "hold_for": _CLAIM, "hangs_after": 30}, within=2 * _CLAIM + 2.5),
     "clock": Scene({"claim_idle": _CLAIM}, "clock", every=4.0, within=60.0),
 }

@@ -506,7 +506,7 @@ class Scene:
         if way == "consume":
             consumer.consume(count, self.chance.choice([None, 0.05]), self.handle)
         elif way == "run":
-            consumer.run(self.handle, count)
+            consumer.run(self.handle, count, claim_idle=self.chance.choice([None, None, 0.2]))
         elif way == "batches":
             for events in consumer.batches(count, self.chance.choice([None, 0.05])):
                 self.handle(events, in_loop=True)
@@ -560,7 +560,10 @@ class Scene:
         if way == "consume":
             await consumer.consume(count, self.chance.choice([None, 0.05]), self.handle_awaited)
         elif way == "run":
-            await consumer.run(self.handle_awaited, count, concurrency=self.chance.choice([1, 1, 4]))
+            claim_idle = self.chance.choice([None, None, 0.2])
+            await consumer.run(
+                self.handle_awaited, count, concurrency=self.chance.choice([1, 1, 4]), claim_idle=claim_idle
+            )
         elif way == "batches":
             async for events in consumer.batches(count, self.chance.choice([None, 0.05])):
                 await self.handle_awaited(events, in_loop=True)

@@ -232,7 +232,10 @@ def _in_one_way(way: str, consumer: Any, job: Job, records: RecordFile, handle: 
         timer = threading.Timer(chance.uniform(0.05, 2.0), consumer.stop)
         timer.start()
         try:
-            options = {"concurrency": chance.choice((1, 4))} if job.face == "asyncio" else {}
+            options: dict[str, Any] = {"concurrency": chance.choice((1, 4))} if job.face == "asyncio" else {}
+            if chance.random() < 0.5:
+                records.write("claiming")  # what others have had for so long may come again
+                options["claim_idle"] = job.min_idle
             consumer.run(handle, count=job.batch, **options)
         finally:
             timer.cancel()
