@@ -11,14 +11,14 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
-from fluxa_fast.asyncio import Event, EventBroker, EventConsumer
+from fluxa_fast.asyncio import Event, EventConsumer
 
 from .streams import STREAM, Order, registry
 
 log = logging.getLogger("orders")
 
 _CALLS = 8  # how many calls of the handler run at the same time
-_ABANDONED = 60.0  # seconds for which an event is pending before this worker takes it over
+_ABANDONED = 60.0  # seconds after which what another worker has left pending is taken over
 
 
 async def handle(events: Sequence[Event]) -> None:
@@ -26,14 +26,6 @@ async def handle(events: Sequence[Event]) -> None:
     orders = [event.unserialize(Order) for event in events]
     await asyncio.sleep(0)
     log.info("handled %d orders of %d users", len(orders), len({order.user_id for order in orders}))
-
-
-async def take_over(broker: EventBroker) -> None:
-    """Periodically take over and handle the events that crashed workers left pending."""
-    async with broker.consumer_many(STREAM) as consumer:
-        while True:
-            await consumer.auto_claim(count=100, min_idle=_ABANDONED, handler=handle)
-            await asyncio.sleep(_ABANDONED / 2)
 
 
 def stop_on_signals(consumer: EventConsumer) -> None:
@@ -49,12 +41,7 @@ async def main() -> None:
         broker = engine.new_context().get_event_broker()
         async with broker.consumer_many(STREAM) as consumer:
             stop_on_signals(consumer)
-            beside = asyncio.create_task(take_over(broker))
-            try:
-                await consumer.run(handle, count=100, concurrency=_CALLS)
-            finally:
-                beside.cancel()
-                await asyncio.wait([beside])
+            await consumer.run(handle, count=100, concurrency=_CALLS, claim_idle=_ABANDONED)
     log.info("stopped")
 
 
