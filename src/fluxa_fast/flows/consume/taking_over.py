@@ -22,6 +22,8 @@ from .partition_state import FIRST_CLAIM, Partition, ReadEvents
 
 __all__ = ["ClaimReply", "write_claim", "write_take_over"]
 
+_MOST = 100  # entries that are taken over at once: each takes the server more than ten microseconds
+
 
 def write_claim(commands: CommandBuffer, partition: Partition, count: int, min_idle: float) -> ClaimReply:
     """Append the command that claims a page for `auto_claim`. Returns what takes its reply.
@@ -50,6 +52,7 @@ def write_take_over(commands: CommandBuffer, partition: Partition, count: int, a
     member = partition.member
     partition.taking_over()
     script = _script(member)
+    count = min(count, _MOST)
     arguments = (member.group, member.name, asking.milliseconds, count, "-", HANDED_BACK)
     commands.command(*asking.scripting.call(script), *member.keys, *arguments)
     return _TakenOver(partition, script, asking)
