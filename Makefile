@@ -2,7 +2,7 @@
 
 VENV ?= .venv
 # Tests at a time: they wait for servers more than they work. A server of yours is for one test after the other.
-JOBS ?= $(if $(FLUXA_FAST_TEST_URL),1,4)
+JOBS ?= $(if $(FLUXA_FAST_TEST_URL),1,6)
 BIN = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILT_FROM = pyproject.toml setup.py src/fluxa_fast/_version.py \
 	$(wildcard src/fluxa_fast/protocol/compiled/*.pyx src/fluxa_fast/protocol/compiled/*.pxd)

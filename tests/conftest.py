@@ -55,6 +55,7 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     return chosen
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what has been tested elsewhere, unless FLUXA_FAST_TEST_EVERYTHING=1.
 
@@ -74,8 +75,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         wanted = wanted and not (awaited and item.get_closest_marker("blocking"))
         wanted = wanted and not (on_a_cluster and parameters.get("implementation") == "python" != _implementations()[0])
         (kept if wanted else left).append(item)
+        _choose_worker(item, parameters)
     config.hook.pytest_deselected(items=left)
     items[:] = kept
+
+
+_CLUSTERS = 2  # of each kind of server: tests of different files have different ones, at the same time
+
+
+def _choose_worker(item: pytest.Item, parameters: dict[str, Any]) -> None:
+    """Tests that share a cluster run one after the other."""
+    group = item.get_closest_marker("xdist_group")
+    if group is not None and group.args == ("cluster",):
+        which = zlib.crc32(item.path.name.encode()) % _CLUSTERS
+        alone = parameters.get("place") == "server"
+        name = item.name if alone else f"cluster {which} of {parameters.get('shared_cluster', 'any')}"
+        item.add_marker(pytest.mark.xdist_group(name), append=False)
 
 
 _SERVERS = ("server_url", "own_server", "site", "shared_cluster")
