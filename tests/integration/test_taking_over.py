@@ -16,6 +16,7 @@ import fluxa_fast
 from fluxa_fast import EventBroker, Recovery
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.embedded.cluster import EmbeddedCluster
+from fluxa_fast.scripts import ASK
 from tests.running import Runner, fill, pending, until
 
 Make = Callable[..., EventBroker]
@@ -174,6 +175,22 @@ def test_names_of_consumers_that_are_gone_are_removed(broker_with: Make, client:
     runner.consumer.stop()
     runner.join()
     assert sorted(_names(client)) == sorted([b"worker-8", b"consumer-handed-back", runner.consumer.name.encode()])
+
+
+def test_names_that_were_made_up_are_removed_in_time(broker_with: Make, client: redis.Redis) -> None:
+    """If nothing is pending for them, and they were silent for long. One of the consumers looks, once a minute."""
+    broker = broker_with()
+    fill(broker, 2)
+    gone, busy = broker.consumer_many("orders"), broker.consumer_many("orders")
+    gone.consume(1, None, lambda events: None)
+    crash(busy)
+    for name in ("worker-8", "consumer-handed-back", "consumer-single"):
+        client.xgroup_createconsumer("orders", GROUP, name)
+    assert gone.name.encode() in _names(client)
+    arguments = (GROUP, "me", "consumer-handed-back", 600, 60_000, 0)
+    assert client.eval(ASK.text, 2, "{orders}:asking", "orders", *arguments) == [-1, 0]
+    kept = ["worker-8", "consumer-handed-back", "consumer-single", busy.name]
+    assert sorted(_names(client)) == sorted(name.encode() for name in kept)
 
 
 def _names(client: redis.Redis) -> list[bytes]:

@@ -81,10 +81,10 @@ class Hand:
         left: whether it is not kept any more, because the handler takes too long.
     """
 
-    __slots__ = ("_all", "begun_at", "left", "parts", "read_at")
+    __slots__ = ("_hands", "begun_at", "left", "parts", "read_at")
 
-    def __init__(self, all: set[Hand], parts: Sequence[ReadEvents], read_at: float) -> None:
-        self._all = all
+    def __init__(self, hands: set[Hand], parts: Sequence[ReadEvents], read_at: float) -> None:
+        self._hands = hands
         self.parts = parts
         self.read_at = read_at
         self.begun_at: float | None = None
@@ -92,7 +92,7 @@ class Hand:
 
     def put_down(self) -> None:
         """The handler is done with it, or is not given it."""
-        self._all.discard(self)
+        self._hands.discard(self)
 
     def begin(self) -> None:
         """The handler is called."""
@@ -205,7 +205,7 @@ def _taken_over(session: ConsumerSession, member: GroupMember, events: Sequence[
 
 def _still_mine(member: GroupMember, ids: Sequence[str]) -> Flow[frozenset[str] | set[str]]:
     """Make entries count as delivered just now. Returns the IDs of those that are pending for this consumer."""
-    scripting = member.scripting
+    scripting = member.claiming
     while scripting.allowed:
         commands = member.commands()
         commands.command(*scripting.call(REFRESH), 1, member.stream, member.group, member.name, *ids)
