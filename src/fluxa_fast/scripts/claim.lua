@@ -58,7 +58,7 @@ if idle ~= '' and most > 0 then
   owners[name] = nil
   owners[reserved] = nil
   if next(owners) then
-    remove_names(key, group, math.max(2000, tonumber(idle)), function(one)
+    remove_names(key, group, tonumber(idle), function(one)
       return owners[one]
     end)
   end
