@@ -85,8 +85,8 @@ class Hand:
 
     def __init__(self, hands: set[Hand], parts: Sequence[ReadEvents], read_at: float) -> None:
         self._hands = hands
-        self.parts = parts
-        self.read_at = read_at
+        self.parts: Sequence[ReadEvents] = parts
+        self.read_at: float = read_at
         self.begun_at: float | None = None
         self.left: bool = False
 

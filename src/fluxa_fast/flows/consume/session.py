@@ -167,8 +167,8 @@ class ConsumerSession:
         self.count = count
         self.once = once
         self.min_idle = min_idle
-        self.one_page = one_page
-        self.claim_idle = claims.idle
+        self.one_page: bool = one_page
+        self.claim_idle: float | None = claims.idle
         self.handled: int = 0
         self.error: BaseException | None = None
         self.interrupted: bool = False
