@@ -11,14 +11,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...scripts import REFRESH
 from ...shared.validation import Duration, seconds
 from ..replies import IDS, PENDING_ENTRIES
-from ..retry import raise_for_error
+from ..retry import Recovery, raise_for_error
 from ..scripting import ScriptRefusedError
 from ..steps import Flow, ask
 from .partition_state import Partition, ReadEvents
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from .group_member import GroupMember
     from .session import ConsumerSession
 
-__all__ = ["NO_CLAIMS", "Claims", "Hand", "InHand", "refresh"]
+__all__ = ["NO_CLAIMS", "Claims", "Hand", "InHand", "followed", "refresh"]
 
 log: logging.Logger = logging.getLogger("fluxa_fast")
 
+_NOW = Recovery(deadline=0)
 _PAGE = 500  # entries that one command is about
 _SHORTEST = 0.1  # seconds of `claim_idle`
 _HOLDS = 10  # times `claim_idle`, if `hold_for` is not given
@@ -151,10 +153,10 @@ class InHand:
                 continue
             mine = [part.events for hand in kept for part in hand.parts if part.partition is one and part.pending]
             if one.lease is not None and mine and one.lease.owned and now >= one.lease.renew_at:
-                yield self._renew(one, mine), one.member.stream
+                yield followed(one.member, partial(self._renew, one, mine)), one.member.stream
             if old:
                 everything = [part.events for hand in hands for part in hand.parts if part.partition is one]
-                yield self._keep(one, mine, everything), one.member.stream
+                yield followed(one.member, partial(self._keep, one, mine, everything)), one.member.stream
 
     def _renew(self, one: Partition, mine: Sequence[list[Any]]) -> Flow[None]:
         assert self._session.leases is not None
@@ -179,6 +181,11 @@ class InHand:
             if len(page) < _PAGE:
                 return
             after = f"({ids[-1]}"
+
+
+def followed(member: GroupMember, attempt: Callable[[], Flow[None]]) -> Flow[None]:
+    """Do something now or not at all: redirections are followed, and an outage is not waited for."""
+    yield from member.recovered(attempt, _NOW)
 
 
 def refresh(session: ConsumerSession, member: GroupMember, events: Sequence[Any]) -> Flow[None]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from redis.exceptions import ConnectionError, MovedError, RedisError
@@ -25,7 +26,7 @@ from ..steps import Deliver, Flow, Pause, Refresh, Start
 from ..topology import NodeMap
 from .asking import Asking
 from .group_member import GroupMember, StopFlag
-from .in_hand import NO_CLAIMS, Claims, InHand, refresh
+from .in_hand import NO_CLAIMS, Claims, InHand, followed, refresh
 from .leases import Leases
 from .leaving import leave_group
 from .node_reader import NodeReader
@@ -268,7 +269,11 @@ class ConsumerSession:
         by_stream: dict[str, list[Any]] = {}
         for event in step.events:
             by_stream.setdefault(event.stream, []).append(event)
-        return [(refresh(self, self.by_stream[key].member, events), key) for key, events in by_stream.items()]
+        flows = []
+        for key, events in by_stream.items():
+            member = self.by_stream[key].member
+            flows.append((followed(member, partial(refresh, self, member, events)), key))
+        return flows
 
     def events_found(self) -> None:
         """A read has brought events: the session is not idle."""

@@ -6,9 +6,6 @@ import os
 import threading
 import time
 
-from redis.exceptions import RedisError
-
-from ...errors import FluxaError
 from ...flows.consume.in_hand import InHand
 from ..base import BlockingPool
 
@@ -43,7 +40,7 @@ class Heartbeat:
         for flow, key in self._in_hand.beats():
             try:
                 self._pool.run(flow, key)
-            except (RedisError, FluxaError) as error:
+            except Exception as error:  # the thread is there for other sessions as well
                 self._in_hand.failed(error)
 
     def next_beat(self) -> None:
