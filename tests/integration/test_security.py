@@ -121,7 +121,7 @@ def _users(role: str, admin: redis.Redis) -> Iterator[tuple[str, str | None]]:
     keys = [rule for rule in rules if rule.startswith("~")]
     commands = [rule for rule in rules if rule.startswith("+")]
     if role in ("scripted", "owner") and before_redis_7(admin):  # the script deletes one by one
-        commands = [one for one in commands if one not in ("+xlen", "+xpending", "+xrange", "+xtrim")]
+        commands = [one for one in commands if one not in ("+xlen", "+xrange", "+xtrim")]
     for left_out in (None, *commands):
         admin.flushall()
         user = "user" if left_out is None else re.sub(r"\W", "_", left_out)
