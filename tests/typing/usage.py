@@ -36,7 +36,7 @@ def handle(events: Sequence[Event]) -> None:
         order: Order = event.unserialize(Order)
         time: datetime = event.timestamp
         text: str = event.id + event.stream + event.tag("a") + event.tags["b"]
-        state: bool = event.acknowledged
+        state: bool = event.acknowledged or event.taken_over
         event.ack()
         print(order, time, text, state, event.body)
 
@@ -68,10 +68,10 @@ def consume(broker: EventBroker) -> int:
         one.consume(count=10, block=5.0, handler=handle)
         one.consume(10, timedelta(seconds=1), handle)
         one.consume(10, math.inf, lambda events: print(len(events)))
-        one.run(handle, count=1000)
+        one.run(handle, count=1000, claim_idle=60, hold_for=timedelta(minutes=5))
         for events in one.batches(count=1000, block=None):
             handle(events)
-        one.auto_claim(count=1000, min_idle=600.0, handler=handle)
+        one.auto_claim(count=1000, min_idle=600.0, handler=handle, once=True)
         one.stop()
         return one.cleanup()
 

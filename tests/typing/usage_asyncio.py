@@ -63,13 +63,13 @@ async def consume(broker: EventBroker) -> int:
         handled += await one.consume(10, timedelta(seconds=1), handle_plainly)
         handled += await one.consume(10, math.inf, lambda events: print(len(events)))
         await one.run(handle, count=1000)
-        await one.run(handle_plainly, concurrency=8)
+        await one.run(handle_plainly, concurrency=8, claim_idle=timedelta(minutes=1), hold_for=300.0)
         async for events in one.batches(count=1000, block=None):
             handle_plainly(events)
         batches = one.batches()
         await batches.aclose()
         handled += await one.auto_claim(count=1000, min_idle=600.0, handler=handle)
-        one.stop()
+        one.stop(timeout=5.0)
         print(one.name, one.stream, one.deleted, handled)
         return await one.cleanup()
 
