@@ -61,14 +61,24 @@ def test_what_a_crashed_consumer_had_is_taken_over(
     assert pending(client) == {}
 
 
-def test_a_busy_consumer_takes_over_too(broker_with: Make, client: redis.Redis) -> None:
+@pytest.mark.parametrize("claim_idle", [0.5, None])
+def test_a_busy_consumer_takes_over_too(broker_with: Make, client: redis.Redis, claim_idle: float | None) -> None:
+    """What was left behind, if it claims; in any case what was handed back."""
     broker = broker_with()
     fill(broker, 20_000)
-    had = crash(broker.consumer_many("orders"))
-    runner = Runner(broker.consumer_many("orders"), 10, pause=0.01, claim_idle=0.5)
+    if claim_idle is None:
+        stopped = Runner(broker.consumer_many("orders")).start()
+        stopped.has_a_batch_behind()
+        stopped.stop()
+        had = list(range(50, 100))
+        assert pending(client) == {b"consumer-handed-back": 50}
+    else:
+        had = crash(broker.consumer_many("orders"))
+    runner = Runner(broker.consumer_many("orders"), 10, pause=0.01, claim_idle=claim_idle)
     runner.go_on.set()
     runner.start()
     until(lambda: set(had) <= set(runner.seen))
+    assert set(had) <= set(runner.seen)
     assert client.xlen("orders") > 1000  # it has had no time to spare
     runner.consumer.stop()
     runner.join()

@@ -1,8 +1,8 @@
 -- Asks whether there is something to take over: what consumers have handed back when they stopped, or left behind.
 -- One consumer of the group asks for what was handed back. One that also asks for what was left goes before others.
 -- KEYS[1]: says which consumer asks. Then the streams. ARGV: the group, the consumer, the name that has what was handed
--- back, for how many milliseconds the consumer is to be the one that asks (0: it has no time for that), after how many an
--- entry counts as left behind ("": it takes over none), and after how many without a sign a name with nothing pending is
+-- back, for how many milliseconds the consumer is to be the one that asks (0: it is busy, and looks this once), after how
+-- many an entry counts as left behind ("": it takes over none), and after how many without a sign a name with nothing pending is
 -- removed ("": not now).
 -- Returns -1 if this consumer is the one that asks, else how many questions of the other consumers came in a second; then
 -- for each stream 1 if there is something to take over, else 0.
@@ -34,12 +34,13 @@ else
 end
 
 local found = {asks and -1 or math.max(count, before)}
-if not asks and idle == '' then
+local looks = asks or tonumber(believed) == 0
+if not looks and idle == '' then
   return found
 end
 for at = 2, #KEYS do
   local due = {}
-  if asks then
+  if looks then
     due = redis.pcall('XPENDING', KEYS[at], group, '-', '+', 1, reserved)
   end
   if not failed(due) and #due == 0 and idle ~= '' then

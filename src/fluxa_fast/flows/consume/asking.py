@@ -6,7 +6,8 @@ that claims, what others have left behind: they crashed, or hang. A question tel
 
 Of the consumers that find no events, one asks for what was handed back, four times a second. The others only ask
 whether that one is still there. So events wait for less than a second when a consumer stops, and the number of
-consumers does not matter to the server. A consumer that claims asks once a second while events come, too.
+consumers does not matter to the server. While batches come one after the other, a consumer asks every five seconds, or
+every second if it claims: else what was handed back would wait until the last of a long queue was handled.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _EACH = 0.25  # seconds between two questions of the consumer that asks
 _BELIEVED = 600  # milliseconds for which it is the one, if it does not ask again
 _ANOTHER_ASKS = 1.0  # seconds until another consumer asks again; longer if they are many
 _LONGEST = 600.0  # seconds for that
+_BUSY = 5.0  # seconds between two questions of a consumer that batches come for, if it does not claim
 _MOST_A_SECOND = 3  # questions by all other consumers together, about
 _PARTITIONS = 100  # in one question, which is one command
 _SLOTS = 2  # in one question on a cluster, each a command of its own
@@ -61,6 +63,7 @@ class Asking:
         scripting: as the argument.
         milliseconds: after how many an entry counts as left behind; "": never.
         found: whether there is something to take over.
+        busy_at: when (monotonic seconds) to ask though batches come.
     """
 
     def __init__(
@@ -76,7 +79,8 @@ class Asking:
         self._names_at = time.monotonic() + _NAMES * random.uniform(0.5, 1.5)
         self._pause = _ANOTHER_ASKS
         self._at = 0.0
-        self._busy_at = 0.0
+        self._busy_each = _BUSY if claim_idle is None else _ANOTHER_ASKS
+        self.busy_at: float = time.monotonic() + self._busy_each
         self._turn = 0
 
     @property
@@ -97,10 +101,10 @@ class Asking:
             busy: events have come just now.
         """
         now = time.monotonic()
-        if now < (self._busy_at if busy else self._at) or not partitions:
+        if now < (self.busy_at if busy else self._at) or not partitions:
             return []
         self._at = now + _EACH
-        self._busy_at = now + _ANOTHER_ASKS
+        self.busy_at = now + self._busy_each
         count = min(_PARTITIONS if one_slot else _SLOTS, len(partitions))
         asked = [partitions[(self._turn + at) % len(partitions)] for at in range(count)]
         self._turn = (self._turn + count) % len(partitions)
@@ -130,7 +134,9 @@ class Asking:
         asked, *found = answer
         if asked >= 0:  # the more often the others ask all together, the longer is the pause of each
             self._pause = min(_LONGEST, max(_ANOTHER_ASKS, self._pause * asked / _MOST_A_SECOND))
-            self._at = self._busy_at = time.monotonic() + self._pause * random.uniform(0.5, 1.5)
+            now, jitter = time.monotonic(), random.uniform(0.5, 1.5)
+            self._at = now + self._pause * jitter
+            self.busy_at = now + max(self._pause, self._busy_each) * jitter
         for partition, some in zip(partitions, found, strict=False):
             if some:
                 partition.may_take_over()
@@ -154,7 +160,7 @@ class Asking:
             if self.milliseconds:
                 raise
             unknown = False
-        self._at = self._busy_at = 0.0 if unknown else time.monotonic() + _NOT_ALLOWED
+        self._at = self.busy_at = 0.0 if unknown else time.monotonic() + _NOT_ALLOWED
         return None
 
 

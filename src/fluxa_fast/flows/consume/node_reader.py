@@ -45,7 +45,6 @@ class NodeReader(NodeWriter):
         self.inbox: list[Partition] = []
         self._ahead = False  # the read in flight was sent before the handler had the batch before it
         self._ahead_at = 0.0  # when it was sent (monotonic seconds)
-        self._read_at = 0.0  # when the batches that are handed over were read
         self._leaving: list[tuple[Partition, Exception]] = []
         self._unproven = True  # partitions have come that the node has not answered for
         self._only_acknowledging = False  # no reply in flight brings events: the next read need not wait for them

@@ -57,7 +57,7 @@ class NodeWriter:
         self._all_asked = False  # since the last one that has, all partitions were asked
         self._turn = 0
         self._asking = session.new_asking() if session.hands_back or session.claim_idle is not None else None
-        self._asks_when_busy = session.claim_idle is not None
+        self._read_at = 0.0  # when the batches that are handed over were read (monotonic seconds)
         self._asked_rank = NO_RANK  # of the stream that was asked last, where streams are read strictly in order
 
     def _wait_time(self) -> float | None:
@@ -105,7 +105,7 @@ class NodeWriter:
             self._write_leases(session.leases, commands, written)
         if reads and (asking := self._asking) is not None:
             busy = wait is None and not self._idle_rounds
-            if asking.found or not busy or self._asks_when_busy:
+            if asking.found or not busy or self._read_at >= asking.busy_at:
                 self._write_taking_over(asking, commands, written, busy=busy)
         if not reads:
             pass
