@@ -37,6 +37,7 @@ local function take(pending, min_idle)
   end
 end
 
+local go_on = '0-0'
 if reserved ~= '' then
   local page = redis.pcall('XPENDING', key, group, '-', '+', most, reserved)
   if failed(page) then
@@ -44,8 +45,10 @@ if reserved ~= '' then
   end
   take(page, 3600000)
   most = most - #page
+  if most == 0 then -- there may be more
+    go_on = page[#page][1]
+  end
 end
-local go_on = '0-0'
 if idle ~= '' and most > 0 then
   local pending = due_entries(key, group, tonumber(idle), after, most, reserved ~= '' and name or '')
   if failed(pending) then
