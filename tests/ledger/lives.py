@@ -44,7 +44,7 @@ class Scene:
     befalls: str = ""
     every: float = 2.0
     twice: bool = True
-    within: float = 1.5
+    within: float = 1.0
 
 
 SCENES = {
