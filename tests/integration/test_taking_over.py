@@ -123,12 +123,14 @@ def test_a_handler_that_hangs_is_not_helped_for_ever(
     other.run_until(100)
     assert sorted(other.seen) == list(range(100))
     assert "hold_for" in caplog.text
+    until(lambda: "taken over 50 events" in caplog.text)
     fill(broker, 1)  # it goes on, and what it had is not acknowledged again
     hung.go_on.set()
     until(lambda: len(hung.seen) + len(other.seen) >= 151)
     for runner in (hung, other):
         runner.consumer.stop()
         runner.join()
+    assert hung.lost == hung.seen[:50]
     assert len(hung.seen) + len(other.seen) == 151  # what was read ahead is not handled twice
     assert client.xlen("orders") == 0
     assert pending(client) == {}

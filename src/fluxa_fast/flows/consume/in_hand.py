@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -158,6 +158,14 @@ class InHand:
                 everything = [part.events for hand in hands for part in hand.parts if part.partition is one]
                 yield followed(one.member, partial(self._keep, one, mine, everything)), one.member.stream
 
+            if left := [part.events for hand in hands if hand.left for part in hand.parts if part.partition is one]:
+                yield followed(one.member, partial(self._look_at, one, left)), one.member.stream
+
+    def _look_at(self, one: Partition, left: Sequence[list[Any]]) -> Flow[None]:
+        """Mark what other consumers have taken over of that which is not kept any more."""
+        for events in left:
+            yield from refresh(self._session, one.member, events, _pending)
+
     def _renew(self, one: Partition, mine: Sequence[list[Any]]) -> Flow[None]:
         assert self._session.leases is not None
         if not (yield from self._session.leases.renew(one)):
@@ -188,13 +196,48 @@ def followed(member: GroupMember, attempt: Callable[[], Flow[None]]) -> Flow[Non
     yield from member.recovered(attempt, _NOW)
 
 
-def refresh(session: ConsumerSession, member: GroupMember, events: Sequence[Any]) -> Flow[None]:
-    """Make events count as delivered just now. Those that another consumer has taken over are marked."""
+def _pending(member: GroupMember, ids: Sequence[str]) -> Flow[Set[str]]:
+    """Return which entries are pending for this consumer, and change nothing."""
+    most = 2 * len(ids) + 100  # others of its own may lie between them
+    commands = member.commands()
+    commands.xpending_range(member.stream, member.group, ids[0], ids[-1], most, consumer=member.name)
+    reply = raise_for_error((yield from ask(commands, PENDING_ENTRIES)))
+    return {entry[0].decode() for entry in reply} if len(reply) < most else set(ids)
+
+
+def _still_mine(member: GroupMember, ids: Sequence[str]) -> Flow[Set[str]]:
+    """Make entries count as delivered just now. Returns the IDs of those that are pending for this consumer."""
+    scripting = member.claiming
+    while scripting.allowed:
+        commands = member.commands()
+        commands.command(*scripting.call(REFRESH), 1, member.stream, member.group, member.name, *ids)
+        reply = yield from ask(commands, IDS)
+        try:
+            return {id.decode() for id in scripting.answered(REFRESH, reply)}
+        except ScriptRefusedError:
+            continue
+    return set(ids)  # not known; they are handled, at least once
+
+
+def refresh(
+    session: ConsumerSession,
+    member: GroupMember,
+    events: Sequence[Any],
+    those_of: Callable[[GroupMember, Sequence[str]], Flow[Set[str]]] = _still_mine,
+) -> Flow[None]:
+    """Make events count as delivered just now. Those that another consumer has taken over are marked.
+
+    Args:
+        session: of the consumer.
+        member: of the partition that they are of.
+        events: of one partition, in the order of their IDs.
+        those_of: tells which of some IDs are pending for the consumer, and makes them count as delivered.
+    """
     for at in range(0, len(events), _PAGE):
         page = [event for event in events[at : at + _PAGE] if not (event.acknowledged or event.taken_over)]
         if not page:
             continue
-        mine = yield from _still_mine(member, [event.id for event in page])
+        mine = yield from those_of(member, [event.id for event in page])
         if lost := [event for event in page if event.id not in mine and not event.acknowledged]:
             _taken_over(session, member, lost)
 
@@ -208,17 +251,3 @@ def _taken_over(session: ConsumerSession, member: GroupMember, events: Sequence[
         member.stream,
         len(events),
     )
-
-
-def _still_mine(member: GroupMember, ids: Sequence[str]) -> Flow[frozenset[str] | set[str]]:
-    """Make entries count as delivered just now. Returns the IDs of those that are pending for this consumer."""
-    scripting = member.claiming
-    while scripting.allowed:
-        commands = member.commands()
-        commands.command(*scripting.call(REFRESH), 1, member.stream, member.group, member.name, *ids)
-        reply = yield from ask(commands, IDS)
-        try:
-            return {id.decode() for id in scripting.answered(REFRESH, reply)}
-        except ScriptRefusedError:
-            continue
-    return frozenset(ids)  # not known; they are handled, at least once
