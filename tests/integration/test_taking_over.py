@@ -136,6 +136,22 @@ def test_a_handler_that_hangs_is_not_helped_for_ever(
     assert pending(client) == {}
 
 
+def test_what_was_read_at_most_once_is_not_looked_for(
+    broker_with: Make, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is pending for no consumer, so none can have taken it over."""
+    broker = broker_with()
+    fill(broker, 10)
+    consumer = broker.consumer_many("orders", delivery="at-most-once")
+    hung = Runner(consumer, claim_idle=0.3, hold_for=0.3).start()
+    until(lambda: "hold_for" in caplog.text)
+    time.sleep(0.3)
+    hung.stop()
+    assert hung.seen == list(range(10))
+    assert hung.lost == []
+    assert "taken over" not in caplog.text
+
+
 def test_what_waited_behind_a_slow_handler_may_be_gone(
     broker_with: Make, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -151,14 +151,13 @@ class InHand:
         for one in self._session.state.partitions:
             if not (one.in_handler or one.read_sent):
                 continue
-            mine = [part.events for hand in kept for part in hand.parts if part.partition is one and part.pending]
+            mine = _pending_parts(kept, one)
             if one.lease is not None and mine and one.lease.owned and now >= one.lease.renew_at:
                 yield followed(one.member, partial(self._renew, one, mine)), one.member.stream
             if old:
                 everything = [part.events for hand in hands for part in hand.parts if part.partition is one]
                 yield followed(one.member, partial(self._keep, one, mine, everything)), one.member.stream
-
-            if left := [part.events for hand in hands if hand.left for part in hand.parts if part.partition is one]:
+            if left := _pending_parts([hand for hand in hands if hand.left], one):
                 yield followed(one.member, partial(self._look_at, one, left)), one.member.stream
 
     def _look_at(self, one: Partition, left: Sequence[list[Any]]) -> Flow[None]:
@@ -189,6 +188,11 @@ class InHand:
             if len(page) < _PAGE:
                 return
             after = f"({ids[-1]}"
+
+
+def _pending_parts(hands: Sequence[Hand], one: Partition) -> list[list[Any]]:
+    """Return the events of a partition that some hands have; not those that were read at most once: none has them."""
+    return [part.events for hand in hands for part in hand.parts if part.partition is one and part.pending]
 
 
 def followed(member: GroupMember, attempt: Callable[[], Flow[None]]) -> Flow[None]:
