@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from .errors import FluxaError
 from .flows.consume.acknowledge import acknowledge
 from .flows.consume.group_member import GroupMember
-from .flows.consume.in_hand import NO_CLAIMS, Claims
+from .flows.consume.in_hand import Claims
 from .flows.consume.session import ConsumerSession
 from .flows.retry import Recovery
 from .protocol.generic import BodyT
@@ -208,19 +208,18 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         handler: Handler[BodyT],
         count: int,
         idle: float,
-        *,
-        once: bool = False,
-        min_idle: float | None = None,
-        one_page: bool = False,
-        claims: Claims = NO_CLAIMS,
+        **how: Any,
     ) -> int:
         with self._guard.enter(call):
-            session = self._session(count, idle, once=once, min_idle=min_idle, one_page=one_page, claims=claims)
+            session = self._session(count, idle, **how)
             SessionDriver(session, self._links).run(handler)
             return session.handled
 
     def _session(self, count: int, idle: float, **how: Any) -> ConsumerSession:
         """Begin a session: compare with other services what they must agree on, unless this broker has.
+
+        Args:
+            count, idle, how: as `ConsumerSession`.
 
         Raises:
             PartitionsDifferError, FiltersDifferError: if they do not.

@@ -13,7 +13,7 @@ from typing import Any, Generic
 from redis.exceptions import RedisError
 
 from ..errors import FluxaError
-from ..flows.consume.in_hand import NO_CLAIMS, Claims
+from ..flows.consume.in_hand import Claims
 from ..flows.consume.session import ConsumerSession
 from ..protocol.generic import BodyT
 from ..shared.consumer_base import ConsumerBase, ConsumerParts
@@ -231,14 +231,11 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
         idle: float,
         *,
         concurrency: int = 1,
-        once: bool = False,
-        min_idle: float | None = None,
-        one_page: bool = False,
-        claims: Claims = NO_CLAIMS,
+        **how: Any,
     ) -> int:
         with self._guard.enter(call, asyncio.current_task()):
             await self._settle()
-            session = await self._session(count, idle, once=once, min_idle=min_idle, one_page=one_page, claims=claims)
+            session = await self._session(count, idle, **how)
             driver = SessionDriver(session, self._links)
             self._running = (asyncio.get_running_loop(), driver)
             try:
@@ -249,6 +246,9 @@ class EventConsumer(ConsumerBase, Generic[BodyT]):
 
     async def _session(self, count: int, idle: float, **how: Any) -> ConsumerSession:
         """Begin a session: compare with other services what they must agree on, unless this broker has.
+
+        Args:
+            count, idle, how: as `ConsumerSession`.
 
         Raises:
             PartitionsDifferError, FiltersDifferError: if they do not.

@@ -6,7 +6,6 @@ handler raises. The driver opens a connection when a step needs one, and drops o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -126,9 +125,9 @@ class Deliver:
         self,
         events: list[Any],
         pending: bool,
-        reporter: BatchReporter | None = None,
-        stale_at: float = math.inf,
-        hand: Hand | None = None,
+        reporter: BatchReporter | None,
+        stale_at: float,
+        hand: Hand | None,
     ) -> None:
         self.events: list[Any] = events
         self.pending: bool = pending
