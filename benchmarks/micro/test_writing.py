@@ -19,7 +19,7 @@ _THOUSAND = range(1000)
 def test_publish(benchmark: BenchmarkFixture, implementation: Implementation, body: Any) -> None:
     buffer = implementation.CommandBuffer()
     publish = implementation.EventWriter(
-        {"orders": [entry_head("orders")]}, lambda stream, partition: (0, buffer)
+        {"orders": [entry_head("orders")]}, lambda stream, partition: (0, 0, buffer)
     ).publish
 
     def thousand() -> None:

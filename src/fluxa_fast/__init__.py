@@ -30,6 +30,7 @@ from .errors import (
     UnregisteredStreamError,
 )
 from .keep import Keep
+from .packing import Packing
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ __all__ = [
     "Keep",
     "LeaseLostError",
     "NotReplicatedError",
+    "Packing",
     "PartitionsDifferError",
     "ProtocolError",
     "Recovery",

@@ -61,9 +61,11 @@ class BrokerBase(Generic[P]):
         self._routes = {
             name: StreamRoute(
                 pools[stream.pool],
-                tuple(entry_head(key, stream.partitioned) for key in stream.keys),
+                tuple(entry_head(key, stream.partitioned, stream.packing) for key in stream.keys),
                 PartitionCheck(name, len(stream.keys), count_key(stream.key)) if stream.partitioned else None,
-                Retention(stream.keep, stream.keys) if stream.keep is not None else None,
+                Retention(stream.keep, stream.keys, packed=stream.packing is not None)
+                if stream.keep is not None
+                else None,
             )
             for name, stream in streams.items()
         }
@@ -95,7 +97,16 @@ class BrokerBase(Generic[P]):
             kept, pool, of_stream = route.retention, route.pool, groups[name]
             members[name] = [
                 GroupMember(
-                    pool.implementation, pool.name, key, of_stream, kept, options, stopping, reader, self._hooks
+                    pool.implementation,
+                    pool.name,
+                    key,
+                    of_stream,
+                    kept,
+                    options,
+                    stopping,
+                    reader,
+                    self._hooks,
+                    stream.packing,
                 )
                 for key in stream.keys
             ]
@@ -172,7 +183,8 @@ class BrokerBase(Generic[P]):
         keys = self._streams[stream].keys
         check = self._route(stream).check
         compared = None if check is None else check.only_compared()
-        return pool, History(pool, keys, first_id(start), last_id(end), most, reader, compared)
+        packing = self._streams[stream].packing
+        return pool, History(pool, keys, first_id(start), last_id(end), most, reader, compared, packing)
 
     def _register_body(self, stream: str, body: Any) -> None:
         destination = self._route(stream)

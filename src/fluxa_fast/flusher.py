@@ -105,6 +105,7 @@ class EventFlusher(FlusherBase[BlockingPool]):
         """
         replication = replication_to(replicas, timeout)
         with self._guard():
+            self._buffer.close_entries()
             errors = self._compare_partitions() if self._buffer.targets.unchecked else {}
             flushing = self._buffer.begin(errors)
             try:

@@ -22,7 +22,8 @@ class Keep:
     entries (``XTRIM ~``), so a stream may have some hundred entries more.
 
     Attributes:
-        events: how many events at most; of a stream with partitions, each partition has an equal part of them.
+        events: how many events at most; of a stream with partitions, each partition has an equal part of them. How many
+            entries of a packed stream these are is estimated from the oldest and the newest one.
         age: seconds (or a timedelta) since an event was published, by the clock of the server.
         bytes: of the server's memory, estimated from a sample (``MEMORY USAGE``); divided among partitions, too.
     """
@@ -69,14 +70,17 @@ class Retention:
     Args:
         keep: how much the stream keeps.
         keys: its Redis keys.
+        packed: whether its entries may have several events.
 
     Attributes:
+        packed: as the argument.
         keep: how much each of its Redis keys keeps.
         warned: whether a failure was logged.
         told: the groups for which it was logged that they have missed entries.
     """
 
-    def __init__(self, keep: Keep, keys: Sequence[str]) -> None:
+    def __init__(self, keep: Keep, keys: Sequence[str], *, packed: bool = False) -> None:
+        self.packed: bool = packed
         self.keep: Keep = keep.of_partition(len(keys))
         self.warned: bool = False
         self.told: set[str] = set()

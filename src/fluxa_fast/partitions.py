@@ -13,6 +13,7 @@ from itertools import count
 
 from . import protocol
 from .keep import Keep
+from .packing import Packing
 from .protocol.hashing import SLOTS, Key
 
 __all__ = [
@@ -40,6 +41,7 @@ class RegisteredStream:
         partitioned: whether it has partitions.
         groups: that are declared: the name of each, and its position, as XGROUP CREATE takes it.
         keep: how much it keeps of what was handled; None: nothing.
+        packing: how flushers pack its events; None: each event is an entry.
     """
 
     name: str
@@ -49,6 +51,7 @@ class RegisteredStream:
     partitioned: bool
     groups: tuple[tuple[str, str], ...]
     keep: Keep | None = None
+    packing: Packing | None = None
 
 
 def key_slot(key: Key) -> int:

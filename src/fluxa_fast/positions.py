@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from .protocol.entry_ids import MOST, EntryId, parse_id
+from .protocol.entry_ids import MOST, EntryId, parse_id, split_id
 
-__all__ = ["Start", "first_id", "last_id", "position_before"]
+__all__ = ["EventPlace", "Start", "first_id", "last_id", "position_before"]
 
 Start = str | datetime
 """The first event that a new group is given, or that is read.
@@ -22,37 +22,57 @@ _STARTS = "'0', '$', an ID such as '1709136000000-0', or a datetime"
 def position_before(start: Start) -> str:
     """Return the position of a group that begins with `start`, as XGROUP CREATE takes it: behind this ID it begins.
 
+    A group begins with a whole entry: the place of an event in it does not count.
+
     Raises:
         TypeError, ValueError: if it is no start; the error says what one is.
     """
     if start == "$":
         return "$"
-    milliseconds, sequence = _place("start", start, _STARTS, up=True)
+    milliseconds, sequence = _place("start", _split("start", start, _STARTS)[0], _STARTS, up=True)
     if sequence:
         return f"{milliseconds}-{sequence - 1}"
     return f"{milliseconds - 1}-{MOST}" if milliseconds else "0"
 
 
-def first_id(start: Start) -> str:
-    """Return the ID from which on XRANGE reads what begins with `start`.
+EventPlace = tuple[str, int | None]
+"""The ID of an entry, and a place in it; None: no certain one."""
+
+
+def first_id(start: Start) -> EventPlace:
+    """Return the ID from which on XRANGE reads what begins with `start`, and the place of the first event in its entry.
 
     Raises:
         TypeError, ValueError: as `position_before`; also for ``"$"``, behind which nothing is there to be read.
     """
-    milliseconds, sequence = _place("start", start, _STARTS.replace("'$', ", ""), up=True)
-    return f"{milliseconds}-{sequence}" if milliseconds or sequence else "-"
+    told = _STARTS.replace("'$', ", "")
+    entry, place = _split("start", start, told)
+    milliseconds, sequence = _place("start", entry, told, up=True)
+    return f"{milliseconds}-{sequence}" if milliseconds or sequence else "-", place
 
 
-def last_id(end: str | datetime | None) -> str:
-    """Return the ID up to which XRANGE reads, that one included. None: the newest.
+def last_id(end: str | datetime | None) -> EventPlace:
+    """Return the ID up to which XRANGE reads, that one included, and the place of the last event. None: the newest.
 
     Raises:
         TypeError, ValueError: if it is no end; the error says what one is.
     """
     if end is None:
-        return "+"
-    milliseconds, sequence = _place("end", end, "an ID such as '1709136000000-0', a datetime, or None", up=False)
-    return f"{milliseconds}-{sequence}"
+        return "+", None
+    told = "an ID such as '1709136000000-0', a datetime, or None"
+    entry, place = _split("end", end, told)
+    milliseconds, sequence = _place("end", entry, told, up=False)
+    return f"{milliseconds}-{sequence}", place
+
+
+def _split(name: str, place: str | datetime, told: str) -> tuple[str | datetime, int | None]:
+    """Return what names the entry, and the place of an event in it, if the ID of an event has one."""
+    if not isinstance(place, str):
+        return place, None
+    try:
+        return split_id(place)
+    except ValueError:
+        raise ValueError(f"{name} is {told}, not {place!r}") from None
 
 
 def _place(name: str, place: object, told: str, *, up: bool) -> EntryId:

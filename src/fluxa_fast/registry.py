@@ -12,6 +12,7 @@ from .errors import RegistryError
 from .groups import ONE_GROUP, checked_groups
 from .hooks import Hooks, combined
 from .keep import Keep, checked_keep
+from .packing import Packing, checked_packing
 from .partitions import RegisteredStream, beside, partition_streams
 from .positions import Start
 from .protocol.body_codec import BodyCodec
@@ -38,6 +39,7 @@ class _StreamSpec(NamedTuple):
     partitions: int | None
     groups: Sequence[str] | Mapping[str, Start] | None
     keep: Keep | Literal["until_handled"] | None
+    packed: bool | Packing
 
 
 class RegistryBase(Generic[C]):
@@ -126,6 +128,7 @@ class RegistryBase(Generic[C]):
         partitions: int | None = None,
         groups: Sequence[str] | Mapping[str, Start] | None = None,
         keep: Keep | Literal["until_handled"] | None = None,
+        packed: bool | Packing = False,
     ) -> None:
         """Register a stream on a pool. Streams must be registered before they are published to or consumed from.
 
@@ -143,8 +146,11 @@ class RegistryBase(Generic[C]):
             keep: how much the stream keeps. With a `Keep`, acknowledged events stay until they are too old or too many.
                 All services must register the same. None, or ``"until_handled"``: an event is deleted when all groups
                 have acknowledged it.
+            packed: whether flushers put many events into one entry, which costs the server much less; or a `Packing`
+                that says how many. Consumers need to know nothing of it, but to be of a version that reads it. See the
+                page on packed streams.
         """
-        self._streams.append(_StreamSpec(stream, pool, partitions, groups, keep))
+        self._streams.append(_StreamSpec(stream, pool, partitions, groups, keep, packed))
 
     def _checked(
         self, flavour: Flavour, new_pool: Callable[..., P], new_cluster: Callable[..., Q]
@@ -204,7 +210,7 @@ class RegistryBase(Generic[C]):
         streams: dict[str, RegisteredStream] = {}
         pools = {pool for pool, _ in self._pools if isinstance(pool, str)}
         named_beside: dict[tuple[str, str], str] = {}
-        for stream, pool, partitions, groups, keep in self._streams:
+        for stream, pool, partitions, groups, keep, packed in self._streams:
             if problem := _name_problem("stream", stream, streams):
                 problems.append(problem)
                 continue
@@ -212,7 +218,7 @@ class RegistryBase(Generic[C]):
             key = self._prefix + stream
             keys: tuple[str, ...] = (key,)
             declared = ONE_GROUP
-            kept = None
+            kept = packing = None
             try:
                 declared = checked_groups(groups)
             except (TypeError, ValueError) as error:
@@ -220,6 +226,10 @@ class RegistryBase(Generic[C]):
             try:
                 kept = checked_keep(keep)
             except (TypeError, ValueError) as error:
+                found.append(str(error))
+            try:
+                packing = checked_packing(packed)
+            except (TypeError, ValueError, ImportError) as error:
                 found.append(str(error))
             try:
                 entry_head(key)
@@ -241,7 +251,7 @@ class RegistryBase(Generic[C]):
                         " one of them"
                     )
             problems += [f"stream {_shown(stream)}: {problem}" for problem in found]
-            streams[stream] = RegisteredStream(stream, pool, key, keys, partitions is not None, declared, kept)
+            streams[stream] = RegisteredStream(stream, pool, key, keys, partitions is not None, declared, kept, packing)
         return streams
 
 

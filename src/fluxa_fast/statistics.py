@@ -67,7 +67,8 @@ class RedisStreamStatistics:
     Attributes:
         stream: the stream's name.
         redis_pool: the name of its Redis pool.
-        len: how many entries it holds; 0 for a stream that does not exist.
+        len: how many entries it holds; 0 for a stream that does not exist. A packed entry has many events, and counts
+            once, here and in all numbers of pending entries.
         oldest_event_seconds: the age of the group's oldest pending entry in whole seconds; 0 if none is pending.
         group: its consumer group, or None if it has none yet. If several are declared: the one furthest behind.
         groups: all groups that it has on the server, sorted by name, declared or not.
@@ -75,6 +76,9 @@ class RedisStreamStatistics:
             partitions: sums of numbers, the oldest pending entry, the newest delivered entry.
         error: redis-py's exception, if the server could not tell the state of this stream; else None. With an error,
             the length is 0 and there is no group. A stream with partitions has the first error of its partitions.
+        events_per_entry: how many events the oldest and the newest entry have, on average; 1.0 for a stream that is not
+            packed. So the stream has about ``len * events_per_entry`` events. Of a stream with partitions, the average
+            of those that have entries.
     """
 
     stream: str
@@ -85,6 +89,7 @@ class RedisStreamStatistics:
     partitions: tuple[RedisStreamStatistics, ...] = ()
     error: Exception | None = None
     groups: tuple[RedisStreamGroupStatistics, ...] = ()
+    events_per_entry: float = 1.0
 
     @property
     def furthest_behind(self) -> RedisStreamGroupStatistics | None:
@@ -121,6 +126,7 @@ def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisS
             by_name.setdefault(group.group, []).append(group)
     groups = tuple(_groups_added_up(by_name[name]) for name in sorted(by_name))
     names = {one.group.group for one in partitions if one.group is not None}
+    filled = [one.events_per_entry for one in partitions if one.len]
     found = RedisStreamStatistics(
         stream=stream,
         redis_pool=partitions[0].redis_pool,
@@ -129,6 +135,7 @@ def added_up(stream: str, partitions: Sequence[RedisStreamStatistics]) -> RedisS
         group=None,
         partitions=tuple(partitions),
         groups=groups,
+        events_per_entry=sum(filled) / len(filled) if filled else 1.0,
     )
     return for_groups(found, names)
 

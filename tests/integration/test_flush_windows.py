@@ -277,7 +277,7 @@ def test_writers_of_both_implementations_agree(implementation: Implementation) -
     full: list[int] = []
     buffer = implementation.CommandBuffer()
     buffer.full_at = 200
-    writer = implementation.EventWriter({"s": [entry_head("s")]}, lambda stream, partition: (0, buffer), full.append)
+    writer = implementation.EventWriter({"s": [entry_head("s")]}, lambda stream, partition: (0, 0, buffer), full.append)
     while not full:
         assert len(buffer) < 200
         writer.publish("s", 1)

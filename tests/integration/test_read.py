@@ -192,7 +192,13 @@ def test_places() -> None:
     assert [position_before(start) for start in ("0", "0-0", "0-1", "5", "5-7", "$")] == [
         "0", "0", "0-0", f"4-{most}", "5-6", "$",
     ]  # fmt: skip
-    assert [first_id(start) for start in ("0", "0-0", "5", "5-7")] == ["-", "-", "5-0", "5-7"]
-    assert [last_id(end) for end in (None, "5", "5-7")] == ["+", f"5-{most}", "5-7"]
+    assert [first_id(start)[0] for start in ("0", "0-0", "5", "5-7")] == ["-", "-", "5-0", "5-7"]
+    assert [last_id(end)[0] for end in (None, "5", "5-7")] == ["+", f"5-{most}", "5-7"]
+    assert (first_id("5-7/3"), last_id("5-7/0")) == (("5-7", 3), ("5-7", 0))
+    assert position_before("5-7/3") == "5-6"
     moment = datetime(1970, 1, 1, 0, 0, 1, 500, tzinfo=UTC)
-    assert (first_id(moment), last_id(moment), position_before(moment)) == ("1001-0", f"1000-{most}", f"1000-{most}")
+    assert (first_id(moment)[0], last_id(moment)[0], position_before(moment)) == (
+        "1001-0",
+        f"1000-{most}",
+        f"1000-{most}",
+    )

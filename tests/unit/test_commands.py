@@ -238,7 +238,7 @@ def test_keep_a_range(bodies: list[bytes], begin: int, end: int) -> None:
 
 def test_publish_many_in_parts_names_the_body(implementation: Implementation) -> None:
     buffers = [implementation.CommandBuffer()]
-    writer = implementation.EventWriter({"a": [entry_head("a")]}, lambda stream, partition: (0, buffers[0]))
+    writer = implementation.EventWriter({"a": [entry_head("a")]}, lambda stream, partition: (0, 0, buffers[0]))
     writer.publish_many("a", [1, 2])
     with pytest.raises(SerializationError, match=r"a: bodies\[3\]\['x'\]"):
         writer.publish_many("a", [3, {"x": object()}], None, 2)
@@ -249,7 +249,7 @@ def test_writer_keeps_the_order_across_pools(implementation: Implementation) -> 
     buffers = [implementation.CommandBuffer(), implementation.CommandBuffer()]
     heads = {"a": [entry_head("a")], "b": [entry_head("b")]}
     writer = implementation.EventWriter(
-        heads, lambda stream, partition: ("ab".index(stream), buffers["ab".index(stream)])
+        heads, lambda stream, partition: ("ab".index(stream), "ab".index(stream), buffers["ab".index(stream)])
     )
     for stream in "aababbb":
         writer.publish(stream, 1)

@@ -200,9 +200,9 @@ def _writer(implementation: Implementation) -> tuple[Any, list[Any]]:
         "users": [entry_head("users")],
     }
 
-    def open_target(stream: str, partition: int) -> tuple[int, Any]:
+    def open_target(stream: str, partition: int) -> tuple[int, int, Any]:
         index = partition if stream == "orders" else 3
-        return index, buffers[index]
+        return index, index, buffers[index]
 
     return implementation.EventWriter(heads, open_target), buffers
 
@@ -266,9 +266,9 @@ def test_a_target_is_opened_for_its_first_event(implementation: Implementation) 
     opened: list[tuple[str, int]] = []
     buffer = implementation.CommandBuffer()
 
-    def open_target(stream: str, partition: int) -> tuple[int, Any]:
+    def open_target(stream: str, partition: int) -> tuple[int, int, Any]:
         opened.append((stream, partition))
-        return 0, buffer
+        return 0, 0, buffer
 
     heads = {
         "orders": [entry_head(key, True) for key in partition_streams("orders", 3)],
@@ -315,7 +315,7 @@ def test_a_writer_knows_that_an_event_is_being_written(implementation: Implement
         return None
 
     buffer = implementation.CommandBuffer(hook)
-    writer = implementation.EventWriter({"users": [entry_head("users")]}, lambda stream, partition: (0, buffer))
+    writer = implementation.EventWriter({"users": [entry_head("users")]}, lambda stream, partition: (0, 0, buffer))
     writer.check_idle()
     writer.publish("users", object())
     writer.check_idle()

@@ -28,7 +28,7 @@ def compiled(implementation: Implementation) -> Implementation:
 
 
 def writer_into(buffer: Any, implementation: Implementation) -> Any:
-    return implementation.EventWriter({"orders": [entry_head("orders")]}, lambda stream, partition: (0, buffer))
+    return implementation.EventWriter({"orders": [entry_head("orders")]}, lambda stream, partition: (0, 0, buffer))
 
 
 def entries_in(written: bytes, implementation: Implementation) -> list[list[bytes]]:

@@ -27,6 +27,7 @@ from ..flows.publish.outcome import FlushResult
 from ..flows.retry import Recovery
 from ..hooks import Hooks
 from ..keep import Keep
+from ..packing import Packing
 from ..protocol.naming import wire_names
 from ..statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
 from .broker import EventBroker
@@ -55,6 +56,7 @@ __all__ = [
     "Keep",
     "LeaseLostError",
     "NotReplicatedError",
+    "Packing",
     "PartitionsDifferError",
     "ProtocolError",
     "Recovery",

@@ -27,6 +27,7 @@ __all__ = ["EventFlusher"]
 
 _STEP = 0.0005  # seconds for which publish_many holds the event loop at a time, about
 _FIRST_PART = 32  # bodies, until it is known how long they take
+_FIRST_PACKED_PART = 256  # of a packed stream, where each part has entries of its own
 _LARGEST_PART = 2048
 _GIVEN_BACK = 16 * 1024 * 1024  # bytes of memory that take about a millisecond to return
 
@@ -87,9 +88,9 @@ class EventFlusher(FlusherBase[AsyncPool]):
             ValueError: if there is a key, and the stream has no partitions.
         """
         async with self._flushing:
-            with self._buffer.all_or_nothing(stream, bodies, key) as call:
+            part = _FIRST_PACKED_PART if self._buffer.packs(stream) else _FIRST_PART
+            with self._buffer.all_or_nothing(stream, bodies, key, part) as call:
                 remaining = iter(bodies)
-                part = _FIRST_PART
                 began = time.perf_counter()
                 while call.publish_many(islice(remaining, part), tags) == part:
                     took = time.perf_counter() - began
@@ -127,6 +128,7 @@ class EventFlusher(FlusherBase[AsyncPool]):
         """
         replication = replication_to(replicas, timeout)
         async with self._flushing:
+            self._buffer.close_entries()
             errors = (await self._compare_partitions()) if self._buffer.targets.unchecked else {}
             flushing = self._buffer.begin(errors)
             try:

@@ -108,6 +108,8 @@ def _add_stream(table: Table, name: str, one: RedisStreamStatistics, style: str 
         table.add_row(*map(Text, (name, "error", "", "", "", "", "")), style=style)
         return
     length = f"{one.len:,}"
+    if one.events_per_entry > 1 and one.len:
+        length += f" (about {one.len * one.events_per_entry:,.0f} events)"
     if not one.groups:
         table.add_row(*map(Text, (name, length, "no group", "", "", "", "")), style=style)
         return

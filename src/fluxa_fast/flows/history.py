@@ -8,15 +8,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..positions import EventPlace
 from ..protocol.entries import TypedOrigin, no_consumer
-from ..protocol.entry_ids import EntryId, by_id, parse_id
+from ..protocol.entry_ids import EntryId, by_id, parse_id, split_id
 from ..protocol.interface import ReplyReader
 from .agreement import Agreement, agree
+from .consume.entry_sizes import EntrySizes
 from .patiently import patiently
 from .retry import raise_for_error
 from .steps import Flow, ask
 
 if TYPE_CHECKING:
+    from ..packing import Packing
     from ..protocol.typed import Reader
 
 __all__ = ["History"]
@@ -55,27 +58,31 @@ class History:
     Args:
         pool: that the stream is on.
         keys: its Redis keys.
-        start: the first ID.
-        end: the last ID, or ``+``.
+        start: the ID of the first entry, and the place of the first event in it.
+        end: the ID of the last entry, or ``+``, and the place of the last event in it.
         count: how many events there are to be in all; None: all.
         reader: makes the bodies, if the stream has a type of them.
         check: of the number of partitions; None: the stream has none.
+        packing: how the stream is registered; None: it may be packed all the same.
     """
 
     def __init__(
         self,
         pool: Any,
         keys: Sequence[str],
-        start: str,
-        end: str,
+        start: EventPlace,
+        end: EventPlace,
         count: int | None,
         reader: Reader | None,
         check: Agreement | None,
+        packing: Packing | None = None,
     ) -> None:
         self._pool = pool
         self._check = check
-        self._parts = [_Part(key, start) for key in keys]
-        self._end = end
+        self._parts = [_Part(key, start[0]) for key in keys]
+        self._start = start
+        self._end, self._end_place = end
+        self._sizes = EntrySizes(packing)
         self._left = count
         self._origin = None if reader is None else TypedOrigin(_refuse, reader)
         self._page = max(_LEAST, _PAGE // len(keys))
@@ -120,17 +127,34 @@ class History:
             if not last.events:
                 part.more = False
                 return
-            part.end = last.events[0].id
-        count = self._page if self._left is None else min(self._page, self._left)
+            part.end = last.events[0].entry_id
+        wanted = self._page if self._left is None else min(self._page, self._left)
+        count = self._sizes.entries_for(wanted)
         commands.command("XRANGE", part.key, part.start, part.end, "COUNT", count)
         batch = raise_for_error((yield from ask(commands, self._events_of(part))))
+        self._sizes.note(batch)
         events = batch.events
+        entries = batch.entries
+        if events:
+            newest = events[-1].entry_id
+            part.more = entries == count and parse_id(newest) < parse_id(part.end)
+            if batch.extra and (self._start[1], self._end_place) != (None, None):
+                events = [event for event in events if self._is_wanted(event)]
+        else:
+            part.more = False
         if self._origin is not None:
             self._pool.implementation.count_deliveries(events, {})
         part.events.extend(events)
-        part.more = len(events) == count and parse_id(events[-1].id) < parse_id(part.end)
         if part.more:
-            part.start = f"({events[-1].id}"
+            part.start = f"({newest}"
+
+    def _is_wanted(self, event: Any) -> bool:
+        """Whether an event of a packed entry is between the places where the iteration starts and ends."""
+        entry, place = split_id(event.id)
+        (first, first_place), last, last_place = self._start, self._end, self._end_place
+        if entry == first and first_place is not None and place is not None and place < first_place:
+            return False
+        return not (entry == last and last_place is not None and place is not None and place > last_place)
 
     def _events_of(self, part: _Part) -> Callable[[ReplyReader], Any]:
         return lambda reader: reader.read_range(part.key, self._origin)

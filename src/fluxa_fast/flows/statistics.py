@@ -173,7 +173,10 @@ def _stream(state: _State, pool: str, now: int, others: Iterator[Any]) -> RedisS
         for name in sorted(state.groups)
         if not is_missing(pending[name])  # it was removed meanwhile
     )
-    return for_groups(RedisStreamStatistics(state.stream, pool, state.length, 0, None, groups=groups), (GROUP,))
+    found = RedisStreamStatistics(
+        state.stream, pool, state.length, 0, None, groups=groups, events_per_entry=state.about.events_per_entry
+    )
+    return for_groups(found, (GROUP,))
 
 
 def _group(

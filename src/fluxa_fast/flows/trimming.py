@@ -24,6 +24,8 @@ __all__ = ["trim_kept", "trim_now", "trimming"]
 def trim_kept(pool: Any, key: str, retention: Retention) -> Flow[None]:
     """``XTRIM key MAXLEN ~ n`` and ``XTRIM key MINID ~ id``, with what ``TIME``, ``XLEN`` and ``MEMORY USAGE`` say.
 
+    Of a packed stream ``XINFO STREAM`` tells how many events an entry has.
+
     Raises:
         redis.RedisError: as `patiently`.
     """
@@ -43,9 +45,15 @@ def trim_now(implementation: Implementation, key: str, retention: Retention) -> 
     if keep.bytes is not None:
         commands.xlen(key)
         commands.command("MEMORY", "USAGE", key)
-    known = [raise_for_error(reply) for reply in ((yield from ask_all(commands)) if commands.command_count else ())]
-    commands = implementation.CommandBuffer()
+    counts_entries = retention.packed and keep.events is not None
+    if counts_entries:
+        commands.command("XINFO", "STREAM", key)
+    replies = list((yield from ask_all(commands)) if commands.command_count else ())
     most = keep.events
+    if counts_entries and most is not None:
+        most = max(1, round(most / About(replies.pop()).events_per_entry))
+    known = [raise_for_error(reply) for reply in replies]
+    commands = implementation.CommandBuffer()
     if keep.bytes is not None:
         length, used = known[-2:]
         if used is not None and used > keep.bytes:

@@ -7,12 +7,15 @@ which `CommandBuffer.entry` adds the packed body and the tags.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import SerializationError
 from .entry_ids import checked_id
 from .resp import bulk
 from .wire import BODY_FIELD_RESP
+
+if TYPE_CHECKING:
+    from ..packing import Packing
 
 Argument = str | bytes | int
 Command = tuple[Argument, ...]
@@ -29,9 +32,10 @@ class EntryHead:
         before_body: the RESP that stands before the body's length in an entry without tags.
         check: raises for a body that the stream does not accept; None: the stream accepts every body.
         exact: a class whose instances need no check; None: every body is checked.
+        packing: how the writer of a flusher packs events; None: each event is an entry.
     """
 
-    __slots__ = ("arguments", "before_body", "check", "exact", "partitioned", "prefix", "stream")
+    __slots__ = ("arguments", "before_body", "check", "exact", "packing", "partitioned", "prefix", "stream")
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class EntryHead:
         arguments: int,
         check: Callable[[Any], None] | None = None,
         exact: type | None = None,
+        packing: Packing | None = None,
     ) -> None:
         self.stream: str = stream
         self.partitioned: bool = partitioned
@@ -49,10 +54,11 @@ class EntryHead:
         self.before_body: bytes = b"*%d\r\n%b%b$" % (arguments + 2, prefix, BODY_FIELD_RESP)
         self.check: Callable[[Any], None] | None = check
         self.exact: type | None = exact
+        self.packing: Packing | None = packing
 
     def taking(self, check: Callable[[Any], None], exact: type | None) -> EntryHead:
         """Return the same head with a check of its bodies."""
-        return EntryHead(self.stream, self.partitioned, self.prefix, self.arguments, check, exact)
+        return EntryHead(self.stream, self.partitioned, self.prefix, self.arguments, check, exact, self.packing)
 
     def numbered(self, id: str) -> EntryHead:
         """Return the same head with an ID that the publisher has chosen: ``XADD stream id``.
@@ -80,8 +86,10 @@ class EntryHead:
 _ANY_ID = bulk(b"*")
 
 
-def entry_head(stream: str, partitioned: bool = False) -> EntryHead:
+def entry_head(stream: str, partitioned: bool = False, packing: Packing | None = None) -> EntryHead:
     """Return the head of an XADD to a stream, in which the server chooses the ID: ``XADD stream *``.
+
+    `packing` is how a flusher packs the events of the stream.
 
     Raises:
         TypeError: if the name of the stream is not a str.
@@ -89,7 +97,7 @@ def entry_head(stream: str, partitioned: bool = False) -> EntryHead:
     if not isinstance(stream, str):
         raise TypeError(f"a stream's name is a str, not {type(stream).__name__}")
     arguments = (b"XADD", stream.encode(), b"*")
-    return EntryHead(stream, partitioned, b"".join(map(bulk, arguments)), len(arguments))
+    return EntryHead(stream, partitioned, b"".join(map(bulk, arguments)), len(arguments), packing=packing)
 
 
 class StreamCommands(Protocol):

@@ -18,6 +18,8 @@ COMPILED_MODULES: Final = (
     "commands",
     "events",
     "hashing",
+    "open_entries",
+    "packed_reading",
     "packing",
     "plain_replies",
     "replies",

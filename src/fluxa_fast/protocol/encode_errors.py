@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import SerializationError
 from .limits import MAX_BULK, MAX_DEPTH
-from .wire import BODY_FIELD
+from .wire import BODY_FIELD, RESERVED_PREFIX
 
 _short = reprlib.Repr()
 _short.maxother = _short.maxstring = _short.maxlong = 40
@@ -120,6 +120,10 @@ def refused_tag(tag: object, value: object, error: UnicodeEncodeError | None = N
         if not isinstance(text, str):
             kind = type(text).__qualname__
             return SerializationError(f"a tag's {part} is a str, not {kind}; use str() on it", step)
+    if str(tag).startswith(RESERVED_PREFIX):
+        return SerializationError(
+            f"names that begin with {RESERVED_PREFIX!r} are fluxa_fast's own; choose another name for this tag", step
+        )
     if tag != BODY_FIELD:
         return SerializationError(f"a tag's value has more than the {MAX_BULK} bytes that Redis holds", step)
     return SerializationError(

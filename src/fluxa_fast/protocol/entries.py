@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import FluxaError, SerializationError
+from . import packed
 from .conversions import EPOCH
 from .encode_errors import described
 
@@ -96,6 +97,16 @@ def locate(error: SerializationError, event: Event) -> None:
     """Add to an error which event could not be read."""
     error.stream = event.stream
     error.path = f"event {event.id}"
+
+
+def unreadable_pack(fields: Sequence[bytes]) -> SerializationError:
+    """Return the error for an entry that says it is packed, and whose fields can't be split into events."""
+    try:
+        found = packed.layout(fields)
+        packed.split(found.array, found.events, wrapped=found.wrapped)
+    except SerializationError as error:
+        return error
+    return SerializationError("a packed entry that could not be read")
 
 
 def describe(event: Event) -> str:

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .interface import Event
 
-__all__ = ["MOST", "EntryId", "by_id", "checked_id", "highest_id", "parse_id"]
+__all__ = ["MOST", "EntryId", "by_id", "checked_id", "highest_id", "parse_id", "split_id"]
 
 MOST = 2**64 - 1
 """The largest number in an ID."""
+
+_PLACE_DIGITS = 9
 
 EntryId = tuple[int, int]
 """Milliseconds and sequence number."""
 
 
 def parse_id(id: str | bytes) -> EntryId:
-    """Return the numbers of an ID that a server sent. They compare as the server compares entries.
+    """Return the numbers of an entry's ID. They compare as the server compares entries.
 
     Raises:
         ValueError: if it is not two numbers with a hyphen between them.
@@ -55,8 +57,22 @@ def checked_id(id: object) -> str:
 
 
 def by_id(event: Event) -> EntryId:
-    """Return the sort key that puts events into the order of the stream: ``events.sort(key=by_id)``."""
-    return parse_id(event.id)
+    """Return the sort key that puts events into the order of their entries: ``events.sort(key=by_id)``."""
+    return parse_id(event.entry_id)
+
+
+def split_id(id: str) -> tuple[str, int | None]:
+    """Return the entry's ID in the ID of an event, and the event's place in the entry; None: it says no place.
+
+    Raises:
+        ValueError: if the place is no number.
+    """
+    entry, slash, place = id.partition("/")
+    if not slash:
+        return id, None
+    if not (place.isascii() and place.isdigit()) or len(place) > _PLACE_DIGITS:
+        raise ValueError(f"{id!r} is not the ID of an event")
+    return entry, int(place)
 
 
 def highest_id(ids: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from .commands import EntryHead, StreamCommands
 from .conversions import Default
 from .generic import BodyT_co
 from .hashing import Key
+from .packed_log import PackedLog
 
 __all__ = [
     "INCOMPLETE",
@@ -87,11 +88,19 @@ class ErrorReply(NamedTuple):
 class Event(Protocol[BodyT_co]):
     """An entry of a stream. Body and tags are decoded when they are first used.
 
-    An event owns its bytes: to keep an event does not keep the batch that it came with. Threads may share an event.
+    An event owns its bytes: to keep an event does not keep the batch that it came with. (In a packed entry, it keeps
+    the tags of the entry's events until its own are asked for.) Threads may share an event.
     """
 
     @property
     def id(self) -> str:
+        """The ID of the event, such as ``1709136000000-0``: that of its entry.
+
+        Of an event in a packed entry, with its place behind that, from 0: ``1709136000000-0/17``.
+        """
+
+    @property
+    def entry_id(self) -> str:
         """The ID that the server gave the entry, such as ``1709136000000-0``."""
 
     @property
@@ -126,7 +135,10 @@ class Event(Protocol[BodyT_co]):
 
     @property
     def acknowledged(self) -> bool:
-        """True once the server confirmed that the event is acknowledged and deleted."""
+        """True once the server confirmed that the event is acknowledged and deleted.
+
+        An entry is acknowledged with the last of its events. So an event in a packed entry is only then.
+        """
 
     @property
     def taken_over(self) -> bool:
@@ -170,6 +182,8 @@ class Event(Protocol[BodyT_co]):
     def ack(self) -> Any:
         """Acknowledge the event and delete it from the stream now (XACK, XDEL); a second call does nothing.
 
+        In a packed entry the server is told when all events of the entry are acknowledged or handled.
+
         In `fluxa_fast.asyncio` the result is awaited.
 
         Raises:
@@ -195,15 +209,24 @@ class EventBatch:
         cursor: where the next XAUTOCLAIM begins; ``0-0`` if there is nothing more to claim. None for other commands.
         dropped: how many pending entries XAUTOCLAIM found no longer in the stream, and took off the pending list
             (Redis 7.0).
+        extra: how many events share an entry with an event in front of them: 0 if no entry is packed.
+        size: of the reply in bytes; told only if an entry is packed.
     """
 
-    __slots__ = ("cursor", "deleted", "dropped", "events")
+    __slots__ = ("cursor", "deleted", "dropped", "events", "extra", "size")
 
     def __init__(self) -> None:
         self.events: list[Any] = []
         self.deleted: list[str] = []
         self.cursor: str | None = None
         self.dropped: int = 0
+        self.extra: int = 0
+        self.size: int = 0
+
+    @property
+    def entries(self) -> int:
+        """How many entries the reply had, deleted ones included."""
+        return len(self.events) - self.extra + len(self.deleted)
 
 
 class CommandBuffer(StreamCommands, Protocol):
@@ -214,6 +237,8 @@ class CommandBuffer(StreamCommands, Protocol):
     """
 
     default: Default | None
+    packed: PackedLog | None
+    """Which commands are entries of packed streams; None: none is, and each command is one event."""
     full_at: int
     """Length in bytes at which `EventWriter` calls `on_full`. The initial value is out of reach."""
 
@@ -272,14 +297,16 @@ class EventWriter(Protocol):
     Args:
         heads: the heads of the partitions of every registered stream; of a stream without partitions its only head.
         open_target: is called with a stream and the number of a partition before the first event of that partition.
-            It returns the index and the buffer of the target. Partitions and streams may share a target.
+            It returns a lane, the index of the target, and its buffer. Partitions and streams may share a target. The
+            order of publishing names lanes: a packed Redis key has a lane of its own, all others of a target share the
+            one that has the target's index.
         on_full: is called with the index of a target whose buffer has grown to its `full_at`.
     """
 
     def __init__(
         self,
         heads: Mapping[str, Sequence[EntryHead]],
-        open_target: Callable[[str, int], tuple[int, Any]],
+        open_target: Callable[[str, int], tuple[int, int, Any]],
         on_full: Callable[[int], object] | None = None,
     ) -> None: ...
 
@@ -329,7 +356,25 @@ class EventWriter(Protocol):
 
     @property
     def filled(self) -> list[int]:
-        """The indexes of the targets whose buffers hold events."""
+        """The indexes of the targets whose buffers hold commands."""
+
+    @property
+    def count(self) -> int:
+        """How many events wait, those in open entries included."""
+
+    @property
+    def open_size(self) -> int:
+        """How many bytes the open entries have, about."""
+
+    def close_entries(self) -> None:
+        """Write the events that wait for more of their entry into the buffers.
+
+        Raises:
+            SerializationError: if an event is being written.
+        """
+
+    def close_entry(self, stream: str, key: Key | None = None) -> None:
+        """The same, of the Redis key that the next event of that stream and key goes to."""
 
     def check_idle(self) -> None:
         """Refuse a call that comes while an event is written: from a `default` hook, or from the bodies.
@@ -340,7 +385,7 @@ class EventWriter(Protocol):
 
     @property
     def order(self) -> Iterable[tuple[int, int]]:
-        """The order of publishing across targets, as runs of (index of the target, number of events)."""
+        """The order of publishing, as runs of (lane, number of events)."""
 
     def restart(self, order: Iterable[tuple[int, int]]) -> None:
         """Begin a new order, with the runs of the events that are still in the buffers."""
@@ -541,6 +586,10 @@ class Implementation(Protocol):
     def key_slot(self, key: Key) -> int: ...
     def key_hash(self, key: Key) -> int: ...
     def mark_acknowledged(self, events: Iterable[Any]) -> None: ...
+    def complete(self, events: Iterable[Any], unfinished: dict[str, Any]) -> list[Any]: ...
+    def resumed(self, events: Iterable[Any], unfinished: dict[str, Any]) -> list[Any]: ...
+    def entries_in(self, events: Iterable[Any]) -> int: ...
+    def entry_begin(self, events: list[Any], at: int, most: int) -> int: ...
     def mark_taken_over(self, events: Iterable[Any]) -> None: ...
     def count_deliveries(self, events: Iterable[Any], counts: Mapping[str, int]) -> None: ...
     def matching(self, events: Iterable[Any], tests: Tests) -> list[Any]: ...

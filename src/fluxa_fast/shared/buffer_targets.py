@@ -100,6 +100,7 @@ class BufferTargets(Generic[P]):
         unchecked: the check of every stream that was published to, and whose number of partitions is still to be
             compared.
         kept: what is to be trimmed after a flush, for every stream that was published to and keeps events.
+        lanes: of packed Redis keys: for each the index of the target that its entries go to.
     """
 
     def __init__(self, routes: Mapping[str, StreamRoute[P]], eager: bool) -> None:
@@ -110,6 +111,7 @@ class BufferTargets(Generic[P]):
         self._opened: dict[int, BufferTarget[P]] = {}
         self._by_key: dict[tuple[str, str], BufferTarget[P]] = {}
         self._indexes = count()
+        self.lanes: dict[int, int] = {}
         self._of_stream: dict[str, set[int]] = {}  # the indexes of the targets of each stream that was unchecked
 
     def __getitem__(self, index: int) -> BufferTarget[P]:
@@ -119,7 +121,7 @@ class BufferTargets(Generic[P]):
         """Iterate over the targets that were opened."""
         return iter(list(self._opened.values()))
 
-    def open(self, stream: str, partition: int) -> tuple[int, CommandBuffer]:
+    def open(self, stream: str, partition: int) -> tuple[int, int, CommandBuffer]:
         """Open the target of one partition. As `open_target` of `EventWriter`."""
         route = self._routes[stream]
         key = route.pool.buffer_of(route.heads[partition].stream)
@@ -133,7 +135,11 @@ class BufferTargets(Generic[P]):
             self._of_stream.setdefault(stream, set()).add(target.index)
         if route.retention is not None:
             self.kept[stream] = route.retention
-        return target.index, target.buffer
+        lane = target.index
+        if route.heads[partition].packing is not None:
+            lane = next(self._indexes)
+            self.lanes[lane] = target.index
+        return lane, target.index, target.buffer
 
     # ---- streams whose number of partitions was not compared ----
 

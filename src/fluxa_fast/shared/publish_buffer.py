@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Generic, NamedTuple
 
 from .. import protocol
 from ..errors import FluxaError, SerializationError
-from ..flows.publish.outcome import FlushAccount, FlushResult, Order
+from ..flows.publish.outcome import FlushAccount, FlushResult, Order, order_without
 from ..flows.publish.pipeline import BufferFlush
 from ..hooks import FlushReport, Hooks
 from ..protocol.checks import check_bodies
@@ -56,6 +56,7 @@ class PublishBuffer(Generic[P]):
         self._bytes = 0
         self._eager = on_full is not None
         self.targets: BufferTargets[P] = BufferTargets(routes, self._eager)
+        self._packed = {stream for stream, route in routes.items() if route.heads[0].packing is not None}
         heads = {stream: route.heads for stream, route in routes.items()}
         self.writer: EventWriter = protocol.default.EventWriter(heads, self.targets.open, on_full)
         self.links: dict[int, Any] = {}
@@ -72,12 +73,24 @@ class PublishBuffer(Generic[P]):
     @property
     def count(self) -> int:
         """The number of events."""
-        return sum([self.targets[index].buffer.command_count for index in self.writer.filled])
+        return self.writer.count
 
     @property
     def size(self) -> int:
         """The number of bytes."""
-        return sum([len(self.targets[index].buffer) for index in self.writer.filled])
+        return self.writer.open_size + sum([len(self.targets[index].buffer) for index in self.writer.filled])
+
+    def packs(self, stream: str) -> bool:
+        """Whether events of a stream are packed. False for a stream that is not registered."""
+        return stream in self._packed
+
+    def close_entries(self) -> None:
+        """Write what waits for more events of its entry into the buffers of the targets.
+
+        Raises:
+            SerializationError: if an event is being written.
+        """
+        self.writer.close_entries()
 
     def full(self) -> list[int]:
         """Return the indexes of the targets that have a piece to push."""
@@ -85,8 +98,14 @@ class PublishBuffer(Generic[P]):
         return [index for index, buffer in buffers if len(buffer) >= buffer.full_at]
 
     @contextmanager
-    def all_or_nothing(self, stream: str, bodies: Iterable[object], key: Key | None) -> Iterator[PublishManyCall]:
+    def all_or_nothing(
+        self, stream: str, bodies: Iterable[object], key: Key | None, first_part: int
+    ) -> Iterator[PublishManyCall]:
         """A call of `publish_many` that publishes in parts. Other events may be published in between.
+
+        Args:
+            stream, bodies, key: of the call.
+            first_part: how many bodies the first part has at most.
 
         Raises:
             UnregisteredStreamError: if the stream is not registered.
@@ -97,12 +116,17 @@ class PublishBuffer(Generic[P]):
         index = self.writer.index(stream, key)
         check_bodies(bodies)
         buffer = self.targets[index].buffer
+        in_parts = not isinstance(bodies, Sized) or len(bodies) >= first_part
+        if in_parts:  # else the writer publishes all of them, or nothing
+            self.writer.close_entry(stream, key)
         before = _Savepoint(self.writer.order, self.count, buffer.command_count, len(buffer))
-        call = self._call = PublishManyCall(self.writer, stream, buffer, key)
+        call = self._call = PublishManyCall(self.writer, stream, buffer, key, in_parts=in_parts)
         try:
             yield call
         except BaseException:
-            if self.count == before.events + call.count:  # nothing else was published
+            if not call.count:
+                pass
+            elif self.count == before.events + call.count:  # nothing else was published
                 buffer.truncate(before.commands, before.size)
                 self.writer.restart(before.order)
             else:
@@ -112,18 +136,11 @@ class PublishBuffer(Generic[P]):
             self._call = None
 
     def _take_out(self, index: int, places: Iterable[int]) -> None:
-        """Drop the events at these places of one buffer."""
-        gone = set(places)
-        order = []
-        place = 0
-        for run_index, count in self.writer.order:
-            left = count
-            if run_index == index:
-                left = sum(one not in gone for one in range(place, place + count))
-                place += count
-            if left:
-                order.append((run_index, left))
+        """Drop the commands at these places of one buffer."""
+        self.writer.close_entries()
         buffer = self.targets[index].buffer
+        gone = set(places)
+        order = order_without(self.writer.order, index, gone, buffer, self.targets.lanes)
         buffer.keep(one for one in range(buffer.command_count) if one not in gone)
         self.writer.restart(order)
 
@@ -139,6 +156,7 @@ class PublishBuffer(Generic[P]):
         return dropped
 
     def _drop_all(self) -> None:
+        self.writer.close_entries()
         for target in self.targets:
             target.clear()
         self._refused = {}
@@ -171,6 +189,7 @@ class PublishBuffer(Generic[P]):
         if self._torn:
             raise FluxaError("another thread used this flusher when the process forked; make a new one in the child")
         self.writer.check_idle()
+        self.writer.close_entries()
         if self._hooks is not None:
             self._began, self._bytes = time.perf_counter(), self.size
         self.given_up = 0
@@ -202,7 +221,7 @@ class PublishBuffer(Generic[P]):
         Raises:
             FlushError: unless all events were confirmed. The others wait again.
         """
-        account = FlushAccount(self._order, flushing)
+        account = FlushAccount(self._order, flushing, self.targets.lanes)
         if account.complete:
             self._report(len(account.result), 0, 0)
             return account.result
@@ -245,6 +264,8 @@ class PublishBuffer(Generic[P]):
         count = self.count
         if not self._torn and count > self.given_up:
             self.given_up = count  # it is told once
+            with suppress(SerializationError, BufferError):  # an event is being written: it is not counted
+                self.writer.close_entries()
             buffers = [target.buffer for target in self.targets]
             _warn(loss_message(buffers, count, eager=self._eager), ResourceWarning, source=self)
 
@@ -277,18 +298,25 @@ class PublishManyCall:
         count: the number of its events.
     """
 
-    def __init__(self, writer: EventWriter, stream: str, buffer: CommandBuffer, key: Key | None) -> None:
+    def __init__(
+        self, writer: EventWriter, stream: str, buffer: CommandBuffer, key: Key | None, *, in_parts: bool
+    ) -> None:
         self.places: list[range] = []
         self.count: int = 0
         self._writer = writer
         self._stream = stream
         self._buffer = buffer
         self._key = key
+        self._in_parts = in_parts
 
     def publish_many(self, bodies: Iterable[object], tags: Mapping[str, str] | None) -> int:
-        """Publish the next part. Return how many events it has."""
+        """Publish the next part. Return how many events it has. It shares no entry with events of other calls."""
+        if self._in_parts:
+            self._writer.close_entry(self._stream, self._key)
         begin = self._buffer.command_count
         count = self._writer.publish_many(self._stream, bodies, tags, self.count, self._key)
-        self.places.append(range(begin, begin + count))
+        if self._in_parts:
+            self._writer.close_entry(self._stream, self._key)
+        self.places.append(range(begin, self._buffer.command_count))
         self.count += count
         return count

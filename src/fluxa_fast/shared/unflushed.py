@@ -63,7 +63,9 @@ def loss_message(buffers: Iterable[CommandBuffer], events: int, *, eager: bool) 
     left = _MOST_NAMED
     for buffer in buffers:
         keys = buffer.keys(range(min(left, buffer.command_count)))
-        streams.update(found[0] if (found := partitions_with(key)) else key for key in keys)
+        counts = {} if buffer.packed is None else {one.position: one.events for one in buffer.packed.commands}
+        for position, key in enumerate(keys):
+            streams[found[0] if (found := partitions_with(key)) else key] += counts.get(position, 1)
         left -= len(keys)
     if events > _MOST_NAMED:
         named = f"the first {_MOST_NAMED} are for {', '.join(map(repr, streams))}"

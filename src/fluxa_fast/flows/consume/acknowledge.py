@@ -156,7 +156,7 @@ class Acknowledgements:
         before = commands.command_count
         if events:
             commands.with_ids(("XACK", member.stream, member.group), events)
-        span = held.begun((events[0].id, events[-1].id) if events else NOTHING)
+        span = held.begun((events[0].entry_id, events[-1].entry_id) if events else NOTHING)
         looks_at = max(_LOOKED_AT, 2 * len(events)) if not events or held.stuck else 0
         call = (*member.scripting.call(TRIM_ACKNOWLEDGED), 1, member.stream, member.group)
         commands.command(*call, *span, looks_at, held.cursor)
@@ -267,10 +267,12 @@ def acknowledge(
 ) -> Flow[None]:
     """Acknowledge and delete those of the events that are not yet acknowledged; sent again if the connection breaks.
 
+    A packed entry is acknowledged with the last of its events.
+
     `pending` is false for events that were read at most once. An empty list of those trims what could not be trimmed
     before.
     """
-    waiting = list(events)
+    waiting = member.completed(list(events))
 
     def attempt() -> Flow[None]:
         nonlocal waiting
@@ -285,5 +287,5 @@ def acknowledge(
             if not waiting:
                 return
 
-    if events or not pending:
+    if waiting or not (events or pending):
         yield from member.recovered(attempt, recovery)

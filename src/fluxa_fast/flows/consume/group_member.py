@@ -19,10 +19,12 @@ from ..retry import Outage, Recovery, raise_for_error, recovered
 from ..scripting import Scripting
 from ..server_errors import Verdict, codes_with
 from ..steps import Flow
+from .entry_sizes import EntrySizes
 from .held_entries import HeldEntries
 from .options import ConsumerOptions
 
 if TYPE_CHECKING:
+    from ...packing import Packing
     from ...protocol.typed import Reader
 
 __all__ = ["GROUP_LOST", "Fence", "GroupMember", "StopFlag", "group_in", "is_missing"]
@@ -31,6 +33,7 @@ GROUP_LOST = codes_with(Verdict.REJOIN)
 """Codes of errors that say: the group is not there (any more)."""
 
 _KEPT_TRIMMED = 60.0  # seconds between two trims by one idle consumer; publishers trim more often
+_MOST_UNFINISHED = 1000  # entries of which it is kept which of their events were handled
 _NO_PAGES = 1_000_000_000  # events in one command: no limit that a consumer reaches
 
 T = TypeVar("T")
@@ -123,6 +126,8 @@ class GroupMember:
             behind an older pending entry, or for another group. Infinity: none are left.
         fence: what scripts compare, if only the owner of the partition may acknowledge.
         outage: of the server, as its conversations meet it.
+        sizes: of the entries that it has read.
+        unfinished: entries of which some events were handled: by the ID of each what its events share.
     """
 
     def __init__(
@@ -136,6 +141,7 @@ class GroupMember:
         stopping: StopFlag,
         reader: Reader | None = None,
         hooks: Hooks | None = None,
+        packing: Packing | None = None,
     ) -> None:
         self.implementation = implementation
         self.pool = pool
@@ -167,6 +173,8 @@ class GroupMember:
         self.trim_at: float = math.inf
         self.fence: Fence | None = None
         self.outage: Outage = Outage(f"consumer {self.name} of {self.stream}", hooks)
+        self.sizes: EntrySizes = EntrySizes(packing)
+        self.unfinished: dict[str, Any] = {}
 
     def acknowledged_by(self, acknowledge: Callable[[Any], Any]) -> None:
         """Say what `Event.ack` calls."""
@@ -177,10 +185,22 @@ class GroupMember:
         self.fence = fence
         self.scripting.required = True
 
+    def completed(self, events: list[Any]) -> list[Any]:
+        """These events were handled. Returns what is to be acknowledged: one event for each entry that is complete."""
+        if not self.sizes.packed:
+            return events
+        while len(self.unfinished) > _MOST_UNFINISHED:  # they have gone to other consumers
+            self.unfinished.pop(next(iter(self.unfinished)), None)
+        return self.implementation.complete(events, self.unfinished)
+
+    def resumed(self, events: list[Any]) -> list[Any]:
+        """These events were read again. Returns those that were not handled before."""
+        return self.implementation.resumed(events, self.unfinished) if self.unfinished else events
+
     def handled_up_to(self, events: Sequence[Any]) -> None:
         """All that was read up to these events was handled: if the group gets lost, it goes on behind them."""
-        if self.goes_on:
-            self._handled = events[-1].id
+        if self.goes_on and events:
+            self._handled = events[-1].entry_id
 
     @property
     def goes_on(self) -> bool:

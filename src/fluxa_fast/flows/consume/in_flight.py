@@ -170,21 +170,35 @@ class Reading(PendingReply):
         if self.inconclusive and max([partition.group_was_lost() for partition in self.partitions]) < _GROUPS_LOST:
             return None
         batch: EventBatch = raise_for_error(reply)
+        self.partition.member.sizes.note(batch)
         return batch
 
 
 class ReadReply(Reading):
-    """The events of one partition."""
+    """The events of one partition.
+
+    Args:
+        count: how many entries were asked for.
+        after: where the read begins.
+        more: whether the batch may have more of them.
+
+    Attributes:
+        after: as the argument.
+        events: that were read, if they are still to be fenced.
+        entries: how many these are.
+    """
 
     inconclusive: bool
     pages: bool
     next_page: str
 
-    def __init__(self, partition: Partition, count: int, after: str) -> None:
+    def __init__(self, partition: Partition, count: int, after: str, *, more: bool) -> None:
         super().__init__(partition)
         self.after = after
         self.events: list[Any] = []
+        self.entries: int = 0
         self._count = count
+        self._more = more
         partition.read_was_sent()
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
@@ -194,18 +208,21 @@ class ReadReply(Reading):
         if batch is None:
             return ()
         new = self.after == NEW
-        full = len(batch.events) + len(batch.deleted) >= self._count
+        entries = batch.entries
+        full = entries >= self._count
         if not new:
+            batch.events = member.resumed(batch.events)
             self.inconclusive = True
             partition.forget(batch.deleted)
             self.next_page = (
-                highest_id([*(event.id for event in batch.events[-1:]), *batch.deleted[-1:]]) if full else ""
+                highest_id([*(event.entry_id for event in batch.events[-1:]), *batch.deleted[-1:]]) if full else ""
             )
         partition.read_was_answered(new=new, full=full)
         if partition.lease is not None:  # they count once the fence has been passed
             self.events = batch.events
+            self.entries = entries - len(batch.deleted)
             return ()
-        self.pages = full and self._count == member.page
+        self.pages = full and self._more and not member.sizes.packed
         pending = not (new and member.at_most_once)
         return (ReadEvents(partition, batch.events, pending, new),) if batch.events else ()
 
@@ -218,8 +235,11 @@ class BlockingReadReply(Reading):
 
     pages: bool
 
-    def __init__(self, session: ConsumerSession, waiting: Sequence[Partition], count: int, wait: float) -> None:
+    def __init__(
+        self, session: ConsumerSession, waiting: Sequence[Partition], count: int, wait: float, *, more: bool
+    ) -> None:
         super().__init__(waiting[0])
+        self._more = more
         self.partitions = waiting
         self._session = session
         self._count = count
@@ -232,11 +252,14 @@ class BlockingReadReply(Reading):
             return ()
         pending = not self.partition.member.at_most_once
         if len(self.partitions) == 1:
-            full = len(batch.events) >= self._count
-            self.pages = full and self._count == self.partition.member.page
+            full = batch.entries >= self._count
+            self.pages = full and self._more and not self.partition.member.sizes.packed
             self.partition.read_was_answered(new=True, full=full)
             return (ReadEvents(self.partition, batch.events, pending, True),) if batch.events else ()
         by_stream: dict[str, list[Any]] = {}
+        if batch.extra:
+            for partition in self.partitions:
+                partition.member.sizes.packed = True
         for event in batch.events:
             by_stream.setdefault(event.stream, []).append(event)
         return [ReadEvents(self._session.by_stream[key], events, pending, True) for key, events in by_stream.items()]
@@ -265,7 +288,7 @@ class DeliveryCounts(PendingReply):
     def write(self, commands: CommandBuffer) -> None:
         """Append the command."""
         member, events = self.partition.member, self._events
-        first, last = events[0].id, events[-1].id
+        first, last = events[0].entry_id, events[-1].entry_id
         commands.xpending_range(member.stream, member.group, first, last, self._most, consumer=member.name)
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
@@ -274,7 +297,7 @@ class DeliveryCounts(PendingReply):
         if not isinstance(reply, ErrorReply):  # else the user has no right to ask: the counts are not known
             counts = {entry[0].decode(): entry[3] for entry in reply}
             if len(reply) < self._most:
-                events[:] = [event for event in events if event.id in counts]
+                events[:] = [event for event in events if event.entry_id in counts]
         self.partition.member.implementation.count_deliveries(events, counts)
         return ()
 
@@ -298,7 +321,7 @@ class FenceReply(PendingReply):
     def __init__(self, partition: Partition, read: ReadReply) -> None:
         super().__init__(partition)
         self._read = read
-        self._in_handler = partition.in_handler
+        self._in_handler = partition.entries_in_handler
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
         partition, events = self.partition, self._read.events
@@ -315,13 +338,13 @@ class FenceReply(PendingReply):
             partition.replay()
             raise
         new = self._read.after == NEW
-        if new and not partition.member.at_most_once and pending > self._in_handler + len(events):
+        if new and not partition.member.at_most_once and pending > self._in_handler + self._read.entries:
             # A former owner's read has come in between. What it read is pending: read all of it again, in order.
             partition.replay()
             return ()
         if not events:
             return ()
-        partition.group_is_at(events[-1].id if new else None)
+        partition.group_is_at(events[-1].entry_id if new else None)
         return (ReadEvents(partition, events, not (new and partition.member.at_most_once), new),)
 
     def lost(self) -> None:

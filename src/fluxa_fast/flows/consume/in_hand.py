@@ -174,7 +174,7 @@ class InHand:
     def _keep(self, one: Partition, mine: Sequence[list[Any]], everything: Sequence[list[Any]]) -> Flow[None]:
         for events in mine:
             yield from refresh(self._session, one.member, events)
-        in_hand = {event.id for events in everything for event in events}
+        in_hand = {event.entry_id for events in everything for event in events}
         member, after = one.member, "-"
         while True:  # what was read ahead is known to the server only
             commands = member.commands()
@@ -241,8 +241,8 @@ def refresh(
         page = [event for event in events[at : at + _PAGE] if not (event.acknowledged or event.taken_over)]
         if not page:
             continue
-        mine = yield from those_of(member, [event.id for event in page])
-        if lost := [event for event in page if event.id not in mine and not event.acknowledged]:
+        mine = yield from those_of(member, list(dict.fromkeys(event.entry_id for event in page)))
+        if lost := [event for event in page if event.entry_id not in mine and not event.acknowledged]:
             _taken_over(session, member, lost)
 
 

@@ -127,7 +127,7 @@ class NodeReader(NodeWriter):
 
     def _round(self) -> Flow[None]:
         session = self._session
-        found: Sequence[ReadEvents] = self._prefetched() if session.state.at_most_once else ()
+        found: Sequence[ReadEvents] = self._in_reserve() if session.state.has_reserve else ()
         if not found:
             if self._idle_rounds and session.state.keeps and not self._in_flight:
                 yield from self._trim_kept()
@@ -147,7 +147,7 @@ class NodeReader(NodeWriter):
             for partition in self._partitions:
                 partition.claim_was_answered(None)
         for one in found:
-            one.partition.deliver(len(one.events))
+            one.partition.deliver(len(one.events), one.entries)
         failure: Exception | None = None
         try:
             if session.read_ahead and self._partitions and _any_full(found) and not session.ending:
@@ -179,23 +179,43 @@ class NodeReader(NodeWriter):
                 with trimming(member.retention, member.stream):
                     yield from trim_now(member.implementation, member.stream, member.retention)
 
-    def _prefetched(self) -> list[ReadEvents]:
-        """Return what was read at most once, and not handed over."""
-        partitions = [one for one in self._partitions if one.prefetched]
-        return [ReadEvents(one, one.pop_prefetched(), pending=False, new=False) for one in partitions]
+    def _in_reserve(self) -> list[ReadEvents]:
+        """Return what was read before, and not handed over: at most once, or the rest of a packed entry."""
+        found: list[ReadEvents] = []
+        for one in self._partitions:
+            if one.prefetched:
+                found.append(ReadEvents(one, one.pop_prefetched(), pending=False, new=False))
+            elif one.left_over and one.may_read:
+                self._read_at = one.left_over_at
+                found += one.pop_left_over()
+        return found
 
     def _deliver_in_batches(self, found: Sequence[ReadEvents]) -> Flow[None]:
         """Hand events over, in batches of the session's size."""
         if self._session.several:  # a batch has events of one stream, and the more important one goes first
             found = sorted(found, key=lambda one: one.partition.rank)
         batches = deque(_batches(found, self._session.count))
+        before = self._session.handled
         try:
             while batches:
                 yield from self._deliver(batches.popleft())
+                if self._session.one_batch and self._session.handled > before:
+                    self._leave_over(batches)
         finally:
             for part in [part for batch in batches for part in batch]:
                 part.partition.delivered(len(part.events))
                 part.requeue()
+
+    def _leave_over(self, batches: deque[list[ReadEvents]]) -> None:
+        """The call has handed its batch over: the next call begins with what is left of packed entries."""
+        parts = [part for batch in batches for part in batch]
+        if not any(part.partition.member.sizes.packed for part in parts):
+            return
+        for part in parts:
+            part.partition.delivered(len(part.events))
+            part.partition.leave_over(part, self._read_at)
+        self._session.state.has_reserve = True
+        batches.clear()
 
     def _deliver(self, batch: Sequence[ReadEvents]) -> Flow[None]:
         """Hand a batch over. The parts of it that come too late are delivered again later."""
@@ -224,7 +244,7 @@ class NodeReader(NodeWriter):
                     for part in mine:
                         part.requeue()
                         if outcome is Deliver.CUT_SHORT:
-                            part.partition.gave_up([event.id for event in part.events])
+                            part.partition.gave_up(part.events)
                     mine = ()
         except BaseException as error:
             for part in mine:
@@ -268,8 +288,9 @@ class NodeReader(NodeWriter):
             else:
                 for one in found:
                     one.requeue()
-        if self._session.error is None and (prefetched := self._prefetched()):  # they would be lost
-            for one in prefetched:
+        if self._session.error is None and self._session.state.at_most_once and not self._keeps_reserve():
+            prefetched = self._in_reserve()
+            for one in prefetched:  # they would be lost
                 one.partition.deliver(len(one.events))
             yield from self._deliver_in_batches(prefetched)
         while any(one.unsaid or (one.member.held.untidy and self._has_time_to_tidy(one)) for one in self._partitions):
@@ -278,6 +299,10 @@ class NodeReader(NodeWriter):
         if self._session.hands_back:
             yield from self._hand_back()
         self._partitions = []
+
+    def _keeps_reserve(self) -> bool:
+        """Whether what was not handed over is for the next call: entries may have more events than one batch."""
+        return self._session.one_batch and any(one.member.sizes.packed for one in self._partitions)
 
     def _hand_back(self) -> Flow[None]:
         """Hand back what was read and not handled, if the consumer was stopped."""
@@ -374,10 +399,10 @@ class NodeReader(NodeWriter):
         """Ask for the next page of a batch: a read of all of it would hold up the event loop."""
         member = reply.partition.member
         commands = member.commands()
-        count = min(missing, member.page)
+        count = min(member.sizes.entries_for(missing), member.page)
         write_read(commands, member, count, None, reply.next_page)
         behind = bool(self._in_flight)
-        self._in_flight.append(ReadReply(reply.partition, count, reply.next_page))
+        self._in_flight.append(ReadReply(reply.partition, count, reply.next_page, more=count < missing))
         yield Send(commands, behind)
 
 
@@ -406,12 +431,17 @@ def _batches(found: Sequence[ReadEvents], count: int) -> list[list[ReadEvents]]:
         if batch and (batch[0].partition.rank != one.partition.rank or batch[0].pending != one.pending):
             batches.append(batch)
             batch, room = [], count
+        member = one.partition.member
         while at < len(one.events):
-            part = one._replace(events=one.events[at : at + room])
-            batch.append(part)
-            at += len(part.events)
-            room -= len(part.events)
-            if not room:
+            end = at + room
+            if member.sizes.packed:  # entries are cut only if they have more events than a batch
+                end = member.implementation.entry_begin(one.events, end, count)
+            if end > at:
+                part = one._replace(events=one.events[at:end])
+                batch.append(part)
+                room -= len(part.events)
+            if not room or end < len(one.events):
                 batches.append(batch)
                 batch, room = [], count
+            at = end
     return [*batches, batch] if batch else batches

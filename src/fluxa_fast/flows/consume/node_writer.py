@@ -72,7 +72,10 @@ class NodeWriter:
         asked = self._idle_rounds and self._all_asked
         if not waiting or not (asked or (session.lone and session.leases is None and not waiting[0].full)):
             return None
-        if any(one.replay_due or one.takes_over or one.prefetched or not one.member.group_made for one in waiting):
+        if any(
+            one.replay_due or one.takes_over or one.prefetched or one.left_over or not one.member.group_made
+            for one in waiting
+        ):
             return None
         longest = SLICE if at_once else min(LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self._idle_rounds, 10))
         if session.leases is not None:
@@ -177,9 +180,9 @@ class NodeWriter:
                 commands.xinfo_groups(member.stream)
                 written.append(LastDelivered(partition))
             part = max(1, session.count // (full if partition.full else len(readable)))
-            count = min(part, member.page)
+            count = min(member.sizes.entries_for(part), member.page)
             write_read(commands, member, count, None, after)
-            read = ReadReply(partition, count, after)
+            read = ReadReply(partition, count, after, more=count < part)
             written.append(read)
             if partition.lease is not None:
                 commands.command(*member.scripting.call(OWN_PENDING), *member.keys, member.group, member.name)
@@ -216,7 +219,7 @@ class NodeWriter:
             if partition.takes_over and partition.replay_due:  # or that read would bring what is claimed as well
                 asking.found = True
             elif partition.takes_over:
-                count = min(self._session.count, partition.member.page)
+                count = min(partition.member.sizes.entries_for(self._session.count), partition.member.page)
                 written.append(write_take_over(commands, partition, count, asking))
         written += asking.write(commands, readable, one_slot=not self.name[0], busy=busy)
 
@@ -226,7 +229,8 @@ class NodeWriter:
                 member = partition.member
                 if not member.group_made:
                     self._write_group(commands, written, partition)
-                written.append(write_claim(commands, partition, min(self._session.count, member.page), min_idle))
+                count = min(member.sizes.entries_for(self._session.count), member.page)
+                written.append(write_claim(commands, partition, count, min_idle))
                 if self._session.one_page:
                     return
 
@@ -240,7 +244,8 @@ class NodeWriter:
             waiting = [waiting[self._turn % len(waiting)]]
             self._all_asked = False  # the others have to be asked after it
         member = waiting[0].member
-        count = min(max(1, self._session.count // len(waiting)), member.page)
+        part = max(1, self._session.count // len(waiting))
+        count = min(*(one.member.sizes.entries_for(part) for one in waiting), member.page)
         if self._session.leases is not None:  # only to be woken: what is read must be fenced
             after = {partition.member.stream: partition.last_id or "$" for partition in waiting}
             commands.xread(after, count=1, block=block_milliseconds(wait))
@@ -248,4 +253,4 @@ class NodeWriter:
         else:
             streams = [partition.member.stream for partition in waiting]
             write_read(commands, member, count, wait, NEW, streams)
-        written.append(BlockingReadReply(self._session, waiting, count, wait))
+        written.append(BlockingReadReply(self._session, waiting, count, wait, more=count < part))

@@ -143,10 +143,14 @@ class Partition:
         lease: the lease that the consumer must own; None: it needs none.
         replay_due: whether entries may be pending for this consumer that it has not handled.
         prefetched: events that were read at most once, and not given to the handler. The next call hands them over.
+        left_over: parts of packed entries that are pending, and were not given to the handler, because its batch was
+            smaller than an entry. The next call hands them over.
+        left_over_at: when they were read (monotonic seconds).
         to_acknowledge: events that were handled, and whose acknowledgement is to be sent.
         to_trim: events that were handled, and read at most once: they only have to be deleted.
         deleted: IDs of pending entries that are not in the stream any more, to be acknowledged.
         in_handler: how many events the handler has, or is about to be given.
+        entries_in_handler: how many entries these are. It is counted for leases.
         unconfirmed: how many acknowledgements were sent and not answered.
         read_sent: whether the reply to a read is to come.
         full: whether the last read brought as many events as it asked for.
@@ -168,6 +172,8 @@ class Partition:
         self.backoff: Backoff = Backoff(member.recovery, outage)
         self.replay_due: bool = True
         self.prefetched: list[Any] = []
+        self.left_over: list[ReadEvents] = []
+        self.left_over_at: float = 0.0
         self.full: bool = False
         self.last_id: str | None = None
         self.ask_redirect: str | None = None
@@ -179,6 +185,7 @@ class Partition:
         self.to_trim: list[Any] = []
         self.deleted: list[str] = []
         self.in_handler: int = 0
+        self.entries_in_handler: int = 0
         self.unconfirmed: int = 0
         self.read_sent: bool = False
         self.groups_lost: int = 0
@@ -241,6 +248,7 @@ class Partition:
     def replay(self) -> None:
         """Events may be pending that the handler has not had: read pending entries first."""
         self.replay_due = True
+        self.left_over = []
 
     def read_was_sent(self) -> None:
         """The reply to a read is to come."""
@@ -305,9 +313,9 @@ class Partition:
         """The reply to that command came, or will not come."""
         self.claim_sent = False
 
-    def gave_up(self, ids: Sequence[str]) -> None:
+    def gave_up(self, events: Sequence[Any]) -> None:
         """The handler of these events was cut short: it may have done part of its work."""
-        self.given_up += ids
+        self.given_up += dict.fromkeys(event.entry_id for event in events)
 
     # ---- delivering ----
 
@@ -316,23 +324,40 @@ class Partition:
         events, self.prefetched = self.prefetched, []
         return events
 
-    def deliver(self, count: int) -> None:
-        """So many events are about to be given to the handler."""
+    def leave_over(self, part: ReadEvents, read_at: float) -> None:
+        """The handler was given no more of what was read: the next call begins with that."""
+        if part.pending:
+            self.left_over.append(part)
+            self.left_over_at = read_at
+        else:
+            self.prefetched += part.events
+
+    def pop_left_over(self) -> list[ReadEvents]:
+        """Return what was left over, and forget it."""
+        parts, self.left_over = self.left_over, []
+        return parts
+
+    def deliver(self, count: int, entries: int = 0) -> None:
+        """So many events, of so many entries, are about to be given to the handler."""
         self.in_handler += count
+        self.entries_in_handler += entries
 
     def delivered(self, count: int) -> None:
         """The handler is done with so many events, or will not be given them."""
         self.in_handler -= count
+        if not self.in_handler:
+            self.entries_in_handler = 0
 
     def requeue(self, events: Sequence[Any], *, pending: bool) -> None:
         """These events were read, and the handler was not given them: deliver them later."""
         if not pending:
             self.prefetched += events
         elif events:
-            self.replay_due = True
+            self.replay()
 
     def handled(self, events: list[Any], *, pending: bool) -> None:
-        """The handler is done with these events: acknowledge them with the next write."""
+        """The handler is done with these events: acknowledge those of complete entries with the next write."""
+        events = self.member.completed(events)
         if not (self.in_handler or self.replay_due):
             self.member.handled_up_to(events)
         if pending:
@@ -381,7 +406,8 @@ class Partition:
         self.to_acknowledge = []
         self.to_trim = []
         self.deleted = []
-        self.replay_due = True
+        self.member.unfinished.clear()
+        self.replay()
         self.member.nothing_to_trim()
 
     def lease_released(self, again_in: float) -> None:
@@ -411,6 +437,14 @@ class ReadEvents(NamedTuple):
     events: list[Any]
     pending: bool
     new: bool
+
+    @property
+    def entries(self) -> int:
+        """How many entries they are of, if the partition has a lease; else it does not matter."""
+        if self.partition.lease is None:
+            return 0
+        member = self.partition.member
+        return member.implementation.entries_in(self.events) if member.sizes.packed else len(self.events)
 
     def requeue(self) -> None:
         """The handler was not given them."""

@@ -60,6 +60,7 @@ class ConsumerState:
         by_stream: the same, by the Redis key of each.
         leases: on the partitions, if only their owner may consume them.
         sessions: how many have begun.
+        has_reserve: whether something may have been read and not handed over, that the next call begins with.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ConsumerState:
         self.sessions: int = 0
         self.stopping: StopFlag = members[0].stopping
         self.at_most_once: bool = members[0].at_most_once
+        self.has_reserve: bool = self.at_most_once
         first = members[0]
         outage = first.outage
         if len(members) > 1:
@@ -130,6 +132,7 @@ class ConsumerSession:
         claims: what a session that reads takes over as well, and keeps from other consumers.
 
     Attributes:
+        one_batch: whether it hands over one batch of what it has read, and leaves the rest to the next call.
         handled: how many events were handled so far.
         error: what ends the session.
         interrupted: whether little time is left to settle what was handled: nothing is waited for any more.
@@ -169,6 +172,7 @@ class ConsumerSession:
         self.once = once
         self.min_idle = min_idle
         self.one_page: bool = one_page
+        self.one_batch: bool = once or one_page
         self.claim_idle: float | None = claims.idle
         self.handled: int = 0
         self.error: BaseException | None = None
@@ -184,6 +188,7 @@ class ConsumerSession:
         self.patience: float = _PATIENCE if claims.idle is None else min(_PATIENCE, claims.idle / 3)
         self.robbed: bool = False
         self._new_handled = False
+        self._batches = 0  # that the handler was given
         self._idle = idle
         self._end = time.monotonic() + idle
 
@@ -211,7 +216,7 @@ class ConsumerSession:
         """
         if not self.once:
             return False
-        return self._new_handled or self.handled >= 2 * self.count if self.lone else self.handled >= self.count
+        return self._new_handled or self._batches >= 2 if self.lone else self.handled >= self.count
 
     def were_handled(self, parts: Sequence[ReadEvents], given: int) -> None:
         """The handler is done with a batch: it is acknowledged with the next write.
@@ -221,6 +226,7 @@ class ConsumerSession:
             given: how many events the handler was given.
         """
         self.handled += given
+        self._batches += given > 0
         for part in parts:
             if part.new and given:
                 self._new_handled = True

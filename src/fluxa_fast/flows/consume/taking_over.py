@@ -84,6 +84,7 @@ class ClaimReply(Reading):
         partition.forget(batch.deleted)
         member.deleted += batch.dropped
         self._answered(batch.cursor)
+        batch.events = member.resumed(batch.events)
         return (ReadEvents(partition, batch.events, pending=True, new=False),) if batch.events else ()
 
     def _was_run(self, script: Script, reply: Any) -> bool:

@@ -2,39 +2,102 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...errors import FlushError, RefusedEvent, UnconfirmedEvents
-from ...protocol.interface import ErrorReply
+from ...protocol.interface import CommandBuffer, ErrorReply
+from ...protocol.packed_log import PackedLog
 from ..replies import error_of, in_a_cluster
 from .pipeline import BufferFlush, FlushReplies, Outcome
 
-__all__ = ["FlushAccount", "FlushResult", "Order", "Unsettled"]
+__all__ = ["FlushAccount", "FlushResult", "Order", "Unsettled", "order_without"]
 
 Order = Iterable[tuple[int, int]]
-"""Runs of (index of the target, number of events), in the order of publishing."""
+"""Runs of (lane, number of events), in the order of publishing.
+
+A lane is the index of a target, or has the events of one packed Redis key.
+"""
+
+
+_NOTHING: Mapping[int, Any] = MappingProxyType({})
+
+
+class _Commands(NamedTuple):
+    """Commands of a target that have the same outcome, and follow each other in their lane.
+
+    Attributes:
+        outcome: what became of them.
+        place: of the first command in the target's buffer.
+        events: how many they have.
+        packed: whether it is one command with all these events; else each event is a command.
+    """
+
+    outcome: Outcome
+    place: int
+    events: int
+    packed: bool
+
+
+Outcomes = Iterable[tuple[Outcome, int]]
+"""The outcome of the commands in a buffer, and how many in a row have each. The last may be for any number."""
+
+
+def _by_lane(target: int, outcomes: Outcomes, log: PackedLog | None) -> dict[int, Iterator[_Commands]]:
+    """Return what became of the commands of a target, for each lane of it."""
+    if log is None:
+        return {target: _plain(outcomes)}
+    lanes: dict[int, list[_Commands]] = {target: []}
+    packed = iter(log.commands)
+    next_packed = next(packed, None)
+    place = 0
+    for outcome, count in outcomes:
+        end = place + count
+        while place < end:
+            if next_packed is None or next_packed.position >= end:
+                lanes[target].append(_Commands(outcome, place, end - place, packed=False))
+                break
+            if place < next_packed.position:
+                lanes[target].append(_Commands(outcome, place, next_packed.position - place, packed=False))
+            place, lane, events = next_packed
+            lanes.setdefault(lane, []).append(_Commands(outcome, place, events, packed=events > 1))
+            place += 1
+            next_packed = next(packed, None)
+        place = end
+    return {lane: iter(commands) for lane, commands in lanes.items()}
+
+
+def _plain(outcomes: Outcomes) -> Iterator[_Commands]:
+    place = 0
+    for outcome, count in outcomes:
+        yield _Commands(outcome, place, count, packed=False)
+        place += count
 
 
 class _Part(NamedTuple):
-    """Events of one target, published one after the other, that have the same outcome.
+    """Events of one lane, published one after the other, that have the same outcome.
 
-    Every refused event has a part of its own.
+    Every refused command has a part of its own.
 
     Attributes:
         position: the place of the first event in the order of publishing.
+        lane: the lane of the events.
         target: the index of the target.
-        place: the place of the first event in the target's buffer.
+        place: the place of the first command in the target's buffer.
+        within: the place of the first event in its entry; None: each event is a command.
         size: the number of events.
         outcome: what became of them.
     """
 
     position: int
+    lane: int
     target: int
     place: int
+    within: int | None
     size: int
     outcome: Outcome
 
@@ -42,30 +105,74 @@ class _Part(NamedTuple):
     def positions(self) -> range:
         return range(self.position, self.position + self.size)
 
-    @property
-    def places(self) -> range:
-        return range(self.place, self.place + self.size)
 
+def _parts(
+    order: Order, outcomes: Mapping[int, Outcomes], logs: Mapping[int, PackedLog | None], lanes: Mapping[int, int]
+) -> Iterator[_Part]:
+    """Yield few parts, however many events there are: one for each run, each refusal, and where a connection broke.
 
-def _parts(order: Order, replies: Mapping[int, FlushReplies]) -> Iterator[_Part]:
-    """Yield few parts, however many events there are: one for each run, each refusal, and where a connection broke."""
+    Args:
+        order: of publishing.
+        outcomes: of the commands of each target.
+        logs: the packed entries in the buffer of each target.
+        lanes: the target of each lane that is not the index of one.
+    """
     position = 0
-    places = dict.fromkeys(replies, 0)
-    outcomes = {index: of_target.outcomes() for index, of_target in replies.items()}
-    # The outcome at each target's place, and how many more events have it.
-    current: dict[int, tuple[Outcome, int]] = dict.fromkeys(replies, ("unconfirmed", 0))
-    for index, count in order:
-        end = places[index] + count
-        while (place := places[index]) < end:
-            outcome, left = current[index]
-            if not left:
-                current[index] = next(outcomes[index])
+    waiting: dict[int, Iterator[_Commands]] = {}
+    for target, of_target in outcomes.items():
+        waiting |= _by_lane(target, of_target, logs.get(target))
+    nothing = _Commands("unconfirmed", 0, 0, packed=False)
+    current: dict[int, tuple[_Commands, int]] = {}  # of each lane: commands, and how many of their events are done
+    for lane, count in order:
+        target = lanes.get(lane, lane)
+        while count:
+            commands, done = current.get(lane, (nothing, 0))
+            if done == commands.events:
+                current[lane] = next(waiting[lane]), 0
                 continue
-            size = 1 if outcome == "refused" else min(left, end - place)
-            current[index] = outcome, left - size
-            yield _Part(position, index, place, size, outcome)
-            places[index] += size
+            left = commands.events - done
+            size = 1 if commands.outcome == "refused" and not commands.packed else min(left, count)
+            place = commands.place if commands.packed else commands.place + done
+            within = done if commands.packed else None
+            yield _Part(position, lane, target, place, within, size, commands.outcome)
+            current[lane] = commands, done + size
             position += size
+            count -= size
+
+
+def order_without(
+    order: Order, target: int, gone: set[int], buffer: CommandBuffer, lanes: Mapping[int, int]
+) -> list[tuple[int, int]]:
+    """Return the order of the events that are left when some commands of one target are dropped.
+
+    Args:
+        order: of all events.
+        target: the index of the target.
+        gone: the places of these commands in its buffer.
+        buffer: of the target.
+        lanes: as `BufferTargets.lanes`.
+    """
+    outcomes: Outcomes = (("confirmed" if place in gone else "unconfirmed", 1) for place in range(buffer.command_count))
+    touched: list[tuple[int, int]] = []
+    mine = {lane for lane, of in lanes.items() if of == target} | {target}
+    waiting = _by_lane(target, outcomes, buffer.packed)
+    current: dict[int, tuple[Outcome, int]] = {}
+    for lane, count in order:
+        kept = 0 if lane in mine else count
+        left = count - kept
+        while left:
+            outcome, events = current.get(lane, ("unconfirmed", 0))
+            if not events:
+                commands = next(waiting[lane])
+                current[lane] = commands.outcome, commands.events
+                continue
+            size = min(events, left)
+            current[lane] = outcome, events - size
+            left -= size
+            kept += 0 if outcome == "confirmed" else size
+        if kept:
+            touched.append((lane, kept))
+    return touched
 
 
 class Unsettled(NamedTuple):
@@ -73,7 +180,7 @@ class Unsettled(NamedTuple):
 
     Attributes:
         order: their order of publishing.
-        refused: the places of the events that the server refused, in the buffers of their targets.
+        refused: the places of the commands that the server refused, in the buffers of their targets.
     """
 
     order: list[tuple[int, int]]
@@ -83,13 +190,25 @@ class Unsettled(NamedTuple):
 class FlushResult(Sequence[str]):
     """The IDs of the events that a flush confirmed, in the order of publishing. They are decoded when first used.
 
-    A copy, or one that was pickled, has them decoded.
+    Events that share an entry have its ID, with their place in it: ``1709136000000-0/17``. A copy, or a result that was
+    pickled, has the IDs decoded.
     """
 
-    def __init__(self, order: Order, replies: Mapping[int, FlushReplies]) -> None:
+    def __init__(
+        self,
+        order: Order,
+        replies: Mapping[int, FlushReplies],
+        logs: Mapping[int, PackedLog | None] = _NOTHING,
+        lanes: Mapping[int, int] = _NOTHING,
+    ) -> None:
         self._order = order
         self._replies = replies
-        self._count = sum([one.confirmed for one in replies.values()])
+        self._logs = logs
+        self._lanes = lanes
+        self._count = sum([_confirmed(one, logs.get(index)) for index, one in replies.items()])
+
+    def _parts(self) -> Iterator[_Part]:
+        return _parts(self._order, _outcomes(self._replies), self._logs, self._lanes)
 
     def __len__(self) -> int:
         return self._count
@@ -97,14 +216,31 @@ class FlushResult(Sequence[str]):
     @cached_property
     def ids(self) -> list[str]:
         """The ID of every confirmed event."""
-        if len(self._replies) == 1 and self._count:
+        packed = any(self._logs.values())
+        if len(self._replies) == 1 and self._count and not packed:
             (only,) = self._replies.values()
             return list(only.replies.ids())
+        if packed:
+            return self._packed_ids()
         ids = {index: iter(one.replies.ids()) for index, one in self._replies.items()}
         found: list[Any] = []
-        for part in _parts(self._order, self._replies):
+        for part in self._parts():
             if part.outcome == "confirmed":
                 found += islice(ids[part.target], part.size)
+        return found
+
+    def _packed_ids(self) -> list[str]:
+        ids = {index: _ids_by_place(one) for index, one in self._replies.items()}
+        found: list[str] = []
+        for part in self._parts():
+            if part.outcome != "confirmed":
+                continue
+            of_target = ids[part.target]
+            if part.within is None:
+                found += [of_target[place] for place in range(part.place, part.place + part.size)]
+            else:
+                head = f"{of_target[part.place]}/"
+                found += [f"{head}{place}" for place in range(part.within, part.within + part.size)]
         return found
 
     def __getitem__(self, index: Any) -> Any:
@@ -115,6 +251,40 @@ class FlushResult(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"<FlushResult: {len(self)} events>"
+
+
+def _confirmed(replies: FlushReplies, log: PackedLog | None) -> int:
+    """Return how many events of a target were confirmed."""
+    count = replies.confirmed
+    if log is None or not count:
+        return count
+    ends = iter(replies.outcomes())
+    outcome, end = next(ends)
+    for command in log.commands:
+        while command.position >= end:
+            outcome, more = next(ends)
+            end += more
+        if outcome == "confirmed":
+            count += command.events - 1
+    return count
+
+
+def _outcomes(replies: Mapping[int, FlushReplies]) -> dict[int, Outcomes]:
+    return {index: one.outcomes() for index, one in replies.items()}
+
+
+def _ids_by_place(replies: FlushReplies) -> dict[int, str]:
+    """Return the ID of each confirmed command, by its place in the buffer."""
+    ids = iter(replies.replies.ids())
+    found: dict[int, str] = {}
+    place = 0
+    for outcome, count in replies.outcomes():
+        if outcome == "confirmed":
+            found |= zip(range(place, place + count), ids, strict=False)
+        elif count == sys.maxsize:
+            break
+        place += count
+    return found
 
 
 def _decoded(ids: list[str]) -> FlushResult:
@@ -132,11 +302,13 @@ class FlushAccount:
         flushes: the flush of each target. Their buffers still hold all events.
     """
 
-    def __init__(self, order: Order, flushes: Mapping[int, BufferFlush]) -> None:
+    def __init__(self, order: Order, flushes: Mapping[int, BufferFlush], lanes: Mapping[int, int]) -> None:
         self._order = order
         self._flushes = flushes
+        self._lanes = lanes
         self._replies = {index: flush.replies_so_far for index, flush in flushes.items()}
-        self.result: FlushResult = FlushResult(order, self._replies)
+        self._logs = {index: flush.buffer.packed for index, flush in flushes.items()}
+        self.result: FlushResult = FlushResult(order, self._replies, self._logs, lanes)
 
     @property
     def complete(self) -> bool:
@@ -145,24 +317,29 @@ class FlushAccount:
 
     @cached_property
     def _unsettled(self) -> list[_Part]:
-        return [part for part in _parts(self._order, self._replies) if part.outcome != "confirmed"]
+        parts = _parts(self._order, _outcomes(self._replies), self._logs, self._lanes)
+        return [part for part in parts if part.outcome != "confirmed"]
 
     def keep_unsettled(self) -> Unsettled:
         """Keep in the buffers what was not confirmed."""
-        places: dict[int, list[range]] = {index: [] for index in self._flushes}
-        refused: defaultdict[int, list[int]] = defaultdict(list)
-        sizes = dict.fromkeys(self._flushes, 0)
+        refused: dict[int, list[int]] = {}
+        for index, flush in self._flushes.items():
+            kept: list[range] = []
+            place = size = 0
+            for outcome, count in self._replies[index].outcomes():
+                count = min(count, flush.buffer.command_count - place)
+                if outcome != "confirmed" and count:
+                    kept.append(range(place, place + count))
+                    if outcome == "refused":
+                        refused.setdefault(index, []).extend(range(size, size + count))
+                    size += count
+                place += count
+            flush.buffer.keep(_joined(kept))
         runs: list[tuple[int, int]] = []
         for part in self._unsettled:
-            places[part.target].append(part.places)
-            if part.outcome == "refused":
-                refused[part.target].append(sizes[part.target])
-            sizes[part.target] += part.size
-            before = runs.pop()[1] if runs and runs[-1][0] == part.target else 0
-            runs.append((part.target, before + part.size))
-        for index, kept in places.items():
-            self._flushes[index].buffer.keep(_joined(kept))
-        return Unsettled(runs, dict(refused))
+            before = runs.pop()[1] if runs and runs[-1][0] == part.lane else 0
+            runs.append((part.lane, before + part.size))
+        return Unsettled(runs, refused)
 
     def error(self) -> FlushError:
         """Return the exception that tells the outcome of every event."""
@@ -180,7 +357,8 @@ class FlushAccount:
                 reply = ErrorReply(messages[part.target][part.place])
                 error = error_of(reply)
                 told = in_a_cluster(error, flush.pool) if flush.of_one_server else error
-                yield RefusedEvent(part.position, streams[part.target][part.place], flush.pool, told, reply.code)
+                for position in part.positions:  # all events of a refused entry
+                    yield RefusedEvent(position, streams[part.target][part.place], flush.pool, told, reply.code)
 
     def _unconfirmed(self) -> Iterator[UnconfirmedEvents]:
         lost: dict[tuple[str, int], list[range]] = {}  # the buffers that were sent to one node may share an error

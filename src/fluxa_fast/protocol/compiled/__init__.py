@@ -9,7 +9,17 @@ from ..compiled_modules import COMPILED_MODULES, PACKAGE
 from . import plain_replies, staging
 from .buffer import built_with
 from .commands import CommandBuffer, EventWriter
-from .events import Event, count_deliveries, mark_acknowledged, mark_taken_over, matching
+from .events import (
+    Event,
+    complete,
+    count_deliveries,
+    entries_in,
+    entry_begin,
+    mark_acknowledged,
+    mark_taken_over,
+    matching,
+    resumed,
+)
 from .hashing import key_hash, key_slot
 from .packing import pack
 from .replies import Confirmations, ReplyReader
@@ -22,7 +32,10 @@ __all__ = [
     "EventWriter",
     "ReplyReader",
     "built_with",
+    "complete",
     "count_deliveries",
+    "entries_in",
+    "entry_begin",
     "key_hash",
     "key_slot",
     "mark_acknowledged",
@@ -31,6 +44,7 @@ __all__ = [
     "name",
     "pack",
     "plain_replies",
+    "resumed",
     "staging",
     "unpack",
 ]

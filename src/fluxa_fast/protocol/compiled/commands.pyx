@@ -20,8 +20,9 @@ from .endian cimport count_digits, store_decimal
 from .events cimport Event, next_bulk
 from .hashing cimport hash_of
 from .limits cimport MAX_BULK
+from .open_entries cimport OpenEntry
 from .packing cimport Packer, body_failed, pack_value
-from .wire cimport BODY_FIELD, BODY_FIELD_SIZE, is_body_field
+from .wire cimport BODY_FIELD, BODY_FIELD_SIZE, is_body_field, is_reserved
 
 import random
 
@@ -29,6 +30,7 @@ from ...errors import SerializationError, UnregisteredStreamError
 from .. import body_codec, checks, encode_errors
 from ..commands import StreamCommands
 from ..hashing import without_partitions
+from ..packed_log import PackedLog
 from ..resp import argument_bytes
 from .packing import pack
 
@@ -94,7 +96,7 @@ cdef class CommandCore(Packer):
             raise encode_errors.refused_tag(tag, value)
         try:
             text = PyUnicode_AsUTF8AndSize(tag, &size)
-            if is_body_field(text, size):
+            if is_body_field(text, size) or is_reserved(text, size):
                 raise encode_errors.refused_tag(tag, value)
             self.write_bulk(text, size)
             text = PyUnicode_AsUTF8AndSize(value, &size)
@@ -177,6 +179,8 @@ cdef class CommandCore(Packer):
                 self.keep_range(first, behind)
             else:
                 self.keep_places(places)
+            if self.packed is not None:
+                self.packed = self.packed.kept(range(first, behind) if places is None else places)
 
     cdef int keep_places(self, list places) except -1:
         cdef Py_ssize_t at = 0
@@ -229,6 +233,8 @@ cdef class CommandCore(Packer):
             raise ValueError("the buffer holds less than that")
         self.length = length
         self.command_count = kept
+        if self.packed is not None:
+            self.packed.truncate(kept)
 
     def swap(self, CommandCore other not None):
         with cython.critical_section(self, other):
@@ -236,6 +242,7 @@ cdef class CommandCore(Packer):
             other.check_idle()
             self.exchange(other)
             self.command_count, other.command_count = other.command_count, self.command_count
+            self.packed, other.packed = other.packed, self.packed
 
     def extend(self, CommandCore other not None):
         with cython.critical_section(self, other):
@@ -244,6 +251,9 @@ cdef class CommandCore(Packer):
             if other.length:
                 self.room(other.length)  # so that `other` may be the same buffer
                 self.write(other.start, other.length)
+                if other.packed is not None:
+                    self.packed = self.packed or PackedLog()
+                    self.packed.extend(other.packed, self.command_count)
                 self.command_count += other.command_count
 
     @cython.critical_section
@@ -251,6 +261,7 @@ cdef class CommandCore(Packer):
         self.check_idle()
         cdef bint done = self.shrink(most)
         self.command_count = 0
+        self.packed = None
         return done
 
     @cython.critical_section
@@ -258,6 +269,14 @@ cdef class CommandCore(Packer):
         self.check_idle()
         self.empty()
         self.command_count = 0
+        self.packed = None
+
+    cdef int note_packed(self, Py_ssize_t lane, Py_ssize_t events) except -1:
+        # The last command is an entry of a packed stream.
+        if self.packed is None:
+            self.packed = PackedLog()
+        self.packed.add(self.command_count - 1, lane, events)
+        return 0
 
 
 class CommandBuffer(CommandCore, StreamCommands):
@@ -367,16 +386,21 @@ cdef class Route:
     cdef bytes prefix
     cdef bytes before_body
     cdef Py_ssize_t arguments
-    cdef Py_ssize_t index
+    cdef Py_ssize_t lane    # of its events in the order of publishing
+    cdef Py_ssize_t index   # of the target
     cdef CommandCore buffer
+    cdef OpenEntry open     # that its events are packed into; None: each event is an entry
+    cdef OpenEntry spare
     cdef object check_body  # None: every body is accepted
     cdef object exact       # a class whose instances need no check
 
 
+ctypedef int (*attempt_packed)(Route, OpenEntry, object, object) noexcept
 ctypedef int (*attempt_entry)(CommandCore, bytes, Py_ssize_t, bytes, object, object) noexcept
 
 cdef enum:
     LONGEST_RUN = 0xFFFFFFFF
+    KEPT_OPEN = 64  # packed Redis keys, up to which each keeps the memory of its open entry
 
 
 @cython.final
@@ -387,6 +411,7 @@ cdef class Runs:
     cdef uint64_t *runs
     cdef Py_ssize_t count
     cdef Py_ssize_t room
+    cdef Py_ssize_t total   # events
 
     def __dealloc__(self):
         PyMem_RawFree(self.runs)
@@ -398,6 +423,7 @@ cdef class Runs:
 
     cdef inline int add(self, uint64_t index, uint64_t length) except -1:
         cdef uint64_t last = self.runs[self.count - 1] if self.count else 0
+        self.total += length
         if self.count and last >> 32 == index and (last & LONGEST_RUN) + length <= LONGEST_RUN:
             self.runs[self.count - 1] = last + length
             return 0
@@ -423,6 +449,7 @@ cdef class Runs:
             other.make_room(self.count)
             memcpy(other.runs, self.runs, self.count * sizeof(uint64_t))
             other.count = self.count
+            other.total = self.total
         return other
 
 
@@ -442,6 +469,7 @@ cdef class EventWriter:
 
     cdef dict routes            # the Routes of each stream
     cdef dict buffers           # the buffer of each target, by the target's index
+    cdef list packed            # the Route of each packed Redis key
     cdef Runs runs
     cdef object open_target
     cdef object on_full
@@ -453,19 +481,29 @@ cdef class EventWriter:
         self.on_full = on_full
         self.routes = {stream: new_routes(stream, of_stream) for stream, of_stream in heads.items()}
         self.buffers = {}
+        self.packed = []
         self.restart(())
 
     def publish(self, stream, body=None, tags=None, key=None, id=None):
         cdef Route route = self.route_of(stream, key)
         cdef bytes prefix = route.prefix
         cdef bytes before_body = route.before_body
+        if route.check_body is not None:
+            check(route, stream, body)
+        if route.open is not None and id is None:
+            if (<attempt_packed>pack_event)(route, route.open, body, tags):
+                entry_failed(stream)
+            self.written(route, 1)
+            return
         if id is not None:
             head = route.head.numbered(id)
             prefix, before_body = head.prefix, head.before_body
-        if route.check_body is not None:
-            check(route, stream, body)
+        if route.open is not None:
+            close_entry(route)
         if (<attempt_entry>write_entry)(route.buffer, prefix, route.arguments, before_body, body, tags):
             entry_failed(stream)
+        if route.open is not None:
+            route.buffer.note_packed(route.lane, 1)
         self.written(route, 1)
 
     def publish_many(self, stream, bodies, tags=None, first=0, key=None):
@@ -474,7 +512,10 @@ cdef class EventWriter:
         if type(bodies) is not list and type(bodies) is not tuple:
             checks.check_bodies(bodies)
         try:
-            count = write_entries(route, bodies, tags, first)
+            if route.open is not None:
+                count = pack_many(route, bodies, tags, first)
+            else:
+                count = write_entries(route, bodies, tags, first)
         except SerializationError as error:
             error.stream = stream
             raise
@@ -483,7 +524,7 @@ cdef class EventWriter:
 
     cdef inline int written(self, Route route, Py_ssize_t count) except -1:
         with cython.critical_section(self):
-            self.runs.add(route.index, count)
+            self.runs.add(route.lane, count)
         if route.buffer.length >= route.buffer.full_at and self.on_full is not None:
             self.on_full(route.index)
         return 0
@@ -519,9 +560,13 @@ cdef class EventWriter:
         route.arguments = head.arguments
         route.check_body = None if head.check is None else head.check_body
         route.exact = head.exact
-        index, buffer = self.open_target(stream, partition)
+        lane, index, buffer = self.open_target(stream, partition)
+        route.lane = lane
         route.index = index
         route.buffer = buffer
+        if head.packing is not None:
+            route.open = OpenEntry(buffer.default, route.buffer.encode_body, head.packing)
+            self.packed.append(route)
         self.buffers[index] = buffer
         routes.opened[partition] = route
         return route
@@ -534,10 +579,33 @@ cdef class EventWriter:
     def filled(self):
         return [index for index, buffer in self.buffers.items() if (<CommandCore>buffer).command_count]
 
+    @property
+    def count(self):
+        return self.runs.total
+
+    @property
+    @cython.critical_section
+    def open_size(self):
+        return sum([(<Route>route).open.length + (<Route>route).open.tag_bytes for route in self.packed])
+
+    def close_entries(self):
+        cdef Route route
+        for route in list(self.packed):
+            close_entry(route)
+            if len(self.packed) > KEPT_OPEN:  # each would keep its memory
+                route.open = OpenEntry(route.open.default, route.open.encode_body, route.head.packing)
+                route.spare = None
+
+    def close_entry(self, stream, key=None):
+        close_entry(self.route_of(stream, key))
+
     @cython.critical_section
     def check_idle(self):
         for buffer in self.buffers.values():
             (<CommandCore>buffer).check_idle()
+        for route in self.packed:
+            if (<Route>route).open.busy:
+                raise encode_errors.in_use()
 
     @property
     @cython.critical_section
@@ -620,4 +688,130 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object fi
     finally:
         with cython.critical_section(out):
             out.busy = False
+    return count
+
+
+# ---- packed streams ---------------------------------------------------------------------------------------
+
+
+cdef int pack_event(Route route, OpenEntry open, object body, object tags) except -1:
+    # Packs an event into the open entry. If that is full, the entry is written into the buffer, before or after.
+    cdef Py_ssize_t before
+    cdef Py_ssize_t cost = 0
+    if tags is not None:
+        tags = checks.tags_as_dict(tags) if type(tags) is not dict else tags
+        if PyDict_Size(tags) == 0:
+            tags = None
+    if body is None and tags is None:
+        raise encode_errors.empty_event()
+    with cython.critical_section(open):
+        if open.busy:
+            raise encode_errors.in_use()
+        open.busy = True
+        before = open.length
+        try:
+            open.write_body(body)
+            if tags is not None:
+                cost = open.cost_of(<dict>tags)
+            if not open.has_room_for(cost):
+                route.buffer.check_idle()
+                write_open(route, open, before)
+                before = 0
+                if tags is not None:
+                    cost = open.cost_of(<dict>tags)
+            if tags is not None:
+                open.put_tags(<dict>tags)
+        except BaseException:
+            open.length = before
+            raise
+        finally:
+            open.busy = False
+        open.count += 1
+        open.tag_bytes += cost
+    return 0
+
+
+cdef int write_open(Route route, OpenEntry open, Py_ssize_t size) except -1:
+    # Writes the events of an entry, whose bodies are its first `size` bytes, into the buffer.
+    cdef CommandCore out = route.buffer
+    open.write_to(out, route.prefix, route.arguments, size)
+    out.command_count += 1
+    out.note_packed(route.lane, open.count)
+    return open.start_over(size)
+
+
+cdef int close_entry(Route route) except -1:
+    # Writes what is packed so far, if there is something.
+    cdef OpenEntry open = route.open
+    if open is None:
+        return 0
+    with cython.critical_section(open, route.buffer):
+        if open.busy:
+            raise encode_errors.in_use()
+        if open.count:
+            route.buffer.check_idle()
+            write_open(route, open, open.length)
+    return 0
+
+
+cdef Py_ssize_t pack_many(Route route, object bodies, object tags, object first) except -1:
+    # Packs an event for each body, or nothing if a body can't be written. The events have an entry of their own until
+    # all are packed: then those of the last entry join what was packed before, if they can.
+    cdef CommandCore out = route.buffer
+    cdef OpenEntry open = route.open
+    cdef OpenEntry own = route.spare
+    cdef Py_ssize_t before_length, before_commands, before
+    cdef Py_ssize_t cost
+    cdef Py_ssize_t count = 0
+    if tags is not None:
+        tags = checks.tags_as_dict(tags) or None
+    if own is None:
+        own = route.spare = OpenEntry(open.default, open.encode_body, route.head.packing)
+    with cython.critical_section(out, open):
+        out.check_idle()
+        if open.busy:
+            raise encode_errors.in_use()
+        out.busy = open.busy = True
+    before_length = out.length
+    before_commands = out.command_count
+    try:
+        for body in bodies:
+            if route.check_body is not None and type(body) is not route.exact:
+                route.check_body(body)
+            if body is None and tags is None:
+                raise encode_errors.empty_event()
+            before = own.length
+            own.write_body(body)
+            cost = 0 if tags is None else own.cost_of(<dict>tags)
+            if not own.has_room_for(cost):
+                if open.count:
+                    write_open(route, open, open.length)
+                    before_length = out.length
+                    before_commands = out.command_count
+                write_open(route, own, before)
+                cost = 0 if tags is None else own.cost_of(<dict>tags)
+            if tags is not None:
+                own.put_tags(<dict>tags)
+            own.count += 1
+            own.tag_bytes += cost
+            count += 1
+        if own.count and (not open.count or not open.take_over(own, tags)):
+            if open.count:
+                write_open(route, open, open.length)
+                before_length = out.length
+                before_commands = out.command_count
+            open.busy = False
+            route.open, route.spare = own, open
+    except BaseException as error:
+        out.length = before_length
+        out.command_count = before_commands
+        if out.packed is not None:
+            out.packed.truncate(before_commands)
+        own.start_over(own.length)
+        if isinstance(error, SerializationError):
+            encode_errors.locate_in_many(error, first + count)
+        raise
+    finally:
+        with cython.critical_section(out, open):
+            out.busy = open.busy = False
     return count

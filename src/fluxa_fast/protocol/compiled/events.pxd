@@ -1,11 +1,24 @@
 from libc.stdint cimport int64_t, uint64_t
 
 
+cdef class Pack:
+    # What the events of a packed entry share.
+    cdef Py_ssize_t count       # events
+    cdef Py_ssize_t handled
+    cdef bytearray done         # by place, 1 for an event that was handled; None: none was
+    cdef bint is_acknowledged
+    cdef object tags            # PackedTags; None: the events have none
+
+    cdef int note_done(self, Py_ssize_t place) except -1
+
+
 cdef class Event:
     cdef uint64_t milliseconds
     cdef uint64_t sequence
     cdef str stream_name
-    cdef bytes fields       # RESP: bulk strings of name, value, name, value...
+    cdef bytes fields       # RESP: bulk strings of name, value, name, value...; in a pack: the body, or None
+    cdef Pack pack          # None: the event is an entry
+    cdef Py_ssize_t place   # in the pack
     cdef object acknowledge
     cdef object decoded     # the body, if has_decoded
     cdef dict decoded_tags
@@ -18,6 +31,8 @@ cdef class Event:
     cdef bint find_body(self, const unsigned char **body, Py_ssize_t *size) noexcept
     cdef object decode_plain_or_typed(self)
     cdef object codec(self)
+    cdef dict packed_tags(self)
+    cdef int check_readable(self) except -1
     cdef object decode(self)
     cdef object decode_as(self, reader)
     cdef int store_id(self, unsigned char *at) noexcept
@@ -27,3 +42,4 @@ cdef Event new_event(
     object acknowledge,
 )
 cdef const unsigned char *next_bulk(const unsigned char *at, Py_ssize_t *size) noexcept
+cdef Event new_packed_event(Event first, Pack pack, Py_ssize_t place, const unsigned char *body, Py_ssize_t size)

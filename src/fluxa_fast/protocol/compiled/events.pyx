@@ -11,7 +11,7 @@ from libc.string cimport memcmp
 from .buffer cimport FLUXA_FAST_VERSION
 from .endian cimport store_decimal
 from .unpacking cimport unpack_bytes
-from .wire cimport is_body_field
+from .wire cimport is_body_field, is_packed_field
 
 from ...errors import SerializationError
 from .. import entries
@@ -39,6 +39,22 @@ cdef const unsigned char *next_bulk(const unsigned char *at, Py_ssize_t *size) n
     return at + 2
 
 
+@cython.final
+@cython.no_gc
+@cython.auto_pickle(False)
+cdef class Pack:
+    """What the events of a packed entry share."""
+
+    cdef int note_done(self, Py_ssize_t place) except -1:
+        with cython.critical_section(self):
+            if self.done is None:
+                self.done = bytearray(self.count)
+            if not self.done[place]:
+                self.done[place] = 1
+                self.handled += 1
+        return 0
+
+
 # The garbage collector does not follow events: it would visit every event of a batch several times, which is a third of
 # the cost of consuming. So an event that is put into its own body is never freed.
 @cython.final
@@ -52,6 +68,15 @@ cdef class Event:
 
     @property
     def id(self):
+        cdef unsigned char text[72]
+        cdef int size = self.store_id(text)
+        if self.pack is not None:
+            text[size] = 47
+            size += 1 + store_decimal(text + size + 1, self.place)
+        return text[:size].decode("ascii")
+
+    @property
+    def entry_id(self):
         cdef unsigned char text[48]
         cdef int size = self.store_id(text)
         return text[:size].decode("ascii")
@@ -83,13 +108,17 @@ cdef class Event:
     @property
     @cython.critical_section
     def tags(self):
-        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(self.fields)
-        cdef const unsigned char *end = at + PyBytes_GET_SIZE(self.fields)
+        cdef const unsigned char *at
+        cdef const unsigned char *end
         cdef Py_ssize_t name_size, size
         cdef const unsigned char *name
         cdef bint body_seen = False
+        if self.decoded_tags is None and self.pack is not None:
+            self.decoded_tags = self.packed_tags()
         if self.decoded_tags is None:
             tags = {}
+            at = <const unsigned char *>PyBytes_AS_STRING(self.fields)
+            end = at + PyBytes_GET_SIZE(self.fields)
             while at < end:
                 name = next_bulk(at, &name_size)
                 at = next_bulk(name + name_size + 2, &size)
@@ -104,7 +133,7 @@ cdef class Event:
 
     @property
     def acknowledged(self):
-        return self.is_acknowledged
+        return self.is_acknowledged if self.pack is None else self.pack.is_acknowledged
 
     @property
     def taken_over(self):
@@ -142,10 +171,18 @@ cdef class Event:
 
     cdef bint find_body(self, const unsigned char **body, Py_ssize_t *size) noexcept:
         # Finds the value of the first field that has the name of bodies.
-        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(self.fields)
-        cdef const unsigned char *end = at + PyBytes_GET_SIZE(self.fields)
+        cdef const unsigned char *at
+        cdef const unsigned char *end
         cdef Py_ssize_t name_size
         cdef const unsigned char *name
+        if self.fields is None:
+            return False
+        at = <const unsigned char *>PyBytes_AS_STRING(self.fields)
+        if self.pack is not None:
+            body[0] = at
+            size[0] = PyBytes_GET_SIZE(self.fields)
+            return True
+        end = at + PyBytes_GET_SIZE(self.fields)
         while at < end:
             name = next_bulk(at, &name_size)
             body[0] = next_bulk(name + name_size + 2, size)
@@ -163,12 +200,33 @@ cdef class Event:
         # The hooks of the registry for reading; None if there are none.
         return self.acknowledge.reader.codec if type(self.acknowledge) is TypedOrigin else None
 
+    cdef dict packed_tags(self):
+        if self.pack.tags is None:
+            return {}
+        try:
+            return self.pack.tags.of(self.place)
+        except SerializationError as error:
+            entries.locate(error, self)
+            raise
+
+    cdef int check_readable(self) except -1:
+        # Refuses an entry that says it is packed, and could not be split into its events.
+        cdef Py_ssize_t size
+        cdef const unsigned char *name
+        if self.pack is not None or not PyBytes_GET_SIZE(self.fields):
+            return 0
+        name = next_bulk(<const unsigned char *>PyBytes_AS_STRING(self.fields), &size)
+        if is_packed_field(name, size):
+            raise entries.unreadable_pack(listed(self.fields))
+        return 0
+
     cdef object decode(self):
         cdef const unsigned char *body
         cdef Py_ssize_t size
-        if not self.find_body(&body, &size):
-            return None
         try:
+            self.check_readable()
+            if not self.find_body(&body, &size):
+                return None
             codec = self.codec()
             if codec is not None:
                 return codec.plain(PyBytes_FromStringAndSize(<const char *>body, size))
@@ -183,6 +241,7 @@ cdef class Event:
         from_bytes = reader.from_bytes
         if from_bytes is not None and self.find_body(&body, &size):
             try:
+                self.check_readable()
                 return from_bytes(PyBytes_FromStringAndSize(<const char *>body, size))
             except Exception:
                 pass  # what is raised below tells what is wrong, and where
@@ -214,11 +273,123 @@ cdef Event new_event(
     return event
 
 
+cdef Event new_packed_event(Event first, Pack pack, Py_ssize_t place, const unsigned char *body, Py_ssize_t size):
+    # An event of the same entry as `first`. `size` is -1 if it has no body.
+    cdef Event event = Event.__new__(Event)
+    event.milliseconds = first.milliseconds
+    event.sequence = first.sequence
+    event.stream_name = first.stream_name
+    if size >= 0:
+        event.fields = PyBytes_FromStringAndSize(<const char *>body, size)
+    event.pack = pack
+    event.place = place
+    event.acknowledge = first.acknowledge
+    event.idle_milliseconds = -1
+    event.deliveries = NOT_TOLD
+    return event
+
+
+cdef list listed(bytes fields):
+    # The names and values of RESP bulk strings.
+    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(fields)
+    cdef const unsigned char *end = at + PyBytes_GET_SIZE(fields)
+    cdef Py_ssize_t size
+    cdef list found = []
+    while at < end:
+        at = next_bulk(at, &size)
+        found.append(PyBytes_FromStringAndSize(<const char *>at, size))
+        at += size + 2
+    return found
+
+
 def mark_acknowledged(events):
-    """Note that the server has acknowledged and deleted these events."""
+    """Note that the server has acknowledged and deleted these events, and all that share an entry with them."""
     cdef Event event
     for event in events:
         event.is_acknowledged = True
+        if event.pack is not None:
+            event.pack.is_acknowledged = True
+
+
+def complete(events, dict unfinished not None):
+    """Note that these events were handled. Return one event of each entry that has no other events left."""
+    cdef Event event
+    cdef Pack pack
+    cdef Pack current = None
+    cdef Event last = None
+    cdef list found = []
+    for event in events:
+        pack = event.pack
+        if pack is not current and current is not None:
+            settle(last, found, unfinished)
+        current, last = pack, event
+        if pack is None:
+            found.append(event)
+        else:
+            pack.note_done(event.place)
+    if current is not None:
+        settle(last, found, unfinished)
+    return found
+
+
+cdef int settle(Event event, list found, dict unfinished) except -1:
+    # Some events of a pack were handled, `event` is one of them.
+    cdef Pack pack = event.pack
+    if pack.handled < pack.count:
+        unfinished[event.entry_id] = pack
+        return 0
+    if unfinished:
+        unfinished.pop(event.entry_id, None)
+    if not pack.is_acknowledged:
+        found.append(event)
+    return 0
+
+
+def resumed(events, dict unfinished not None):
+    """Return those events that were not handled when their entry was read before."""
+    cdef Event event
+    cdef Pack pack
+    cdef Pack current = None
+    cdef Pack before = None
+    cdef list found = []
+    for event in events:
+        pack = event.pack
+        if pack is not None and pack is not current:
+            current = pack
+            before = unfinished.get(event.entry_id)
+            if before is not None and before.count == pack.count and before is not pack:
+                pack.done = before.done
+                pack.handled = before.handled
+                unfinished[event.entry_id] = pack
+        if pack is None or pack.done is None or not pack.done[event.place]:
+            found.append(event)
+    return found
+
+
+def entries_in(events):
+    """Return how many entries these events are of. Those of an entry follow each other."""
+    cdef Event event
+    cdef Pack current = None
+    cdef Py_ssize_t count = 0
+    for event in events:
+        if event.pack is None or event.pack is not current:
+            count += 1
+        current = event.pack
+    return count
+
+
+def entry_begin(list events not None, Py_ssize_t at, Py_ssize_t most):
+    """Return where to cut a list of events at `at`, or before that if it would cut an entry of up to `most` events."""
+    cdef Pack pack
+    cdef Py_ssize_t begin = at
+    if at <= 0 or at >= len(events):
+        return at
+    pack = (<Event?>events[at]).pack
+    if pack is None or pack.count > most:
+        return at
+    while begin > 0 and (<Event?>events[begin - 1]).pack is pack:
+        begin -= 1
+    return begin
 
 
 def mark_taken_over(events):
@@ -234,17 +405,32 @@ def matching(events, tests):
     return [event for event in events if has_all(event, tests)]
 
 
+cdef bint passes(Event event, tests) except -1:
+    # Whether the tags of an event in a pack have values that pass. An event whose tags can't be read passes: its
+    # handler is told so.
+    try:
+        tags = event.tags
+    except SerializationError:
+        return True
+    for tag, values in tests:
+        value = tags.get(tag.decode("utf-8", "surrogateescape"))
+        if value is None or value.encode("utf-8", "surrogateescape") not in values:
+            return False
+    return True
+
+
 cdef bint has_all(Event event, tests) except -1:
     # A name that stands twice in the entry has its last value, as in `tags`.
-    cdef const unsigned char *end = (
-        <const unsigned char *>PyBytes_AS_STRING(event.fields) + PyBytes_GET_SIZE(event.fields)
-    )
+    cdef const unsigned char *end
     cdef const unsigned char *at
     cdef const unsigned char *name
     cdef const unsigned char *value
     cdef Py_ssize_t name_size, size
     cdef Py_ssize_t value_size = 0
     cdef bytes tag
+    if event.pack is not None:
+        return passes(event, tests)
+    end = <const unsigned char *>PyBytes_AS_STRING(event.fields) + PyBytes_GET_SIZE(event.fields)
     for tag, values in tests:
         at = <const unsigned char *>PyBytes_AS_STRING(event.fields)
         value = NULL
@@ -263,4 +449,4 @@ def count_deliveries(events, counts):
     """Note how often these events were delivered, by their IDs; of the others it is not known."""
     cdef Event event
     for event in events:
-        event.deliveries = counts.get(event.id, NOT_KNOWN)
+        event.deliveries = counts.get(event.entry_id, NOT_KNOWN)

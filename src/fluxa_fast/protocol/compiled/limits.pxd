@@ -5,6 +5,7 @@ cdef enum:
     MAX_BULK = 512 * 1024 * 1024
     MAX_REPLY_DEPTH = 128
     MAX_LINE = 64 * 1024
+    MOST_PACKED = 65535
     KEEP_BUFFER = 1024 * 1024
 
 cdef extern from *:

@@ -567,11 +567,11 @@ cdef int container_header(Packer out, Py_ssize_t size, unsigned char short_marke
     return 0
 
 
-cdef inline int array_header(Packer out, Py_ssize_t size) except -1:
+cdef int array_header(Packer out, Py_ssize_t size) except -1:
     return container_header(out, size, 0x90, 0xDC)
 
 
-cdef inline int map_header(Packer out, Py_ssize_t size) except -1:
+cdef int map_header(Packer out, Py_ssize_t size) except -1:
     return container_header(out, size, 0x80, 0xDE)
 
 

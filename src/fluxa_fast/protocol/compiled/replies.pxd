@@ -17,6 +17,7 @@ cdef class ReplyReader:
     cdef int64_t missing[MAX_REPLY_DEPTH]  # of each open aggregate: how many elements it misses, or STREAMED_...
     cdef bint attribute[MAX_REPLY_DEPTH]
     cdef bint broken
+    cdef Py_ssize_t extra_events    # in a batch: events that share an entry with another one
 
     cdef int make_room(self, Py_ssize_t wanted) except -1
     cdef int fail(self, error) except -1

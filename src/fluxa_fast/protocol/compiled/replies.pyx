@@ -12,13 +12,15 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, P
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
-from libc.string cimport memchr, memcpy, memmove
+from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from .buffer cimport FLUXA_FAST_VERSION, ByteBuffer
 from .endian cimport store_decimal
 from .events cimport Event, new_event
 from .limits cimport KEEP_BUFFER, MAX_BULK, MAX_ITEMS, MAX_LINE, MAX_REPLY_DEPTH
 from .memory cimport release_memory, resized_memory
+from .packed_reading cimport split_entry
+from .wire cimport PACKED_FIELD_RESP, PACKED_FIELD_RESP_SIZE
 
 from ...errors import ProtocolError
 from .. import decode_errors, scalars
@@ -495,6 +497,7 @@ cdef class ReplyReader:
                 batch = self.value()
             else:
                 batch = EventBatch()
+                self.extra_events = 0
                 if self.peek_null():
                     self.take_null()
                 elif kind == STREAMS:
@@ -503,6 +506,9 @@ cdef class ReplyReader:
                     self.take_claimed(batch, stream, acknowledge)
                 else:
                     self.take_entries(batch, stream, acknowledge)
+                if self.extra_events:
+                    batch.extra = self.extra_events
+                    batch.size = self.at - self.begin
         except ProtocolError:
             self.broken = True
             raise
@@ -571,7 +577,9 @@ cdef class ReplyReader:
         cdef int64_t count
         cdef uint64_t milliseconds, sequence
         cdef Py_ssize_t fields, size
+        cdef Py_ssize_t first = len(events)
         cdef Event event = None
+        cdef bint is_packed
         if parts != 2 and parts != 4:
             raise decode_errors.unexpected_reply("an entry of 2 or 4 elements", "an array of another length")
         self.take_id(&milliseconds, &sequence)
@@ -583,17 +591,21 @@ cdef class ReplyReader:
             if count & 1:
                 raise decode_errors.unexpected_reply("names and values in turn", "an odd number of fields")
             fields = self.at
+            is_packed = count >= 4 and memcmp(self.start + fields, PACKED_FIELD_RESP, PACKED_FIELD_RESP_SIZE) == 0
             while count:
                 self.take_bulk(&size, "a field")
                 count -= 1
             event = new_event(milliseconds, sequence, stream, self.start + fields, self.at - fields, acknowledge)
-            events.append(event)
+            if is_packed:
+                self.extra_events += split_entry(event, events) - 1
+            else:
+                events.append(event)
         if parts == 4:
             count = self.take_integer("milliseconds of being idle")
-            if event is not None:
+            for event in events[first:]:
                 event.idle_milliseconds = count
             count = self.take_integer("a number of deliveries")
-            if event is not None:
+            for event in events[first:]:
                 event.deliveries = count
         return 0
 

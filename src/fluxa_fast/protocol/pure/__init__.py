@@ -7,7 +7,17 @@ errors, are written in Python.
 from __future__ import annotations
 
 from .commands import CommandBuffer, EventWriter
-from .events import Event, count_deliveries, mark_acknowledged, mark_taken_over, matching
+from .events import (
+    Event,
+    complete,
+    count_deliveries,
+    entries_in,
+    entry_begin,
+    mark_acknowledged,
+    mark_taken_over,
+    matching,
+    resumed,
+)
 from .hashing import key_hash, key_slot
 from .msgpack import pack, unpack
 from .replies import Confirmations, ReplyReader
@@ -18,7 +28,10 @@ __all__ = [
     "Event",
     "EventWriter",
     "ReplyReader",
+    "complete",
     "count_deliveries",
+    "entries_in",
+    "entry_begin",
     "key_hash",
     "key_slot",
     "mark_acknowledged",
@@ -27,6 +40,7 @@ __all__ = [
     "name",
     "pack",
     "plain_replies",
+    "resumed",
     "staging",
     "unpack",
 ]

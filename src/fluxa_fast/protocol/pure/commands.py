@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import SerializationError, UnregisteredStreamError
 from .. import checks, encode_errors
@@ -14,23 +14,26 @@ from ..commands import StreamCommands
 from ..hashing import Key, without_partitions
 from ..interface import Default, EntryHead
 from ..limits import MAX_BULK
+from ..packed_log import PackedLog
 from ..resp import argument_bytes, bulk
-from ..wire import BODY_FIELD, BODY_FIELD_RESP
+from ..wire import BODY_FIELD, BODY_FIELD_RESP, RESERVED_PREFIX
 from .events import Event
 from .hashing import key_hash
 from .msgpack import BodyPacker
+from .open_entries import OpenEntry
 
 
 class CommandBuffer(StreamCommands):
     """`..interface.CommandBuffer`, in pure Python."""
 
-    __slots__ = ("_busy", "_bytes", "_encode_body", "_packer", "command_count", "default", "full_at")
+    __slots__ = ("_busy", "_bytes", "_encode_body", "_packer", "command_count", "default", "full_at", "packed")
 
     def __init__(self, default: Default | None = None, encode_body: Callable[[bytes], bytes] | None = None) -> None:
         self.default: Default | None = default
         self._encode_body = encode_body
         self.full_at: int = sys.maxsize
         self.command_count: int = 0
+        self.packed: PackedLog | None = None
         self._bytes = bytearray()
         self._packer = BodyPacker(default)
         self._busy = False
@@ -135,12 +138,14 @@ class CommandBuffer(StreamCommands):
         wanted = positions if isinstance(positions, range) else set(positions)
         if wanted and not 0 <= min(wanted) <= max(wanted) < self.command_count:
             raise IndexError("positions are below the number of commands")
+        packed = None if self.packed is None else self.packed.kept(sorted(wanted))
         kept = bytearray()
         for position, (begin, end) in enumerate(self._spans()):
             if position in wanted:
                 kept += self._bytes[begin:end]
         self.clear()
         self._append(kept, len(wanted))
+        self.packed = packed
 
     def truncate(self, commands: int, size: int) -> None:
         if not (0 <= commands <= self.command_count and 0 <= size <= len(self._bytes)):
@@ -151,6 +156,8 @@ class CommandBuffer(StreamCommands):
         except BufferError:
             raise _viewed() from None
         self.command_count = commands
+        if self.packed is not None:
+            self.packed.truncate(commands)
 
     def swap(self, other: CommandBuffer) -> None:
         for one in (self, other):
@@ -158,11 +165,16 @@ class CommandBuffer(StreamCommands):
             one._check_unseen()
         self._bytes, other._bytes = other._bytes, self._bytes
         self.command_count, other.command_count = other.command_count, self.command_count
+        self.packed, other.packed = other.packed, self.packed
 
     def extend(self, other: CommandBuffer) -> None:
         self._check_idle()
         other._check_idle()
+        begin = self.command_count
         self._append(bytes(other._bytes), other.command_count)
+        if other.packed is not None:
+            self.packed = self.packed or PackedLog()
+            self.packed.extend(other.packed, begin)
 
     def _check_idle(self) -> None:
         if self._busy:
@@ -183,6 +195,7 @@ class CommandBuffer(StreamCommands):
         except BufferError:
             raise _viewed() from None
         self.command_count = 0
+        self.packed = None
         return not self._bytes
 
     def clear(self) -> None:
@@ -192,6 +205,13 @@ class CommandBuffer(StreamCommands):
         except BufferError:
             raise _viewed() from None
         self.command_count = 0
+        self.packed = None
+
+    def _note_packed(self, lane: int, events: int) -> None:
+        """The last command is an entry of a packed stream."""
+        if self.packed is None:
+            self.packed = PackedLog()
+        self.packed.add(self.command_count - 1, lane, events)
 
     def _spans(self) -> Iterator[tuple[int, int]]:
         """Yield the beginning and the end of each command."""
@@ -226,7 +246,12 @@ def _command(arguments: list[bytes]) -> bytes:
 
 def _tag(item: tuple[Any, Any]) -> bytes:
     name, value = item
-    if not isinstance(name, str) or not isinstance(value, str) or name == BODY_FIELD:
+    if (
+        not isinstance(name, str)
+        or not isinstance(value, str)
+        or name == BODY_FIELD
+        or name.startswith(RESERVED_PREFIX)
+    ):
         raise encode_errors.refused_tag(name, value)
     try:
         encoded = str.encode(value)
@@ -235,6 +260,16 @@ def _tag(item: tuple[Any, Any]) -> bytes:
         return bulk(str.encode(name)) + bulk(encoded)
     except UnicodeEncodeError as error:
         raise encode_errors.refused_tag(name, value, error) from None
+
+
+class _Route(NamedTuple):
+    """Where the events of a stream, or of one of its partitions, go."""
+
+    head: EntryHead
+    lane: int
+    target: int
+    buffer: CommandBuffer
+    open: OpenEntry | None
 
 
 class EventWriter:
@@ -246,16 +281,18 @@ class EventWriter:
         "_next",
         "_on_full",
         "_open_target",
+        "_packed",
         "_routes",
         "_run_index",
         "_run_length",
         "_runs",
+        "count",
     )
 
     def __init__(
         self,
         heads: Mapping[str, Sequence[EntryHead]],
-        open_target: Callable[[str, int], tuple[int, CommandBuffer]],
+        open_target: Callable[[str, int], tuple[int, int, CommandBuffer]],
         on_full: Callable[[int], object] | None = None,
     ) -> None:
         self._runs: list[tuple[int, int]]
@@ -265,7 +302,9 @@ class EventWriter:
         self._open_target = open_target
         self._on_full = on_full
         self._next = {stream: random.randrange(len(of_stream)) for stream, of_stream in heads.items()}
-        self._routes: dict[str, dict[int, tuple[EntryHead, int, CommandBuffer]]] = {stream: {} for stream in heads}
+        self._routes: dict[str, dict[int, _Route]] = {stream: {} for stream in heads}
+        self._packed: list[_Route] = []
+        self.count: int = 0
         self._buffers: dict[int, CommandBuffer] = {}
         self.restart(())
 
@@ -277,16 +316,24 @@ class EventWriter:
         key: Key | None = None,
         id: str | None = None,
     ) -> None:
-        head, index, buffer = self._route(stream, key)
+        route = self._route(stream, key)
+        head, buffer = route.head, route.buffer
         if id is not None:
             head = head.numbered(id)
         try:
             head.check_body(body)
-            buffer.entry(head, body, tags)
+            if route.open is not None and id is None:
+                route.open.publish(body, tags)
+            else:
+                if route.open is not None:
+                    route.open.close()
+                buffer.entry(head, body, tags)
+                if route.open is not None:
+                    buffer._note_packed(route.lane, 1)
         except SerializationError as error:
             error.stream = stream
             raise
-        self._written(index, buffer, 1)
+        self._written(route, 1)
 
     def publish_many(
         self,
@@ -296,18 +343,21 @@ class EventWriter:
         first: int = 0,
         key: Key | None = None,
     ) -> int:
-        head, index, buffer = self._route(stream, key)
+        route = self._route(stream, key)
         if type(bodies) not in (list, tuple):
             checks.check_bodies(bodies)
         try:
-            count = buffer.entries(head, bodies, tags, first)
+            if route.open is not None:
+                count = route.open.publish_many(bodies, tags, first)
+            else:
+                count = route.buffer.entries(route.head, bodies, tags, first)
         except SerializationError as error:
             error.stream = stream
             raise
-        self._written(index, buffer, count)
+        self._written(route, count)
         return count
 
-    def _route(self, stream: str, key: Key | None) -> tuple[EntryHead, int, CommandBuffer]:
+    def _route(self, stream: str, key: Key | None) -> _Route:
         try:
             routes = self._routes[stream]
         except (KeyError, TypeError):
@@ -315,20 +365,40 @@ class EventWriter:
         partition = self._next[stream] if key is None else _partition_of(self._heads[stream], stream, key)
         if (route := routes.get(partition)) is not None:
             return route
-        index, buffer = self._open_target(stream, partition)
+        head = self._heads[stream][partition]
+        lane, index, buffer = self._open_target(stream, partition)
         self._buffers[index] = buffer
-        return routes.setdefault(partition, (self._heads[stream][partition], index, buffer))
+        opened = None if head.packing is None else OpenEntry(buffer, head, head.packing, lane)
+        route = routes.setdefault(partition, _Route(head, lane, index, buffer, opened))
+        if opened is not None and route.open is opened:
+            self._packed.append(route)
+        return route
 
     def index(self, stream: str, key: Key | None = None) -> int:
-        return self._route(stream, key)[1]
+        return self._route(stream, key).target
 
-    def _written(self, index: int, buffer: CommandBuffer, count: int) -> None:
-        if count and index != self._run_index:
+    def close_entries(self) -> None:
+        for route in self._packed:
+            if route.open is not None:
+                route.open.close()
+
+    def close_entry(self, stream: str, key: Key | None = None) -> None:
+        opened = self._route(stream, key).open
+        if opened is not None:
+            opened.close()
+
+    @property
+    def open_size(self) -> int:
+        return sum([route.open.size for route in self._packed if route.open is not None])
+
+    def _written(self, route: _Route, count: int) -> None:
+        if count and route.lane != self._run_index:
             self._close_run()
-            self._run_index = index
+            self._run_index = route.lane
         self._run_length += count
-        if self._on_full is not None and len(buffer) >= buffer.full_at:
-            self._on_full(index)
+        self.count += count
+        if self._on_full is not None and len(route.buffer) >= route.buffer.full_at:
+            self._on_full(route.target)
 
     def _close_run(self) -> None:
         if self._run_length:
@@ -342,6 +412,9 @@ class EventWriter:
     def check_idle(self) -> None:
         for buffer in self._buffers.values():
             buffer._check_idle()
+        for route in self._packed:
+            if route.open is not None:
+                route.open.check_idle()
 
     @property
     def order(self) -> list[tuple[int, int]]:
@@ -353,6 +426,7 @@ class EventWriter:
         self._runs = list(order)
         self._run_index = -1
         self._run_length = 0
+        self.count = sum([length for _, length in self._runs])
         for stream, heads in self._heads.items():
             self._next[stream] = (self._next[stream] + 1) % len(heads)
 

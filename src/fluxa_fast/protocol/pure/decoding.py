@@ -7,7 +7,8 @@ from typing import Any
 
 from .. import decode_errors, scalars
 from ..interface import Acknowledge, Acknowledges, EventBatch
-from .events import new_event
+from ..wire import PACKED_FIELD_BYTES
+from .events import Event, new_event, split_entry
 from .scanning import NULL_LENGTH, STREAMED_LENGTH, length_of
 
 _ID = re.compile(rb"(\d{1,20})-(\d{1,20})")
@@ -25,6 +26,11 @@ class Decoder:
     def __init__(self, reply: bytes) -> None:
         self._reply = reply
         self._at = 0
+
+    @property
+    def size(self) -> int:
+        """Of the reply in bytes."""
+        return len(self._reply)
 
     # ---- replies of any form ----
 
@@ -160,7 +166,7 @@ class Decoder:
         if parts not in (2, 4):
             raise decode_errors.unexpected_reply("an entry of 2 or 4 elements", "an array of another length")
         id = self._take_id()
-        event = None
+        events: list[Event] = []
         if self.peek_null():
             self.value()
             batch.deleted.append(id)
@@ -168,12 +174,12 @@ class Decoder:
             count = self._take_array("the fields of an entry")
             if count & 1:
                 raise decode_errors.unexpected_reply("names and values in turn", "an odd number of fields")
-            event = new_event(id, [self._take_bulk("a field") for _ in range(count)], (stream, acknowledge))
-            batch.events.append(event)
+            fields = [self._take_bulk("a field") for _ in range(count)]
+            events = add_entry(batch, id, fields, (stream, acknowledge))
         if parts == 4:
             idle = self._take_integer("milliseconds of being idle")
             deliveries = self._take_integer("a number of deliveries")
-            if event is not None:
+            for event in events:
                 event._waited = (idle, deliveries)
 
     def peek_null(self) -> bool:
@@ -207,6 +213,17 @@ class Decoder:
 
     def _unexpected(self, expected: str) -> Exception:
         return decode_errors.unexpected_reply(expected, self.value())
+
+
+def add_entry(batch: EventBatch, id: str, fields: list[bytes], origin: tuple[str, Acknowledge | None]) -> list[Event]:
+    """Add the event or the events of an entry to a batch. Returns them."""
+    if len(fields) >= 4 and fields[0] == PACKED_FIELD_BYTES:
+        events = split_entry(id, fields, origin)
+        batch.extra += len(events) - 1
+    else:
+        events = [new_event(id, fields, origin)]
+    batch.events += events
+    return events
 
 
 def checked_id(text: bytes) -> str:

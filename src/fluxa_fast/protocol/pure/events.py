@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SerializationError
-from .. import entries
+from .. import entries, packed
 from ..entry_ids import parse_id
 from ..interface import Acknowledge, Tests
-from ..wire import BODY_FIELD_BYTES
+from ..packed import PackedTags
+from ..wire import BODY_FIELD_BYTES, PACKED_FIELD_BYTES
 from .msgpack import unpack
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Event:
 
     @property
     def id(self) -> str:
+        return self._id
+
+    @property
+    def entry_id(self) -> str:
         return self._id
 
     @property
@@ -125,6 +130,7 @@ class Event:
     def _decode_as(self, reader: Reader) -> Any:
         if reader.from_bytes is not None and (body := self.raw_body) is not None:
             try:
+                self._check_readable()
                 return reader.from_bytes(body)
             except Exception:
                 pass  # what is raised below tells what is wrong, and where
@@ -134,16 +140,99 @@ class Event:
         except Exception as error:
             entries.not_converted(self, error)
 
+    def _check_readable(self) -> None:
+        """Refuse an entry that says it is packed, and could not be split into its events."""
+        if self._fields and self._fields[0] == PACKED_FIELD_BYTES:
+            raise entries.unreadable_pack(self._fields)
+
     def _decode(self) -> Any:
         body = self.raw_body
-        if body is None:
-            return None
         try:
+            self._check_readable()
+            if body is None:
+                return None
             codec = self._codec
             return unpack(body) if codec is None else codec.plain(body)
         except SerializationError as error:
             entries.locate(error, self)
             raise
+
+
+class Pack:
+    """What the events of a packed entry share.
+
+    Attributes:
+        tags: of the events; None: they have none.
+        count: of the events.
+        handled: the places of those that were handled.
+        acknowledged: whether the server has acknowledged the entry.
+    """
+
+    __slots__ = ("acknowledged", "count", "handled", "tags")
+
+    def __init__(self, tags: PackedTags | None, count: int) -> None:
+        self.tags: PackedTags | None = tags
+        self.count: int = count
+        self.handled: set[int] = set()
+        self.acknowledged: bool = False
+
+
+class PackedEvent(Event):
+    """An event of a packed entry."""
+
+    __slots__ = ("_pack", "_place")
+
+    _pack: Pack
+    _place: int
+
+    @property
+    def id(self) -> str:
+        return f"{self._id}/{self._place}"
+
+    @property
+    def raw_body(self) -> bytes | None:
+        return self._fields[0] if self._fields else None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        if self._tags is None:
+            try:
+                self._tags = {} if self._pack.tags is None else self._pack.tags.of(self._place)
+            except SerializationError as error:
+                entries.locate(error, self)
+                raise
+        return self._tags
+
+    @property
+    def acknowledged(self) -> bool:
+        return self._pack.acknowledged
+
+    def _check_readable(self) -> None:
+        pass
+
+
+def split_entry(id: str, fields: list[bytes], origin: tuple[str, Acknowledge | None]) -> list[Event]:
+    """Return the events of a packed entry. If they can't be read: an event whose body raises the error."""
+    try:
+        count, array, wrapped, tags = packed.layout(fields)
+        bodies = packed.split(array, count, wrapped=wrapped)
+    except SerializationError:
+        return [new_event(id, fields, origin)]
+    pack = Pack(tags, count)
+    events: list[Event] = []
+    for place, body in enumerate(bodies):
+        event = PackedEvent.__new__(PackedEvent)
+        event._id = id
+        event._fields = [] if body is None else [body]
+        event._origin = origin
+        event._acknowledged = False
+        event._body = _UNDECODED
+        event._tags = None
+        event._waited = _NOT_TOLD
+        event._pack = pack
+        event._place = place
+        events.append(event)
+    return events
 
 
 _NOT_TOLD = (None, None)
@@ -162,9 +251,86 @@ def new_event(id: str, fields: list[bytes], origin: tuple[str, Acknowledge | Non
 
 
 def mark_acknowledged(events: Iterable[Event]) -> None:
-    """Note that the server has acknowledged and deleted these events."""
+    """Note that the server has acknowledged and deleted these events, and all that share an entry with them."""
     for event in events:
         event._acknowledged = True
+        if isinstance(event, PackedEvent):
+            event._pack.acknowledged = True
+
+
+def complete(events: Iterable[Event], unfinished: dict[str, Any]) -> list[Event]:
+    """Note that these events were handled. Return one event of each entry that has no other events left."""
+    found: list[Event] = []
+    current: Pack | None = None
+    last: Event | None = None
+    for event in events:
+        pack = event._pack if isinstance(event, PackedEvent) else None
+        if pack is not current and last is not None:
+            _settle(current, last, found, unfinished)
+        current, last = pack, event
+        if pack is None:
+            found.append(event)
+        else:
+            pack.handled.add(event._place)  # type: ignore[attr-defined]
+    if last is not None:
+        _settle(current, last, found, unfinished)
+    return found
+
+
+def _settle(pack: Pack | None, event: Event, found: list[Event], unfinished: dict[str, Any]) -> None:
+    """Some events of a pack were handled, `event` is one of them."""
+    if pack is None:
+        return
+    if len(pack.handled) < pack.count:
+        unfinished[event._id] = pack
+        return
+    unfinished.pop(event._id, None)
+    if not pack.acknowledged:
+        found.append(event)
+
+
+def resumed(events: Iterable[Event], unfinished: dict[str, Any]) -> list[Event]:
+    """Return those events that were not handled when their entry was read before."""
+    found: list[Event] = []
+    current: Pack | None = None
+    for event in events:
+        if not isinstance(event, PackedEvent):
+            found.append(event)
+            continue
+        pack = event._pack
+        if pack is not current:
+            current = pack
+            before = unfinished.get(event._id)
+            if before is not None and before.count == pack.count and before is not pack:
+                pack.handled = before.handled
+                unfinished[event._id] = pack
+        if event._place not in pack.handled:
+            found.append(event)
+    return found
+
+
+def entries_in(events: Iterable[Event]) -> int:
+    """Return how many entries these events are of. Those of an entry follow each other."""
+    current: Pack | None = None
+    count = 0
+    for event in events:
+        pack = event._pack if isinstance(event, PackedEvent) else None
+        count += pack is None or pack is not current
+        current = pack
+    return count
+
+
+def entry_begin(events: list[Event], at: int, most: int) -> int:
+    """Return where to cut a list of events at `at`, or before that if it would cut an entry of up to `most` events."""
+    if not 0 < at < len(events):
+        return at
+    event = events[at]
+    if not isinstance(event, PackedEvent) or event._pack.count > most:
+        return at
+    begin = at
+    while begin and isinstance(before := events[begin - 1], PackedEvent) and before._pack is event._pack:
+        begin -= 1
+    return begin
 
 
 def mark_taken_over(events: Iterable[Event]) -> None:
@@ -175,13 +341,30 @@ def mark_taken_over(events: Iterable[Event]) -> None:
 
 def matching(events: Iterable[Event], tests: Tests) -> list[Event]:
     """Return the events whose tags have one of the values that pass, each of them. Nothing is decoded."""
-    found = []
+    found: list[Event] = []
     for event in events:
+        if isinstance(event, PackedEvent):
+            if _passes(event, tests):
+                found.append(event)
+            continue
         fields = event._fields
         values_of = dict(zip(fields[::2], fields[1::2], strict=True))
         if all(values_of.get(tag) in values for tag, values in tests):
             found.append(event)
     return found
+
+
+def _passes(event: PackedEvent, tests: Tests) -> bool:
+    """Whether the tags have values that pass. An event whose tags can't be read passes: its handler is told so."""
+    try:
+        tags = event.tags
+    except SerializationError:
+        return True
+    for tag, values in tests:
+        value = tags.get(tag.decode("utf-8", "surrogateescape"))
+        if value is None or value.encode("utf-8", "surrogateescape") not in values:
+            return False
+    return True
 
 
 def count_deliveries(events: Iterable[Event], counts: Mapping[str, int]) -> None:

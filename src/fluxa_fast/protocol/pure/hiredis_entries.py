@@ -12,7 +12,7 @@ from typing import Any
 
 from ..._gil import may_import_hiredis
 from ..interface import INCOMPLETE, Acknowledge, Acknowledges, EventBatch, Incomplete
-from .decoding import ORDINARY_IDS, checked_id
+from .decoding import ORDINARY_IDS, add_entry, checked_id
 from .events import new_event
 
 try:
@@ -83,50 +83,50 @@ class Shortcut:
         return self._reply
 
 
-def streams(reply: Any, acknowledge: Acknowledges) -> EventBatch:
-    """Make a batch of the reply to XREADGROUP or XREAD."""
+def streams(reply: Any, acknowledge: Acknowledges, packed: bool) -> EventBatch:
+    """Make a batch of the reply to XREADGROUP or XREAD. `packed`: whether entries may be packed."""
     batch = EventBatch()
     if reply is None:
         return batch
     for name, listed in reply.items() if type(reply) is dict else _list(reply):
         stream = _text(name)
         own = acknowledge.get(stream) if isinstance(acknowledge, dict) else acknowledge
-        _entries(batch, stream, listed, own)
+        _entries(batch, stream, listed, own, packed)
     return batch
 
 
-def claimed(reply: Any, stream: str, acknowledge: Acknowledge | None) -> EventBatch:
+def claimed(reply: Any, stream: str, acknowledge: Acknowledge | None, packed: bool) -> EventBatch:
     """Make a batch of the reply to XAUTOCLAIM."""
     batch = EventBatch()
     if reply is None:
         return batch
     cursor, listed, *dropped = _list(reply)
     batch.cursor = checked_id(cursor)
-    _entries(batch, stream, listed, acknowledge)
+    _entries(batch, stream, listed, acknowledge, packed)
     if dropped:
         (ids,) = dropped
         batch.dropped = len([checked_id(id) for id in _list(ids)])
     return batch
 
 
-def ranged(reply: Any, stream: str, acknowledge: Acknowledge | None) -> EventBatch:
+def ranged(reply: Any, stream: str, acknowledge: Acknowledge | None, packed: bool) -> EventBatch:
     """Make a batch of the reply to XRANGE."""
     batch = EventBatch()
-    _entries(batch, stream, reply, acknowledge)
+    _entries(batch, stream, reply, acknowledge, packed)
     return batch
 
 
-def _entries(batch: EventBatch, stream: str, listed: Any, acknowledge: Acknowledge | None) -> None:
+def _entries(batch: EventBatch, stream: str, listed: Any, acknowledge: Acknowledge | None, packed: bool) -> None:
     if listed is None:
         return
     origin = (stream, acknowledge)
-    if not _plain_entries(batch, _list(listed), origin):
+    if not _plain_entries(batch, _list(listed), origin, packed):
         for entry in listed:
             if entry is not None:
                 _entry(batch, _list(entry), origin)
 
 
-def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Acknowledge | None]) -> bool:
+def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Acknowledge | None], packed: bool) -> bool:
     """Add the entries if all are ordinary: an ID, and fields of names and values. Returns whether they were added."""
     try:
         ids, fields = zip(*listed, strict=True)
@@ -137,6 +137,10 @@ def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Ackn
         return False
     if not ORDINARY_IDS.fullmatch(joined) or any(map((1).__and__, map(len, fields))):
         return False
+    if packed:
+        for id, of_entry in zip(joined.decode().split("\n"), fields, strict=True):
+            add_entry(batch, id, of_entry, origin)
+        return True
     batch.events += map(new_event, joined.decode().split("\n"), fields, repeat(origin))
     return True
 
@@ -146,17 +150,16 @@ def _entry(batch: EventBatch, entry: list[Any], origin: tuple[str, Acknowledge |
     id = checked_id(id)
     if fields is None:
         batch.deleted.append(id)
-        event = None
+        events = []
     else:
         if len(_list(fields)) & 1 or set(map(type, fields)) - {bytes}:
             raise NotForHiredisError
-        event = new_event(id, fields, origin)
-        batch.events.append(event)
+        events = add_entry(batch, id, fields, origin)
     if waited:
         idle, deliveries = waited
         if type(idle) is not int or type(deliveries) is not int:
             raise NotForHiredisError
-        if event is not None:
+        for event in events:
             event._waited = (idle, deliveries)
 
 

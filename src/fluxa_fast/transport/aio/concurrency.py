@@ -114,7 +114,7 @@ class ConcurrentBatches:
         try:
             outcome = await self._handling.call(batch.step)
             if outcome is Deliver.CUT_SHORT:
-                self._partition.gave_up([event.id for event in batch.events])
+                self._partition.gave_up(batch.events)
             if outcome is not None:
                 return
             mine = [event for event in batch.events if not event.taken_over] if self._session.robbed else batch.events

@@ -1,0 +1,57 @@
+"""How large the entries of a stream are, so that a read brings the events that a batch has, and hardly more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...protocol.interface import EventBatch
+
+if TYPE_CHECKING:
+    from ...packing import Packing
+
+__all__ = ["EntrySizes"]
+
+_FIRST = 100  # entries that the first read asks for at most: each may have a thousand events
+_MOST_BYTES = 1_000_000  # of packed entries in one reply: a server that writes it does nothing else
+
+
+class EntrySizes:
+    """What one consumer knows of the entries in one Redis stream.
+
+    Args:
+        packing: how the stream is registered; None: its entries may be packed all the same.
+
+    Attributes:
+        packed: whether entries with several events were read, or are to be expected.
+    """
+
+    __slots__ = ("_bytes", "_events", "_known", "packed")
+
+    def __init__(self, packing: Packing | None) -> None:
+        self.packed: bool = packing is not None
+        self._known = False
+        self._events = 1.0 if packing is None else float(packing.max_events)  # of an entry, by a running average
+        self._bytes = 0.0 if packing is None else float(packing.max_bytes)
+
+    def entries_for(self, events: int) -> int:
+        """Return how many entries to ask for, so that they have about so many events."""
+        if not self.packed:
+            return events if self._known else min(events, _FIRST)
+        entries = int(events / self._events)
+        if self._bytes:
+            entries = min(entries, int(_MOST_BYTES / self._bytes))
+        return max(1, entries)
+
+    def note(self, batch: EventBatch) -> None:
+        """Take note of what was read."""
+        entries = len(batch.events) - batch.extra
+        if not entries:
+            return
+        if not (self.packed or batch.extra):
+            self._known = True
+            return
+        weight = 0.3 if self._known else 1.0
+        self._known = self.packed = True
+        self._events += weight * (len(batch.events) / entries - self._events)
+        if batch.size:
+            self._bytes += weight * (batch.size / entries - self._bytes)

@@ -1,0 +1,3 @@
+from typing import Final
+
+built_for: Final[str]
