@@ -103,7 +103,7 @@ def unreadable_pack(fields: Sequence[bytes]) -> SerializationError:
     """Return the error for an entry that says it is packed, and whose fields can't be split into events."""
     try:
         found = packed.layout(fields)
-        packed.split(found.array, found.events, wrapped=found.wrapped)
+        packed.bodies(found.array, packed.split(found.array, found.events), wrapped=found.wrapped)
     except SerializationError as error:
         return error
     return SerializationError("a packed entry that could not be read")

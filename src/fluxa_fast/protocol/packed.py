@@ -24,7 +24,7 @@ from .limits import MAX_BULK, MOST_PACKED
 from .wire import BODY_FIELD_BYTES, PACKED_FIELD, PACKED_FIELD_BYTES, PACKED_TAGS_FIELD_BYTES, PACKED_VERSION
 from .zstd import compressed, decompressed
 
-__all__ = ["Layout", "PackedTags", "events_in", "layout", "marker", "split", "tags_of", "written"]
+__all__ = ["Layout", "PackedTags", "bodies", "events_in", "layout", "marker", "split", "tags_of", "written"]
 
 _MARKER = re.compile(rb"([0-9]{1,9}) ([0-9]{1,9})((?: [a-z:0-9-]+)*)")
 _COMPRESSED = re.compile(r"(tags-)?zstd:([0-9]{1,10})")
@@ -229,8 +229,8 @@ def tags_of(fields: Sequence[bytes], count: int, size: int | None = None) -> Pac
     return PackedTags(shared, differing, size, count) if shared or differing is not None else None
 
 
-def split(array: bytes, count: int, *, wrapped: bool) -> list[bytes | None]:
-    """Return the bytes of each body; None for nil: an event without a body.
+def split(array: bytes, count: int) -> list[int]:
+    """Return where each body begins in the array, and where the last one ends. They are skipped, not decoded.
 
     Raises:
         SerializationError: if it is no array of so many bodies.
@@ -252,9 +252,18 @@ def split(array: bytes, count: int, *, wrapped: bool) -> list[bytes | None]:
         raise SerializationError(f"a packed entry of {count} events has no array of so many bodies") from None
     if ends[-1] != len(array):
         raise SerializationError(f"a packed entry has {len(array) - ends[-1]} bytes behind its bodies")
-    bodies: list[bytes | None] = [array[begin:end] for begin, end in pairwise(ends)]
-    bodies = [None if body == b"\xc0" else body for body in bodies]
-    return [None if body is None else _unwrapped(body) for body in bodies] if wrapped else bodies
+    return ends
+
+
+def bodies(array: bytes, ends: Sequence[int], *, wrapped: bool) -> list[bytes | None]:
+    """Return the bytes of each body; None for nil: an event without a body. `ends`: what `split` returned.
+
+    Raises:
+        SerializationError: if the bodies are said to be wrapped, and are not.
+    """
+    found: list[bytes | None] = [array[begin:end] for begin, end in pairwise(ends)]
+    found = [None if body == b"\xc0" else body for body in found]
+    return [None if body is None else _unwrapped(body) for body in found] if wrapped else found
 
 
 def _unwrapped(body: bytes) -> bytes:

@@ -7,6 +7,7 @@ cdef class Pack:
     cdef Py_ssize_t handled
     cdef bytearray done         # by place, 1 for an event that was handled; None: none was
     cdef bint is_acknowledged
+    cdef bint is_taken_over
     cdef object tags            # PackedTags; None: the events have none
 
     cdef int note_done(self, Py_ssize_t place) except -1

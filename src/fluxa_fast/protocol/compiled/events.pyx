@@ -137,7 +137,7 @@ cdef class Event:
 
     @property
     def taken_over(self):
-        return self.is_taken_over
+        return self.is_taken_over if self.pack is None else self.pack.is_taken_over
 
     @property
     def idle(self):
@@ -306,8 +306,9 @@ def mark_acknowledged(events):
     """Note that the server has acknowledged and deleted these events, and all that share an entry with them."""
     cdef Event event
     for event in events:
-        event.is_acknowledged = True
-        if event.pack is not None:
+        if event.pack is None:
+            event.is_acknowledged = True
+        else:
             event.pack.is_acknowledged = True
 
 
@@ -393,10 +394,13 @@ def entry_begin(list events not None, Py_ssize_t at, Py_ssize_t most):
 
 
 def mark_taken_over(events):
-    """Note that another consumer has taken these events over."""
+    """Note that another consumer has taken these events over, and all that share an entry with them."""
     cdef Event event
     for event in events:
-        event.is_taken_over = True
+        if event.pack is None:
+            event.is_taken_over = True
+        else:
+            event.pack.is_taken_over = True
 
 
 def matching(events, tests):

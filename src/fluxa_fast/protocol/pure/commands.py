@@ -270,6 +270,7 @@ class _Route(NamedTuple):
     target: int
     buffer: CommandBuffer
     open: OpenEntry | None
+    checks: bool
 
 
 class EventWriter:
@@ -278,6 +279,8 @@ class EventWriter:
     __slots__ = (
         "_buffers",
         "_heads",
+        "_last",
+        "_last_stream",
         "_next",
         "_on_full",
         "_open_target",
@@ -298,6 +301,8 @@ class EventWriter:
         self._runs: list[tuple[int, int]]
         self._run_index: int
         self._run_length: int
+        self._last: _Route
+        self._last_stream: str | None
         self._heads = dict(heads)
         self._open_target = open_target
         self._on_full = on_full
@@ -316,24 +321,33 @@ class EventWriter:
         key: Key | None = None,
         id: str | None = None,
     ) -> None:
-        route = self._route(stream, key)
-        head, buffer = route.head, route.buffer
-        if id is not None:
-            head = head.numbered(id)
+        # The same object is often named again.
+        route = self._last if key is None and stream is self._last_stream else self._route(stream, key)
         try:
-            head.check_body(body)
+            if route.checks:
+                route.head.check_body(body)
             if route.open is not None and id is None:
-                route.open.publish(body, tags)
+                written = route.open.publish(body, tags)
+                if not written and route.lane == self._run_index:
+                    self._run_length += 1
+                    self.count += 1
+                    return
             else:
-                if route.open is not None:
-                    route.open.close()
-                buffer.entry(head, body, tags)
-                if route.open is not None:
-                    buffer._note_packed(route.lane, 1)
+                self._publish_alone(route, body, tags, id)
         except SerializationError as error:
             error.stream = stream
             raise
         self._written(route, 1)
+
+    def _publish_alone(self, route: _Route, body: object, tags: Mapping[str, str] | None, id: str | None) -> None:
+        """Publish an event that is an entry."""
+        head = route.head if id is None else route.head.numbered(id)
+        if route.open is None:
+            route.buffer.entry(head, body, tags)
+            return
+        route.open.close()
+        route.buffer.entry(head, body, tags)
+        route.buffer._note_packed(route.lane, 1)
 
     def publish_many(
         self,
@@ -364,12 +378,14 @@ class EventWriter:
             raise UnregisteredStreamError(stream) from None
         partition = self._next[stream] if key is None else _partition_of(self._heads[stream], stream, key)
         if (route := routes.get(partition)) is not None:
+            if key is None:
+                self._last, self._last_stream = route, stream
             return route
         head = self._heads[stream][partition]
         lane, index, buffer = self._open_target(stream, partition)
         self._buffers[index] = buffer
         opened = None if head.packing is None else OpenEntry(buffer, head, head.packing, lane)
-        route = routes.setdefault(partition, _Route(head, lane, index, buffer, opened))
+        route = routes.setdefault(partition, _Route(head, lane, index, buffer, opened, head.check is not None))
         if opened is not None and route.open is opened:
             self._packed.append(route)
         return route
@@ -427,6 +443,7 @@ class EventWriter:
         self._run_index = -1
         self._run_length = 0
         self.count = sum([length for _, length in self._runs])
+        self._last_stream = None
         for stream, heads in self._heads.items():
             self._next[stream] = (self._next[stream] + 1) % len(heads)
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import sub
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SerializationError
 from .. import entries, packed
 from ..entry_ids import parse_id
 from ..interface import Acknowledge, Tests
-from ..packed import PackedTags
+from ..packed import Layout, PackedTags
 from ..wire import BODY_FIELD_BYTES, PACKED_FIELD_BYTES
-from .msgpack import unpack
+from .msgpack import unpack, unpack_array
 
 if TYPE_CHECKING:
     from ..body_codec import BodyCodec
     from ..typed import Reader
 
 _UNDECODED: Any = object()
+_NOT_TOLD = (None, None)
 
 
 class Event:
@@ -159,22 +161,67 @@ class Event:
 
 
 class Pack:
-    """What the events of a packed entry share.
+    """What the events of a packed entry share. It keeps the entry's bytes.
+
+    Raises:
+        SerializationError: if the entry has no array of so many bodies.
+
+    Args:
+        id: of the entry.
+        origin: as `Event._origin`.
+        layout: what the fields of the entry hold.
 
     Attributes:
         tags: of the events; None: they have none.
         count: of the events.
         handled: the places of those that were handled.
-        acknowledged: whether the server has acknowledged the entry.
+        acknowledged: whether the server has acknowledged the entry; None: another consumer has taken it over.
+        waited: milliseconds since the last delivery, and deliveries.
     """
 
-    __slots__ = ("acknowledged", "count", "handled", "tags")
+    __slots__ = ("_bodies", "_ends", "_layout", "acknowledged", "count", "handled", "id", "origin", "tags", "waited")
 
-    def __init__(self, tags: PackedTags | None, count: int) -> None:
-        self.tags: PackedTags | None = tags
-        self.count: int = count
+    def __init__(self, id: str, origin: tuple[str, Acknowledge | None], layout: Layout) -> None:
+        self.id: str = id
+        self.origin: tuple[str, Acknowledge | None] = origin
+        self.tags: PackedTags | None = layout.tags
+        self.count: int = layout.events
         self.handled: set[int] = set()
-        self.acknowledged: bool = False
+        self.acknowledged: bool | None = False
+        self.waited: tuple[int | None, int | None] = _NOT_TOLD
+        self._layout = layout
+        self._ends = packed.split(layout.array, layout.events)
+        self._bodies: list[bytes | None] | None = None
+
+    @property
+    def bodies(self) -> list[bytes | None]:
+        """The bytes of each body; None: the event has none.
+
+        Raises:
+            SerializationError: if the bodies are said to be wrapped, and are not.
+        """
+        if self._bodies is None:
+            self._bodies = packed.bodies(self._layout.array, self._ends, wrapped=self._layout.wrapped)
+        return self._bodies
+
+    def decoded(self) -> Sequence[Any] | None:
+        """Return all bodies, if they are plain values that can be decoded at once."""
+        if self._layout.wrapped or type(self.origin[1]) is entries.TypedOrigin:
+            return None
+        longest = max(map(sub, self._ends[1:], self._ends))
+        return unpack_array(self._layout.array, longest)
+
+
+def _of_pack(name: str) -> Any:
+    """Return a property that an event has from its `Pack`."""
+
+    def get(event: PackedEvent) -> Any:
+        return getattr(event._pack, name)
+
+    def set_(event: PackedEvent, value: Any) -> None:
+        setattr(event._pack, name, value)
+
+    return property(get, set_)
 
 
 class PackedEvent(Event):
@@ -184,28 +231,28 @@ class PackedEvent(Event):
 
     _pack: Pack
     _place: int
+    _id = _of_pack("id")
+    _origin = _of_pack("origin")
+    _acknowledged = _of_pack("acknowledged")
+    _waited = _of_pack("waited")
 
     @property
     def id(self) -> str:
-        return f"{self._id}/{self._place}"
+        return f"{self._pack.id}/{self._place}"
 
     @property
     def raw_body(self) -> bytes | None:
-        return self._fields[0] if self._fields else None
+        return self._pack.bodies[self._place]
 
     @property
     def tags(self) -> dict[str, str]:
-        if self._tags is None:
-            try:
-                self._tags = {} if self._pack.tags is None else self._pack.tags.of(self._place)
-            except SerializationError as error:
-                entries.locate(error, self)
-                raise
-        return self._tags
-
-    @property
-    def acknowledged(self) -> bool:
-        return self._pack.acknowledged
+        if self._pack.tags is None:
+            return {}
+        try:
+            return self._pack.tags.of(self._place)
+        except SerializationError as error:
+            entries.locate(error, self)
+            raise
 
     def _check_readable(self) -> None:
         pass
@@ -214,28 +261,23 @@ class PackedEvent(Event):
 def split_entry(id: str, fields: list[bytes], origin: tuple[str, Acknowledge | None]) -> list[Event]:
     """Return the events of a packed entry. If they can't be read: an event whose body raises the error."""
     try:
-        count, array, wrapped, tags = packed.layout(fields)
-        bodies = packed.split(array, count, wrapped=wrapped)
+        pack = Pack(id, origin, packed.layout(fields))
+        values = pack.decoded()
+        if values is None:
+            values = [_UNDECODED] * len(pack.bodies)
     except SerializationError:
         return [new_event(id, fields, origin)]
-    pack = Pack(tags, count)
     events: list[Event] = []
-    for place, body in enumerate(bodies):
-        event = PackedEvent.__new__(PackedEvent)
-        event._id = id
-        event._fields = [] if body is None else [body]
-        event._origin = origin
-        event._acknowledged = False
-        event._body = _UNDECODED
-        event._tags = None
-        event._waited = _NOT_TOLD
+    add, new = events.append, PackedEvent.__new__
+    place = 0
+    for value in values:
+        event = new(PackedEvent)
         event._pack = pack
         event._place = place
-        events.append(event)
+        event._body = value
+        add(event)
+        place += 1
     return events
-
-
-_NOT_TOLD = (None, None)
 
 
 def new_event(id: str, fields: list[bytes], origin: tuple[str, Acknowledge | None]) -> Event:
@@ -254,39 +296,40 @@ def mark_acknowledged(events: Iterable[Event]) -> None:
     """Note that the server has acknowledged and deleted these events, and all that share an entry with them."""
     for event in events:
         event._acknowledged = True
-        if isinstance(event, PackedEvent):
-            event._pack.acknowledged = True
 
 
-def complete(events: Iterable[Event], unfinished: dict[str, Any]) -> list[Event]:
+def complete(events: list[Event], unfinished: dict[str, Any]) -> list[Event]:
     """Note that these events were handled. Return one event of each entry that has no other events left."""
     found: list[Event] = []
-    current: Pack | None = None
-    last: Event | None = None
-    for event in events:
-        pack = event._pack if isinstance(event, PackedEvent) else None
-        if pack is not current and last is not None:
-            _settle(current, last, found, unfinished)
-        current, last = pack, event
-        if pack is None:
+    at = 0
+    while at < len(events):
+        event = events[at]
+        if not isinstance(event, PackedEvent):
             found.append(event)
+            at += 1
+            continue
+        pack = event._pack
+        last = min(at + pack.count, len(events)) - 1
+        if _pack_of(events[last]) is pack:  # all between them are of the same entry
+            handled = [one._place for one in events[at : last + 1]]  # type: ignore[attr-defined]
+            at = last + 1
         else:
-            pack.handled.add(event._place)  # type: ignore[attr-defined]
-    if last is not None:
-        _settle(current, last, found, unfinished)
+            handled = []
+            while at < len(events) and _pack_of(events[at]) is pack:
+                handled.append(events[at]._place)  # type: ignore[attr-defined]
+                at += 1
+        pack.handled.update(handled)
+        if len(pack.handled) < pack.count:
+            unfinished[pack.id] = pack
+            continue
+        unfinished.pop(pack.id, None)
+        if not pack.acknowledged:
+            found.append(event)
     return found
 
 
-def _settle(pack: Pack | None, event: Event, found: list[Event], unfinished: dict[str, Any]) -> None:
-    """Some events of a pack were handled, `event` is one of them."""
-    if pack is None:
-        return
-    if len(pack.handled) < pack.count:
-        unfinished[event._id] = pack
-        return
-    unfinished.pop(event._id, None)
-    if not pack.acknowledged:
-        found.append(event)
+def _pack_of(event: Event) -> Pack | None:
+    return event._pack if isinstance(event, PackedEvent) else None
 
 
 def resumed(events: Iterable[Event], unfinished: dict[str, Any]) -> list[Event]:
@@ -314,7 +357,7 @@ def entries_in(events: Iterable[Event]) -> int:
     current: Pack | None = None
     count = 0
     for event in events:
-        pack = event._pack if isinstance(event, PackedEvent) else None
+        pack = _pack_of(event)
         count += pack is None or pack is not current
         current = pack
     return count
@@ -334,7 +377,7 @@ def entry_begin(events: list[Event], at: int, most: int) -> int:
 
 
 def mark_taken_over(events: Iterable[Event]) -> None:
-    """Note that another consumer has taken these events over."""
+    """Note that another consumer has taken these events over, and all that share an entry with them."""
     for event in events:
         event._acknowledged = None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..._gil import may_import_hiredis
 from ..interface import INCOMPLETE, Acknowledge, Acknowledges, EventBatch, Incomplete
+from ..wire import PACKED_FIELD_RESP
 from .decoding import ORDINARY_IDS, add_entry, checked_id
 from .events import new_event
 
@@ -27,6 +28,7 @@ except ImportError:
 # not check which two bytes stand before a header. If a body matches by chance, the reply is read in the slower way.
 _ODD = re.compile(rb"[*%~>|]\d{6,}|\r\n(?:[+=(~,#|!>.;]|\$(?:\d{9,}|\?)|\*\?|%[?-])")
 _ODD_LENGTH = 16  # bytes of the longest match
+_BEGINNING = 512  # bytes in which the first entry of a reply begins
 
 
 class NotForHiredisError(Exception):
@@ -52,8 +54,9 @@ class Shortcut:
         """Whether hiredis may read the reply at `begin`, by its type.
 
         A map must have one key: hiredis makes a dict of it, in which a key that comes twice would lose its first value.
+        Packed entries are few and large, so the complete reader is faster.
         """
-        if hiredis is None or begin == end:
+        if hiredis is None or begin == end or buffer.find(PACKED_FIELD_RESP, begin, min(end, begin + _BEGINNING)) >= 0:
             return False
         return buffer[begin] in b"*_$" or buffer.startswith(b"%1\r\n", begin, end)
 

@@ -30,19 +30,22 @@ from . import reading, writing
 class BodyPacker:
     """Packs one body after the other."""
 
-    __slots__ = ("_answers", "_default", "_levels", "_odd_keys", "_packer")
+    __slots__ = ("_answers", "_default", "_levels", "_odd_keys", "_packer", "_replaced")
 
     def __init__(self, default: Default | None = None) -> None:
         self._default = default
         self._packer = Packer(default=self._replace)
+        self._replaced = False  # whether there was a value that msgpack has no type for
         self._levels = 0  # of replacements in this body
         self._odd_keys = False  # whether there may be a key that is not read back as it is
         self._answers: deque[_Answer] = deque()  # of the hook, about this body
 
     def pack(self, value: object) -> bytes:
-        self._levels = 0
-        self._odd_keys = False
-        self._answers.clear()
+        if self._replaced:
+            self._replaced = False
+            self._levels = 0
+            self._odd_keys = False
+            self._answers.clear()
         packed: bytes | None
         try:
             packed = self._packer.pack(value)
@@ -52,6 +55,8 @@ class BodyPacker:
                 self._answers.clear()  # a hook has changed a dict: let the complete writer see that
             self._packer = Packer(default=self._replace)
             packed = None
+        if packed is not None and len(packed) <= MAX_DEPTH and not self._replaced:
+            return packed
         if packed is None or self._needs_care(packed):
             packed = writing.write(value, None if self._default is None else self._ask_again)
         if len(packed) > MAX_BULK:
@@ -68,6 +73,7 @@ class BodyPacker:
 
     def _replace(self, value: object) -> object:
         """msgpack-python's hook: return the replacement of a value that it has no type for."""
+        self._replaced = True
         replaced = False
         while True:
             extension = extension_of(value)
@@ -150,6 +156,22 @@ def unpack(data: Any) -> Any:
     if len(data) > MAX_DEPTH and _containers_in(data) > MAX_DEPTH and not _within_depth(value):
         return reading.read(data)
     return value
+
+
+def unpack_array(data: bytes, longest: int) -> list[Any] | None:
+    """Return the values of an array whose headers tell the truth; None: each of them has to be read by itself.
+
+    Args:
+        data: the msgpack of the array, which was walked over: so no header in it announces more than there is.
+        longest: bytes of the longest value. In few bytes, values can't be nested too deep.
+    """
+    if longest > MAX_DEPTH or (b"\xff" in data and _ODD_TIMES.search(data)):
+        return None
+    try:
+        values: list[Any] = unpackb(data, **_TRUSTED)
+    except Exception:  # one of them is poison
+        return None
+    return values
 
 
 def _containers_in(data: bytes) -> int:

@@ -132,7 +132,18 @@ class OpenEntry:
         lane: of the events.
     """
 
-    __slots__ = ("_buffer", "_busy", "_events", "_head", "_lane", "_packing")
+    __slots__ = (
+        "_buffer",
+        "_busy",
+        "_events",
+        "_head",
+        "_lane",
+        "_max_bytes",
+        "_max_events",
+        "_pack",
+        "_packing",
+        "_wraps",
+    )
 
     def __init__(self, buffer: CommandBuffer, head: EntryHead, packing: Packing, lane: int) -> None:
         self._buffer = buffer
@@ -141,6 +152,10 @@ class OpenEntry:
         self._lane = lane
         self._events = _Events()
         self._busy = False
+        self._max_events = packing.max_events
+        self._max_bytes = packing.max_bytes
+        self._wraps = buffer._encode_body is not None
+        self._pack = buffer._packer.pack
 
     @property
     def size(self) -> int:
@@ -158,22 +173,48 @@ class OpenEntry:
         packing = self._packing
         return len(events.bodies) + count <= packing.max_events and events.size + size <= packing.max_bytes
 
-    def publish(self, body: object, tags: Mapping[str, str] | None) -> None:
-        """Pack an event."""
+    def publish(self, body: object, tags: Mapping[str, str] | None) -> bool:
+        """Pack an event. Returns whether an entry was written."""
+        if tags or body is None or self._wraps or self._busy:
+            return self._publish(body, tags)
+        self._busy = True
+        try:
+            packed = self._pack(body)
+        finally:
+            self._busy = False
+        events = self._events
+        size = events.size + len(packed)
+        full = events.bodies and (size > self._max_bytes or len(events.bodies) >= self._max_events)
+        if full:
+            events = self._next_entry()
+            size = len(packed)
+        events.bodies.append(packed)
+        events.size = size
+        return bool(full)
+
+    def _next_entry(self) -> _Events:
+        """Write what is packed so far."""
+        self._buffer._check_idle()
+        self._write(self._events)
+        self._events = _Events()
+        return self._events
+
+    def _publish(self, body: object, tags: Mapping[str, str] | None) -> bool:
+        """The same as `publish`, for every event."""
         self.check_idle()
         of_event: Tags = {} if tags is None else tags if type(tags) is dict else checks.tags_as_dict(tags)
         self._busy = True
         try:
             packed = self._packed(body, of_event)
             cost = self._events.cost_of(of_event)
-            if not self._has_room_for(self._events, len(packed) + cost):
-                self._buffer._check_idle()
-                self._write(self._events)
-                self._events = _Events()
+            full = not self._has_room_for(self._events, len(packed) + cost)
+            if full:
+                self._next_entry()
                 cost = self._events.cost_of(of_event)
         finally:
             self._busy = False
         self._events.add(packed, of_event, cost)
+        return full
 
     def publish_many(self, bodies: Iterable[object], tags: Mapping[str, str] | None, first: int) -> int:
         """Pack an event for each body, or nothing if a body can't be written. Returns how many."""
@@ -222,9 +263,7 @@ class OpenEntry:
         """Write what is packed so far, if there is something."""
         self.check_idle()
         if self._events.bodies:
-            self._buffer._check_idle()
-            self._write(self._events)
-            self._events = _Events()
+            self._next_entry()
 
     def _packed(self, body: object, tags: Tags) -> bytes:
         if body is None:
@@ -232,7 +271,7 @@ class OpenEntry:
                 raise encode_errors.empty_event()
             return _NIL
         stored = self._buffer._packed(body)
-        return stored if self._buffer._encode_body is None else packb(stored)
+        return packb(stored) if self._wraps else stored
 
     def _write(self, events: _Events) -> None:
         """Append the XADD of an entry."""
@@ -245,7 +284,7 @@ class OpenEntry:
         (body,) = events.bodies
         fields: list[bytes] = []
         if body != _NIL or not events.columns:
-            wrapped = self._buffer._encode_body is not None and body != _NIL
+            wrapped = self._wraps and body != _NIL
             fields += BODY_FIELD.encode(), body[{0xC4: 2, 0xC5: 3, 0xC6: 5}[body[0]] :] if wrapped else body
         for name, column in events.columns.items():
             fields += name.encode(), str(column.values[0]).encode()
@@ -265,11 +304,10 @@ class OpenEntry:
         if len(array) > MAX_BULK:
             raise encode_errors.body_too_large(len(array))
         tags = packb(differing) if differing else b""
-        wrapped = self._buffer._encode_body is not None
         compress = self._packing.compression is not None
         first = marker(count)
-        if wrapped or compress:
-            first, array, tags = written(count, array, tags, wrapped, compress)
+        if self._wraps or compress:
+            first, array, tags = written(count, array, tags, self._wraps, compress)
         fields = [PACKED_FIELD_BYTES, first, BODY_FIELD.encode(), array, *shared]
         return [*fields, PACKED_TAGS_FIELD_BYTES, tags] if differing else fields
 
