@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import redis
 
 from ... import protocol
-from ...scripts import ACKNOWLEDGE
+from ...scripts import TRIM_ACKNOWLEDGED
 from ..bodies import packed
 from . import client
 from .client import GROUP, STREAM, Make
@@ -29,7 +29,7 @@ _PONG = b"+PONG\r\n"  # the last reply of a round
 
 
 class Client(client.Client):
-    """Keeps `in_flight` batches in flight. `acknowledge` is ``plain`` (XACK + XDEL) or ``script``."""
+    """Keeps `in_flight` batches in flight. `acknowledge` is ``plain`` (XACK + XDEL) or ``script`` (XACK and a trim)."""
 
     def __init__(self, url: str, in_flight: str = "2", acknowledge: str = "plain") -> None:
         address = urlsplit(url)
@@ -71,16 +71,17 @@ class Client(client.Client):
         while page := self._redis.xrange(STREAM, after, "+", 10_000):
             ids += [id for id, _ in page]
             after = f"({ids[-1].decode()}"
-        sha = self._redis.script_load(ACKNOWLEDGE.text)
+        sha = self._redis.script_load(TRIM_ACKNOWLEDGED.text)
         read = _command("XREADGROUP", "GROUP", GROUP, "c", "COUNT", count, "STREAMS", STREAM, ">")
         self._rounds = []
         for begin in range(0, events, count):
             page_ids = ids[begin : begin + count]
+            acknowledge = _command("XACK", STREAM, GROUP, *page_ids)
             if self._script:
-                acknowledge = _command("EVALSHA", sha, 1, STREAM, GROUP, *page_ids)
+                delete = _command("EVALSHA", sha, 1, STREAM, GROUP, page_ids[0], page_ids[-1], 0, "")
             else:
-                acknowledge = _command("XACK", STREAM, GROUP, *page_ids) + _command("XDEL", STREAM, *page_ids)
-            self._rounds.append(read + acknowledge + _PING)
+                delete = _command("XDEL", STREAM, *page_ids)
+            self._rounds.append(read + acknowledge + delete + _PING)
 
     def consume(self, events: int, count: int) -> None:
         owed = 0
