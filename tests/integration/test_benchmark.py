@@ -31,6 +31,7 @@ TINY = Plan(
     memory_rounds=2,
 )
 OURS = ["fluxa_fast pure"] if protocol.missing_modules() else ["fluxa_fast", "fluxa_fast pure", "fluxa_fast, eager"]
+PACKED = ["fluxa_fast pure, packed", *([] if protocol.missing_modules() else ["fluxa_fast, packed"])]
 FIELDS = {"case", "client", "batch", "body", "events_per_second", "client_cpu_us", "server_cpu_us"}
 FIELDS |= {"ratio_to_ceiling", "ratio_to_redis_py", "versions"}
 
@@ -42,7 +43,8 @@ needs_hiredis = pytest.mark.skipif(not HIREDIS_AVAILABLE, reason="redis-py is co
 @pytest.mark.slow
 def test_every_case_gives_rows(tmp_path: Path) -> None:
     told: list[str] = []
-    clients = ["ceiling", "redis-py", "redis.asyncio", "fluxa_fast, at most once", *OURS]
+    clients = ["ceiling", "redis-py", "redis.asyncio", "fluxa_fast, at most once", *OURS, *PACKED]
+    clients += ["ceiling, script", "ceiling, packed"]
     with Comparison(TINY, told.append, clients) as comparison:
         server = comparison.server.pid
         rows = comparison.run(cases.CASES)
@@ -54,6 +56,13 @@ def test_every_case_gives_rows(tmp_path: Path) -> None:
         found = [row for row in rows if row.client == name and row.case in ("publish", "consume", "latency")]
         assert len(found) == 6
         assert all(row.events_per_second and row.ratio_to_ceiling and row.ratio_to_redis_py for row in found)
+    for name in PACKED:
+        found = [row for row in rows if row.client == name]
+        assert [row.case for row in found] == ["publish", "publish", "consume", "consume"]
+        assert all(row.ratio_to_ceiling and row.ratio_to_packed_ceiling for row in found)
+        assert all(bool(row.stored_bytes) != bool(row.ratio_to_script_ceiling) for row in found)
+    stored = {row.client: row.stored_bytes or 0 for row in rows if (row.case, row.body) == ("publish", "nested")}
+    assert all(stored[name] < stored["ceiling"] for name in PACKED)
     write_json(tmp_path / "rows.json", rows, versions)
     written = json.loads((tmp_path / "rows.json").read_text("utf-8"))
     assert all(row.keys() >= FIELDS for row in written)
@@ -68,10 +77,13 @@ def test_ratios() -> None:
             Row("publish", "redis-py", 10, "x", 100.0),
             Row("publish", "fluxa_fast", 10, "x", 900.0),
             Row("publish", "fluxa_fast", 20, "x", 900.0),
+            Row("publish", "ceiling, packed", 10, "x", 5000.0),
+            Row("publish", "fluxa_fast, packed", 10, "x", 2000.0),
         ]
     )
-    assert [row.ratio_to_ceiling for row in rows] == [1.0, 0.1, 0.9, None]
-    assert [row.ratio_to_redis_py for row in rows] == [10.0, 1.0, 9.0, None]
+    assert [row.ratio_to_ceiling for row in rows] == [1.0, 0.1, 0.9, None, 5.0, 2.0]
+    assert [row.ratio_to_packed_ceiling for row in rows] == [None, None, None, None, 1.0, 0.4]
+    assert [row.ratio_to_redis_py for row in rows] == [10.0, 1.0, 9.0, None, 50.0, 20.0]
 
 
 def test_charts_follow_the_theme(tmp_path: Path) -> None:

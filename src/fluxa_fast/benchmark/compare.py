@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 from ..embedded import EmbeddedServer
+from ..flusher import EventFlusher
 from ..registry import Registry
 from .bodies import BODIES
 from .cases import Plan
@@ -102,14 +104,17 @@ class Comparison:
                 worker = Worker(contender, self.server.url)
                 self._stack.callback(worker.close)
                 self._workers.append(worker)
-            registry = Registry()
-            registry.register_redis(self.server.url)
-            registry.register_redis_stream(STREAM)
-            engine = self._stack.enter_context(registry.validate())
-            self._flusher = engine.new_context().get_event_broker().new_flusher()
+            self._flushers = {packed: self._new_flusher(packed=packed) for packed in (False, True)}
         except BaseException:
             self._stack.close()
             raise
+
+    def _new_flusher(self, *, packed: bool) -> EventFlusher:
+        registry = Registry()
+        registry.register_redis(self.server.url)
+        registry.register_redis_stream(STREAM, packed=packed)
+        engine = self._stack.enter_context(registry.validate())
+        return engine.new_context().get_event_broker().new_flusher()
 
     def __enter__(self) -> Comparison:
         return self
@@ -150,7 +155,8 @@ class Comparison:
         def measure(worker: Worker, events: int) -> Sample:
             events = max(1, events // batch) * batch
             self._redis.flushall()
-            return self._sample(worker, "publish", body=body, events=events, batch=batch)
+            sample = self._sample(worker, "publish", body=body, events=events, batch=batch)
+            return replace(sample, stored=self._redis.memory_usage(STREAM, samples=0))
 
         yield from self._medians(case, batch, body, workers, measure, first=max(batch, 50))
 
@@ -173,10 +179,11 @@ class Comparison:
         if worker.contender.own_format:
             worker.ask("fill", body=body, events=events)
             return
+        flusher = self._flushers[worker.contender.packed]
         for begin in range(0, events, 10_000):
             numbers = range(begin, min(begin + 10_000, events))
-            self._flusher.publish_many(STREAM, map(BODIES[body], numbers))
-            self._flusher.flush()
+            flusher.publish_many(STREAM, map(BODIES[body], numbers))
+            flusher.flush()
 
     def _medians(
         self,

@@ -73,12 +73,15 @@ def _table(case: str, title: str, rows: Sequence[Row]) -> Table:
     columns += [
         ("events/s", [_number(row.events_per_second, ",.0f") for row in rows]),
         ("of the ceiling", [_number(row.ratio_to_ceiling, ".2f") for row in rows]),
+        ("of the script's", [_number(row.ratio_to_script_ceiling, ".2f") for row in rows]),
+        ("of the packed one", [_number(row.ratio_to_packed_ceiling, ".2f") for row in rows]),
         ("x redis-py", [_number(row.ratio_to_redis_py, ".1f") for row in rows]),
         ("x redis.asyncio", [_number(row.ratio_to_redis_asyncio, ".1f") for row in rows] if awaited else []),
         ("x blocking", [_number(row.ratio_to_blocking, ".2f") for row in rows] if awaited else []),
         ("worst lag ms", [_number(row.worst_lag_ms, ".1f") for row in rows]),
         ("client CPU us", [_number(row.client_cpu_us, ".2f") for row in rows]),
         ("server CPU us", [_number(row.server_cpu_us, ".2f") for row in rows]),
+        ("server memory B", [_number(row.stored_bytes, ",.1f") for row in rows]),
     ]
     for name in dict.fromkeys(name for row in rows for name in row.details):
         columns.append((name.replace("_", " "), [_number(row.details.get(name), ",.0f") for row in rows]))

@@ -37,6 +37,11 @@ class Contender:
     awaited: bool = False
 
     @property
+    def packed(self) -> bool:
+        """Whether it publishes and consumes packed entries."""
+        return "packed" in self.arguments
+
+    @property
     def installed(self) -> bool:
         """Whether the packages that it imports are installed."""
         if self.environment.get("FLUXA_FAST_IMPL") == "c" and missing_modules():
@@ -48,11 +53,15 @@ _COMPILED = {"FLUXA_FAST_IMPL": "c"}
 _PURE = {"FLUXA_FAST_IMPL": "python"}
 _AWAITED = frozenset({"publish", "consume", "latency", "concurrent"})
 _OURS = frozenset({"publish", "consume", "latency", "scaling", "memory"})
+_PACKED = frozenset({"publish", "consume"})
 
 CONTENDERS = (
     Contender("ceiling", "ceiling"),
-    Contender("ceiling, send then wait", "ceiling", arguments=("1",), cases=frozenset({"publish"}), only_batches=True),
-    Contender("ceiling, script", "ceiling", arguments=("2", "script"), cases=frozenset({"consume"})),
+    Contender(
+        "ceiling, send then wait", "ceiling", arguments=("one",), cases=frozenset({"publish"}), only_batches=True
+    ),
+    Contender("ceiling, script", "ceiling", arguments=("script",), cases=frozenset({"consume"})),
+    Contender("ceiling, packed", "ceiling", cases=_PACKED, arguments=("packed",), only_batches=True),
     Contender("fluxa_fast", "ours", cases=_OURS, environment=_COMPILED),
     Contender(
         "fluxa_fast, eager",
@@ -69,7 +78,23 @@ CONTENDERS = (
         arguments=("at-most-once",),
         environment=_COMPILED,
     ),
+    Contender(
+        "fluxa_fast, packed",
+        "ours",
+        cases=_PACKED,
+        arguments=("eager", "packed"),
+        environment=_COMPILED,
+        only_batches=True,
+    ),
     Contender("fluxa_fast pure", "ours", cases=_OURS, environment=_PURE),
+    Contender(
+        "fluxa_fast pure, packed",
+        "ours",
+        cases=_PACKED,
+        arguments=("eager", "packed"),
+        environment=_PURE,
+        only_batches=True,
+    ),
     Contender("redis-py", "redis_py", ("redis", "hiredis", "msgpack")),
     Contender("valkey-glide", "glide", ("glide_sync", "msgpack")),
     Contender("fluxa_fast.asyncio", "ours_asyncio", cases=_AWAITED, environment=_COMPILED, awaited=True),
@@ -78,6 +103,15 @@ CONTENDERS = (
         "ours_asyncio",
         cases=frozenset({"publish"}),
         arguments=("eager",),
+        environment=_COMPILED,
+        only_batches=True,
+        awaited=True,
+    ),
+    Contender(
+        "fluxa_fast.asyncio, packed",
+        "ours_asyncio",
+        cases=_PACKED,
+        arguments=("eager", "packed"),
         environment=_COMPILED,
         only_batches=True,
         awaited=True,
@@ -96,7 +130,7 @@ CONTENDERS = (
     Contender("FastStream", "fast_stream", ("faststream",), cases=_AWAITED, own_format=True, awaited=True),
 )
 
-BESIDE_AWAITED = ("ceiling", "fluxa_fast", "fluxa_fast, eager", "redis-py")
+BESIDE_AWAITED = ("ceiling", "ceiling, packed", "fluxa_fast", "fluxa_fast, eager", "fluxa_fast, packed", "redis-py")
 """The contenders with blocking calls that those on asyncio are compared with."""
 
 NAMES = tuple(contender.name for contender in CONTENDERS)

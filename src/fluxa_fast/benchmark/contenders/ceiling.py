@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import redis
 
 from ... import protocol
+from ...packing import Packing
+from ...protocol.commands import entry_head
 from ...scripts import TRIM_ACKNOWLEDGED
 from ..bodies import packed
 from . import client
@@ -24,33 +26,50 @@ def _command(*arguments: object) -> bytes:
         return bytes(view)
 
 
+def _packed_entries(make: Make, events: int) -> tuple[bytes, int]:
+    """Return the commands that a flusher sends for that many events of a packed stream, and how many these are."""
+    buffer = protocol.default.CommandBuffer()
+    head = entry_head(STREAM, packing=Packing())
+    writer = protocol.default.EventWriter({STREAM: [head]}, lambda stream, partition: (0, 0, buffer))
+    writer.publish_many(STREAM, map(make, range(events)))
+    writer.close_entries()
+    with buffer.view() as view:
+        return bytes(view), buffer.command_count
+
+
 _PING = _command("PING")
 _PONG = b"+PONG\r\n"  # the last reply of a round
 
 
 class Client(client.Client):
-    """Keeps `in_flight` batches in flight. `acknowledge` is ``plain`` (XACK + XDEL) or ``script`` (XACK and a trim)."""
+    """Keeps two batches in flight. `variants`: only ``one``; a ``script`` that trims, in place of XDEL; ``packed``."""
 
-    def __init__(self, url: str, in_flight: str = "2", acknowledge: str = "plain") -> None:
+    def __init__(self, url: str, *variants: str) -> None:
         address = urlsplit(url)
         self._redis = redis.Redis.from_url(url)
         self._socket = socket.create_connection((address.hostname or "", address.port or 6379))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._in_flight = int(in_flight)
-        self._script = acknowledge == "script"
+        self._in_flight = 1 if "one" in variants else 2
+        self._script = "script" in variants
+        self._packed = "packed" in variants
         self._room = bytearray(1 << 18)
         self._batch = b""
+        self._entries = 0  # of a batch
         self._rounds: list[bytes] = []
 
     def prepare_publish(self, make: Make, batch: int) -> None:
+        if self._packed:
+            self._batch, self._entries = _packed_entries(make, batch)
+            return
         self._batch = b"".join(_command("XADD", STREAM, "*", "s", packed(make(number))) for number in range(batch))
+        self._entries = batch
 
     def publish_batches(self, make: Make, events: int, batch: int) -> None:
         owed = 0
         for _ in range(0, events, batch):
             self._socket.sendall(self._batch)
-            owed += batch
-            while owed > batch * (self._in_flight - 1):
+            owed += self._entries
+            while owed > self._entries * (self._in_flight - 1):
                 owed -= self._replies()
         while owed:
             owed -= self._replies()
@@ -72,10 +91,11 @@ class Client(client.Client):
             ids += [id for id, _ in page]
             after = f"({ids[-1].decode()}"
         sha = self._redis.script_load(TRIM_ACKNOWLEDGED.text)
-        read = _command("XREADGROUP", "GROUP", GROUP, "c", "COUNT", count, "STREAMS", STREAM, ">")
+        entries = max(1, count * len(ids) // events)  # that have about `count` events
+        read = _command("XREADGROUP", "GROUP", GROUP, "c", "COUNT", entries, "STREAMS", STREAM, ">")
         self._rounds = []
-        for begin in range(0, events, count):
-            page_ids = ids[begin : begin + count]
+        for begin in range(0, len(ids), entries):
+            page_ids = ids[begin : begin + entries]
             acknowledge = _command("XACK", STREAM, GROUP, *page_ids)
             if self._script:
                 delete = _command("EVALSHA", sha, 1, STREAM, GROUP, page_ids[0], page_ids[-1], 0, "")

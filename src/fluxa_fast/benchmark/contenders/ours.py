@@ -16,15 +16,15 @@ __all__ = ["Client"]
 
 
 class Client(client.Client):
-    """`variant`: ``eager`` flushers, or reading ``at-most-once``."""
+    """`variants`: ``eager`` flushers; reading ``at-most-once``; a ``packed`` stream."""
 
-    def __init__(self, url: str, variant: str = "") -> None:
+    def __init__(self, url: str, *variants: str) -> None:
         registry = Registry()
         registry.register_redis(url)
-        registry.register_redis_stream(STREAM)
+        registry.register_redis_stream(STREAM, packed="packed" in variants)
         self.broker: EventBroker = registry.validate().new_context().get_event_broker()
-        self.flusher: EventFlusher = self.broker.new_flusher(eager=variant == "eager")
-        self._delivery: Any = variant if variant == "at-most-once" else "at-least-once"
+        self.flusher: EventFlusher = self.broker.new_flusher(eager="eager" in variants)
+        self._delivery: Any = "at-most-once" if "at-most-once" in variants else "at-least-once"
 
     def publish_batches(self, make: Make, events: int, batch: int) -> None:
         flusher = self.flusher

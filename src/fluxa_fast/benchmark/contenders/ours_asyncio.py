@@ -14,10 +14,11 @@ __all__ = ["Client"]
 
 
 class Client(client.AsyncClient):
-    """`variants`: ``eager`` flushers; ``uvloop``."""
+    """`variants`: ``eager`` flushers; ``uvloop``; a ``packed`` stream."""
 
     def __init__(self, url: str, *variants: str) -> None:
         self._eager = "eager" in variants
+        self._packed = "packed" in variants
         factory = None
         if "uvloop" in variants:
             import uvloop
@@ -28,7 +29,7 @@ class Client(client.AsyncClient):
     async def connect(self) -> None:
         registry = Registry()
         registry.register_redis(self.url)
-        registry.register_redis_stream(STREAM)
+        registry.register_redis_stream(STREAM, packed=self._packed)
         self._broker = registry.validate().new_context().get_event_broker()
         self._flusher = self._broker.new_flusher(eager=self._eager)
 
