@@ -94,7 +94,13 @@ def test_charts_follow_the_theme(tmp_path: Path) -> None:
         Row(case, client, batch, "dict 32 B", speed * batch)
         for case in ("publish", "consume")
         for batch in (100, 1000)
-        for client, speed in (("ceiling", 1000.0), ("fluxa_fast", 900.0), ("redis-py", 100.0))
+        for client, speed in (
+            ("ceiling", 1000.0),
+            ("ceiling, packed", 5000.0),
+            ("fluxa_fast", 900.0),
+            ("fluxa_fast, packed", 2000.0),
+            ("redis-py", 100.0),
+        )
     ]
     drawn = draw_charts(tmp_path, rows)
     assert [path.name for path in drawn] == ["speed.svg", "batches.svg"]
@@ -103,6 +109,8 @@ def test_charts_follow_the_theme(tmp_path: Path) -> None:
         assert "prefers-color-scheme:dark" in picture
         assert "currentColor" in picture
         assert "#123456" not in picture
+        assert "ceiling, packed" not in picture
+        assert ("fluxa_fast, packed" in picture) == (path.name == "speed.svg")
 
 
 @needs_hiredis
