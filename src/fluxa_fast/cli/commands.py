@@ -24,14 +24,15 @@ def fluxa_fast() -> None:
 @click.option("--batch", default=1000, show_default=True, type=click.IntRange(1), help="Events in one batch.")
 @click.option("--url", help="A running server, or redis+cluster://... By default one is started.")
 @click.option("--cluster", is_flag=True, help="Start a cluster of three nodes, and use streams with partitions.")
-def demo(events: int, batch: int, url: str | None, *, cluster: bool) -> None:
+@click.option("--packed", is_flag=True, help="Use packed streams: a flush puts many events into one entry.")
+def demo(events: int, batch: int, url: str | None, *, cluster: bool, packed: bool) -> None:
     """Publish and consume a million events of many shapes, and check that each came back exactly once."""
     from .demo import run_demo
 
     if cluster and url is not None:
         raise click.UsageError("--cluster starts a cluster of its own: leave --url out")
     with _told():
-        sys.exit(0 if run_demo(Console(), events, batch, url, cluster=cluster) else 1)
+        sys.exit(0 if run_demo(Console(), events, batch, url, cluster=cluster, packed=packed) else 1)
 
 
 @fluxa_fast.command()

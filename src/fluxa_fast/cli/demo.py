@@ -79,7 +79,9 @@ class Account:
             self.bytes += len(event.raw_body or b"")
 
 
-def run_demo(console: Console, events: int, batch: int, url: str | None, *, cluster: bool = False) -> bool:
+def run_demo(
+    console: Console, events: int, batch: int, url: str | None, *, cluster: bool = False, packed: bool = False
+) -> bool:
     """Run the demo. True if every event came back exactly once and unchanged.
 
     Raises:
@@ -87,16 +89,16 @@ def run_demo(console: Console, events: int, batch: int, url: str | None, *, clus
         redis.RedisError: if the server or the network fails.
     """
     if url is not None:
-        return _run_on(url, console, events, batch)
+        return _run_on(url, console, events, batch, packed)
     with EmbeddedCluster(_NODES) if cluster else EmbeddedServer() as started:
-        return _run_on(started.url, console, events, batch)
+        return _run_on(started.url, console, events, batch, packed)
 
 
-def _run_on(url: str, console: Console, events: int, batch: int) -> bool:
+def _run_on(url: str, console: Console, events: int, batch: int, packed: bool) -> bool:
     with client_of(url) as client:
         on_cluster = isinstance(client, redis.RedisCluster)
         nodes = [node.redis_connection for node in client.get_primaries()] if on_cluster else [client]
-        with _engine(url, _PARTITIONS if on_cluster else None) as engine:
+        with _engine(url, _PARTITIONS if on_cluster else None, packed) as engine:
             keys = [key for stream in STREAMS for key in engine.partitions(stream)]
             keys += map(count_key, STREAMS) if on_cluster else ()
             if taken := [key for key in keys if client.exists(key)]:
@@ -105,21 +107,23 @@ def _run_on(url: str, console: Console, events: int, batch: int) -> bool:
                     "delete them first"
                 )
             try:
-                return _there_and_back(console, engine, nodes, events, batch)
+                return _there_and_back(console, engine, nodes, events, batch, packed)
             finally:
                 for key in keys:
                     client.delete(key)
 
 
-def _engine(url: str, partitions: int | None) -> Engine:
+def _engine(url: str, partitions: int | None, packed: bool) -> Engine:
     registry = Registry()
     registry.register_redis(url)
     for stream in STREAMS:
-        registry.register_redis_stream(stream, partitions=partitions)
+        registry.register_redis_stream(stream, partitions=partitions, packed=packed)
     return registry.validate()
 
 
-def _there_and_back(console: Console, engine: Engine, nodes: Sequence[redis.Redis], events: int, batch: int) -> bool:
+def _there_and_back(
+    console: Console, engine: Engine, nodes: Sequence[redis.Redis], events: int, batch: int, packed: bool
+) -> bool:
     broker = engine.new_context().get_event_broker()
     account = Account(bytearray(events))
     with _progress(console) as progress:
@@ -127,7 +131,7 @@ def _there_and_back(console: Console, engine: Engine, nodes: Sequence[redis.Redi
         published = _publish(broker, nodes, progress, events, batch, keyed)
         consumed = _consume(broker, nodes, progress, account, batch)
     left = sum(one.len for one in broker.get_streams_statistics())
-    console.print(_table(published, consumed))
+    console.print(_table(published, consumed, packed=packed))
     _print_verdict(console, account, events, left)
     return account.exact and not left
 
@@ -181,14 +185,18 @@ def _measured(phase: Phase, nodes: Sequence[redis.Redis]) -> Iterator[None]:
     phase.server_cpu = sum(map(server_cpu, nodes)) - server
 
 
-def _table(*phases: Phase) -> Table:
+def _table(*phases: Phase, packed: bool) -> Table:
     spoken = {"c": "compiled", "python": "pure Python"}[implementation]
     mean = sum(phase.bytes for phase in phases) / max(1, sum(phase.events for phase in phases))
     caption = (
         "publish: make and publish; consume: decode, check, acknowledge and delete. "
         f"A body has {mean:,.0f} bytes on average. The README's tables measure bodies of 35 bytes, and check nothing."
     )
-    table = Table(title=f"fluxa_fast, {spoken}", caption=caption)
+    title = f"fluxa_fast, {spoken}"
+    if packed:
+        title += ", packed streams"
+        caption += " Packed: a flush puts many events of a stream into one entry."
+    table = Table(title=title, caption=caption)
     for column in ("", "events", "seconds", "events/s", "MB of bodies", "client CPU us/event", "server CPU us/event"):
         table.add_column(column, justify="right" if column else "left")
     for phase in phases:
