@@ -132,7 +132,7 @@ def test_fates_are_those_of_entries(broker_of: Make, client: redis.Redis) -> Non
     with pytest.raises(FlushError):
         flusher.flush()
     flusher.publish("orders", 200)
-    assert flusher.discard_refused() == 3
+    assert flusher.discard_refused() == 25
     assert len(flusher) == 1
     flusher.publish("clicks", 1)
     assert flusher.clear() == 2

@@ -167,9 +167,10 @@ class PublishBuffer(Generic[P]):
         """Drop the events that the server has refused in the last flush. Return how many there were."""
         self._check_no_call()
         refused, self._refused = self._refused, {}
+        before = self.count
         for index, places in refused.items():
             self._take_out(index, places)
-        return sum(map(len, refused.values()))
+        return before - self.count
 
     # ---- flushing ----
 

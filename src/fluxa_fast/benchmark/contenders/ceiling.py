@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,6 @@ import redis
 from ... import protocol
 from ...packing import Packing
 from ...protocol.commands import entry_head
-from ...scripts import TRIM_ACKNOWLEDGED
 from ..bodies import packed
 from . import client
 from .client import GROUP, STREAM, Make
@@ -42,7 +42,7 @@ _PONG = b"+PONG\r\n"  # the last reply of a round
 
 
 class Client(client.Client):
-    """Keeps two batches in flight. `variants`: only ``one``; a ``script`` that trims, in place of XDEL; ``packed``."""
+    """Keeps two batches in flight. `variants`: only ``one``; a ``script`` that trims, in place of XACK and XDEL; ``packed``."""
 
     def __init__(self, url: str, *variants: str) -> None:
         address = urlsplit(url)
@@ -90,18 +90,17 @@ class Client(client.Client):
         while page := self._redis.xrange(STREAM, after, "+", 10_000):
             ids += [id for id, _ in page]
             after = f"({ids[-1].decode()}"
-        sha = self._redis.script_load(TRIM_ACKNOWLEDGED.text)
+        sha = self._redis.script_load(files(__package__).joinpath("acknowledge.lua").read_text("utf-8"))
         entries = max(1, count * len(ids) // events)  # that have about `count` events
         read = _command("XREADGROUP", "GROUP", GROUP, "c", "COUNT", entries, "STREAMS", STREAM, ">")
         self._rounds = []
         for begin in range(0, len(ids), entries):
             page_ids = ids[begin : begin + entries]
-            acknowledge = _command("XACK", STREAM, GROUP, *page_ids)
             if self._script:
-                delete = _command("EVALSHA", sha, 1, STREAM, GROUP, page_ids[0], page_ids[-1], 0, "")
+                done = _command("EVALSHA", sha, 1, STREAM, GROUP, *page_ids)
             else:
-                delete = _command("XDEL", STREAM, *page_ids)
-            self._rounds.append(read + acknowledge + delete + _PING)
+                done = _command("XACK", STREAM, GROUP, *page_ids) + _command("XDEL", STREAM, *page_ids)
+            self._rounds.append(read + done + _PING)
 
     def consume(self, events: int, count: int) -> None:
         owed = 0

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["EntrySizes"]
 
 _FIRST = 100  # entries that the first read asks for at most: each may have a thousand events
+_WEIGHT = 0.5  # of the last read in the running average: a small entry is often the last one of a flush
 _MOST_BYTES = 1_000_000  # of packed entries in one reply: a server that writes it does nothing else
 
 
@@ -37,7 +38,7 @@ class EntrySizes:
         """Return how many entries to ask for, so that they have about so many events."""
         if not self.packed:
             return events if self._known else min(events, _FIRST)
-        entries = int(events / self._events)
+        entries = round(events / self._events)
         if self._bytes:
             entries = min(entries, int(_MOST_BYTES / self._bytes))
         return max(1, entries)
@@ -50,7 +51,7 @@ class EntrySizes:
         if not (self.packed or batch.extra):
             self._known = True
             return
-        weight = 0.3 if self._known else 1.0
+        weight = _WEIGHT if self._known else 1.0
         self._known = self.packed = True
         self._events += weight * (len(batch.events) / entries - self._events)
         if batch.size:

@@ -269,14 +269,12 @@ def split_entry(id: str, fields: list[bytes], origin: tuple[str, Acknowledge | N
         return [new_event(id, fields, origin)]
     events: list[Event] = []
     add, new = events.append, PackedEvent.__new__
-    place = 0
-    for value in values:
+    for place, value in enumerate(values):
         event = new(PackedEvent)
         event._pack = pack
         event._place = place
         event._body = value
         add(event)
-        place += 1
     return events
 
 
