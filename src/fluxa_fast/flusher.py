@@ -105,7 +105,6 @@ class EventFlusher(FlusherBase[BlockingPool]):
         """
         replication = replication_to(replicas, timeout)
         with self._guard():
-            self._buffer.close_entries()
             errors = self._compare_partitions() if self._buffer.targets.unchecked else {}
             flushing = self._buffer.begin(errors)
             try:
@@ -136,6 +135,7 @@ class EventFlusher(FlusherBase[BlockingPool]):
         Raises:
             PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.
         """
+        self._buffer.close_entries()
         checks = PartitionChecks(self._buffer.targets)
         for pool, check in checks:
             with checks.outcome(check):

@@ -128,7 +128,6 @@ class EventFlusher(FlusherBase[AsyncPool]):
         """
         replication = replication_to(replicas, timeout)
         async with self._flushing:
-            self._buffer.close_entries()
             errors = (await self._compare_partitions()) if self._buffer.targets.unchecked else {}
             flushing = self._buffer.begin(errors)
             try:
@@ -167,6 +166,7 @@ class EventFlusher(FlusherBase[AsyncPool]):
         Raises:
             PartitionsDifferError, FluxaError: if a number differs, or can't be one; nothing was sent.
         """
+        self._buffer.close_entries()
         checks = PartitionChecks(self._buffer.targets)
         for pool, check in checks:
             with checks.outcome(check):

@@ -213,15 +213,16 @@ class EventBatch:
         size: of the reply in bytes; told only if an entry is packed.
     """
 
-    __slots__ = ("cursor", "deleted", "dropped", "events", "extra", "size")
+    __slots__ = ("__dict__", "cursor", "deleted", "dropped", "events")
+
+    extra: int = 0
+    size: int = 0
 
     def __init__(self) -> None:
         self.events: list[Any] = []
         self.deleted: list[str] = []
         self.cursor: str | None = None
         self.dropped: int = 0
-        self.extra: int = 0
-        self.size: int = 0
 
     @property
     def entries(self) -> int:

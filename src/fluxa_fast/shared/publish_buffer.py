@@ -190,7 +190,8 @@ class PublishBuffer(Generic[P]):
         if self._torn:
             raise FluxaError("another thread used this flusher when the process forked; make a new one in the child")
         self.writer.check_idle()
-        self.writer.close_entries()
+        if self._packed:
+            self.writer.close_entries()
         if self._hooks is not None:
             self._began, self._bytes = time.perf_counter(), self.size
         self.given_up = 0

@@ -24,20 +24,22 @@ class EntrySizes:
 
     Attributes:
         packed: whether entries with several events were read, or are to be expected.
+        plain: whether entries were read, and each of them was one event.
     """
 
-    __slots__ = ("_bytes", "_events", "_known", "packed")
+    __slots__ = ("_bytes", "_events", "_known", "packed", "plain")
 
     def __init__(self, packing: Packing | None) -> None:
         self.packed: bool = packing is not None
-        self._known = False
+        self.plain: bool = False
+        self._known = False  # whether packed entries were read
         self._events = 1.0 if packing is None else float(packing.max_events)  # of an entry, by a running average
         self._bytes = 0.0 if packing is None else float(packing.max_bytes)
 
     def entries_for(self, events: int) -> int:
         """Return how many entries to ask for, so that they have about so many events."""
         if not self.packed:
-            return events if self._known else min(events, _FIRST)
+            return events if self.plain else min(events, _FIRST)
         entries = round(events / self._events)
         if self._bytes:
             entries = min(entries, int(_MOST_BYTES / self._bytes))
@@ -49,10 +51,11 @@ class EntrySizes:
         if not entries:
             return
         if not (self.packed or batch.extra):
-            self._known = True
+            self.plain = True
             return
         weight = _WEIGHT if self._known else 1.0
         self._known = self.packed = True
+        self.plain = False
         self._events += weight * (len(batch.events) / entries - self._events)
         if batch.size:
             self._bytes += weight * (batch.size / entries - self._bytes)

@@ -170,7 +170,9 @@ class Reading(PendingReply):
         if self.inconclusive and max([partition.group_was_lost() for partition in self.partitions]) < _GROUPS_LOST:
             return None
         batch: EventBatch = raise_for_error(reply)
-        self.partition.member.sizes.note(batch)
+        sizes = self.partition.member.sizes
+        if batch.extra or not sizes.plain:
+            sizes.note(batch)
         return batch
 
 
@@ -191,12 +193,12 @@ class ReadReply(Reading):
     inconclusive: bool
     pages: bool
     next_page: str
+    entries: int = 0
 
     def __init__(self, partition: Partition, count: int, after: str, *, more: bool) -> None:
         super().__init__(partition)
         self.after = after
         self.events: list[Any] = []
-        self.entries: int = 0
         self._count = count
         self._more = more
         partition.read_was_sent()
@@ -208,8 +210,8 @@ class ReadReply(Reading):
         if batch is None:
             return ()
         new = self.after == NEW
-        entries = batch.entries
-        full = entries >= self._count
+        entries = len(batch.events) - batch.extra
+        full = entries + len(batch.deleted) >= self._count
         if not new:
             batch.events = member.resumed(batch.events)
             self.inconclusive = True
@@ -220,7 +222,7 @@ class ReadReply(Reading):
         partition.read_was_answered(new=new, full=full)
         if partition.lease is not None:  # they count once the fence has been passed
             self.events = batch.events
-            self.entries = entries - len(batch.deleted)
+            self.entries = entries
             return ()
         self.pages = full and self._more and not member.sizes.packed
         pending = not (new and member.at_most_once)
@@ -252,7 +254,7 @@ class BlockingReadReply(Reading):
             return ()
         pending = not self.partition.member.at_most_once
         if len(self.partitions) == 1:
-            full = batch.entries >= self._count
+            full = len(batch.events) - batch.extra >= self._count
             self.pages = full and self._more and not self.partition.member.sizes.packed
             self.partition.read_was_answered(new=True, full=full)
             return (ReadEvents(self.partition, batch.events, pending, True),) if batch.events else ()
@@ -321,7 +323,7 @@ class FenceReply(PendingReply):
     def __init__(self, partition: Partition, read: ReadReply) -> None:
         super().__init__(partition)
         self._read = read
-        self._in_handler = partition.entries_in_handler
+        self._in_handler = partition.entries_in_handler if partition.in_handler else 0
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
         partition, events = self.partition, self._read.events

@@ -147,7 +147,10 @@ class NodeReader(NodeWriter):
             for partition in self._partitions:
                 partition.claim_was_answered(None)
         for one in found:
-            one.partition.deliver(len(one.events), one.entries)
+            one.partition.deliver(len(one.events))
+        if session.leases is not None:
+            for one in found:
+                one.partition.deliver_entries(found)
         failure: Exception | None = None
         try:
             if session.read_ahead and self._partitions and _any_full(found) and not session.ending:

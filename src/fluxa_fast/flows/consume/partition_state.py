@@ -337,16 +337,17 @@ class Partition:
         parts, self.left_over = self.left_over, []
         return parts
 
-    def deliver(self, count: int, entries: int = 0) -> None:
-        """So many events, of so many entries, are about to be given to the handler."""
+    def deliver(self, count: int) -> None:
+        """So many events are about to be given to the handler."""
         self.in_handler += count
-        self.entries_in_handler += entries
+
+    def deliver_entries(self, found: Sequence[ReadEvents]) -> None:
+        """These are all that the handler is about to be given, of all partitions."""
+        self.entries_in_handler = sum([one.entries for one in found if one.partition is self])
 
     def delivered(self, count: int) -> None:
         """The handler is done with so many events, or will not be given them."""
         self.in_handler -= count
-        if not self.in_handler:
-            self.entries_in_handler = 0
 
     def requeue(self, events: Sequence[Any], *, pending: bool) -> None:
         """These events were read, and the handler was not given them: deliver them later."""
@@ -357,7 +358,8 @@ class Partition:
 
     def handled(self, events: list[Any], *, pending: bool) -> None:
         """The handler is done with these events: acknowledge those of complete entries with the next write."""
-        events = self.member.completed(events)
+        if self.member.sizes.packed:
+            events = self.member.completed(events)
         if not (self.in_handler or self.replay_due):
             self.member.handled_up_to(events)
         if pending:
@@ -440,9 +442,7 @@ class ReadEvents(NamedTuple):
 
     @property
     def entries(self) -> int:
-        """How many entries they are of, if the partition has a lease; else it does not matter."""
-        if self.partition.lease is None:
-            return 0
+        """How many entries they are of."""
         member = self.partition.member
         return member.implementation.entries_in(self.events) if member.sizes.packed else len(self.events)
 

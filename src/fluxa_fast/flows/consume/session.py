@@ -226,7 +226,8 @@ class ConsumerSession:
             given: how many events the handler was given.
         """
         self.handled += given
-        self._batches += given > 0
+        if self.once and given:
+            self._batches += 1
         for part in parts:
             if part.new and given:
                 self._new_handled = True

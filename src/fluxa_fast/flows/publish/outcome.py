@@ -205,7 +205,9 @@ class FlushResult(Sequence[str]):
         self._replies = replies
         self._logs = logs
         self._lanes = lanes
-        self._count = sum([_confirmed(one, logs.get(index)) for index, one in replies.items()])
+        self._count = sum([one.confirmed for one in replies.values()])
+        if logs:
+            self._count = sum([_confirmed(one, logs[index]) for index, one in replies.items()])
 
     def _parts(self) -> Iterator[_Part]:
         return _parts(self._order, _outcomes(self._replies), self._logs, self._lanes)
@@ -216,7 +218,7 @@ class FlushResult(Sequence[str]):
     @cached_property
     def ids(self) -> list[str]:
         """The ID of every confirmed event."""
-        packed = any(self._logs.values())
+        packed = bool(self._logs) and any(self._logs.values())
         if len(self._replies) == 1 and self._count and not packed:
             (only,) = self._replies.values()
             return list(only.replies.ids())
@@ -307,7 +309,9 @@ class FlushAccount:
         self._flushes = flushes
         self._lanes = lanes
         self._replies = {index: flush.replies_so_far for index, flush in flushes.items()}
-        self._logs = {index: flush.buffer.packed for index, flush in flushes.items()}
+        self._logs: Mapping[int, PackedLog | None] = _NOTHING
+        if lanes:
+            self._logs = {index: flush.buffer.packed for index, flush in flushes.items()}
         self.result: FlushResult = FlushResult(order, self._replies, self._logs, lanes)
 
     @property

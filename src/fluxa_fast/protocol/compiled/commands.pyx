@@ -109,7 +109,7 @@ cdef class CommandCore(Packer):
 
     @cython.critical_section
     def with_ids(self, arguments, events):
-        cdef list waiting = [event for event in events if not (<Event?>event).acknowledged]
+        cdef list waiting = [event for event in events if not (<Event?>event).is_done()]
         cdef Py_ssize_t before = self.length
         cdef unsigned char text[48]
         cdef Event event

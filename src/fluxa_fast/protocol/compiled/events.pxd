@@ -29,6 +29,10 @@ cdef class Event:
     cdef bint is_acknowledged
     cdef bint is_taken_over
 
+    cdef inline bint is_done(self) noexcept:
+        # Whether the server has acknowledged its entry.
+        return self.is_acknowledged if self.pack is None else self.pack.is_acknowledged
+
     cdef bint find_body(self, const unsigned char **body, Py_ssize_t *size) noexcept
     cdef object decode_plain_or_typed(self)
     cdef object codec(self)

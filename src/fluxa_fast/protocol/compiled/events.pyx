@@ -133,7 +133,7 @@ cdef class Event:
 
     @property
     def acknowledged(self):
-        return self.is_acknowledged if self.pack is None else self.pack.is_acknowledged
+        return self.is_done()
 
     @property
     def taken_over(self):
