@@ -53,9 +53,9 @@ def test_promises_3_4_and_6_the_ledger_balances(program: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("scene", "life"),
     [
-        ("deploys", {"face": "asyncio", "partitions": 2}),
+        ("deploys", {"face": "asyncio", "partitions": 2, "packed": 5}),
         ("kills", {}),
-        ("hangs", {"face": "asyncio", "concurrency": 2}),
+        ("hangs", {"face": "asyncio", "concurrency": 2, "packed": 10, "batch": 4}),
     ],
 )
 def test_consumers_come_and_go(scene: str, life: dict[str, Any], tmp_path: Path) -> None:
@@ -98,6 +98,12 @@ def test_the_ledger_balances_on_a_cluster(program: str, *, ordered: bool, tmp_pa
         (["consumer: handled 1-0:0:0"], "was handled at"),
         (["consumer: failed", "consumer: handled 1-0:0:0"], ""),
         (["consumer: handled 6-0:0:3"], "entries were added"),
+        (["consumer: handled 3-0/1:0:3"], ""),
+        (["consumer: handled 5-0/0:0:3", "consumer: stopped", "consumer: handled 5-0/0:0:3 5-0/1:0:4"], ""),
+        (
+            ["consumer: handled 5-0/0:0:3 5-0/1:0:4", "consumer: stopped", "consumer: handled 5-0/0:0:3"],
+            "was handled at",
+        ),
     ],
 )
 def test_the_audit_finds_what_does_not_balance(tmp_path: Path, doctored: list[str], problem: str) -> None:

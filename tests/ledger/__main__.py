@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--producers", type=int, default=4)
     parser.add_argument("--consumers", type=int, default=4)
+    parser.add_argument("--plain", action="store_true", help="no packed streams")
     parser.add_argument("--fault", action="append", choices=FAULTS, help="only this one; may be given several times")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--sentinels", action="store_true", help="a master with two replicas, failed over at random")
@@ -50,6 +51,7 @@ def main() -> int:
         batch=given.batch,
         producers=given.producers,
         consumers=given.consumers,
+        packed=not given.plain,
         seed=given.seed,
     )
     if given.fault:

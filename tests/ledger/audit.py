@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tests.ledger.records import read, unspan
 __all__ = ["Balance", "audit"]
 
 _EXPLAINS = frozenset({"failed", "left", "outage", "error", "started", "claiming"})
+_WITHIN_ENTRY = frozenset({"stopped", "cleared"})  # explain it for packed entries that were not handled to their end
 _SHOWN = 20  # problems
 
 
@@ -24,8 +25,8 @@ class Balance:
     Attributes:
         confirmed: events.
         handled: events, each counted once.
-        published_again: entries beyond the first of an event.
-        delivered_again: times that an entry was handled beyond the first.
+        published_again: copies of an event beyond the first.
+        delivered_again: times that a copy was handled beyond the first.
         explanations: how many of these each kind of line explains.
         problems: whatever does not balance; the first few of them, and how many there are.
     """
@@ -71,35 +72,43 @@ def audit(folder: Path, *, added: int | None = None, repeating: Sequence[tuple[f
     producers = [_producer(path, balance) for path in _by_number(folder, "producer")]
     consumers: list[_Consumed] = []
     # ID -> (when it was handled last, by which consumer)
-    last: dict[int, tuple[float, int]] = {}
-    entries: list[dict[int, int]] = [defaultdict(int) for _ in producers]
+    last: dict[tuple[int, int], tuple[float, int]] = {}
+    copies_of: list[dict[int, int]] = [defaultdict(int) for _ in producers]
     handlings: list[tuple[float, int, list[str]]] = []
     for number, path in enumerate(_by_number(folder, "consumer")):
         records = _Consumed([], [])
         for line in read(path):
             if line.kind == "handled":
                 handlings.append((line.time, number, line.words))  # type: ignore[arg-type]
-            elif line.kind in _EXPLAINS:
+            elif line.kind in _EXPLAINS | _WITHIN_ENTRY:
                 records.times.append(line.time)
                 records.kinds.append(line.kind)
         consumers.append(records)
     handlings.sort(key=lambda one: one[0])
+    events_of: dict[int, int] = defaultdict(int)  # entry -> a bit for each of its events
+    for _, _, words in handlings:
+        for word in words:
+            entry, place = _numbers_of(word.partition(":")[0])
+            events_of[entry] |= 1 << place
+    done: dict[tuple[int, int], int] = defaultdict(int)  # entry, consumer -> a bit for each event that it has handled
     for time, number, words in handlings:
         for word in words:
             id, producer, event = word.split(":")
-            key = _number_of(id)
+            entry, place = key = _numbers_of(id)
             before = last.get(key)
             if before is None:
-                entries[int(producer)][int(event)] += 1
+                copies_of[int(producer)][int(event)] += 1
             else:
                 balance.delivered_again += 1
-                why = _explained(before, (time, number), consumers, repeating)
+                kinds = _EXPLAINS if done[entry, before[1]] == events_of[entry] else _EXPLAINS | _WITHIN_ENTRY
+                why = _explained(before, (time, number), consumers, repeating, kinds)
                 if why:
                     balance.explanations[why] += 1
                 else:
                     balance.problem(f"{word} was handled at {before} and again at {(time, number)}, for no reason")
             last[key] = time, number
-    for producer, (records, copies) in enumerate(zip(producers, entries, strict=True)):
+            done[entry, number] |= 1 << place
+    for producer, (records, copies) in enumerate(zip(producers, copies_of, strict=True)):
         balance.confirmed += sum(records.confirmed)
         balance.handled += len(copies)
         for number, confirmed in enumerate(records.confirmed):
@@ -111,8 +120,8 @@ def audit(folder: Path, *, added: int | None = None, repeating: Sequence[tuple[f
                 balance.problem(
                     f"event {producer}:{number} is there {count} times, for {records.tries.get(number, 0)} retries"
                 )
-    if added is not None and added != len(last):
-        balance.problem(f"{added} entries were added to the stream, and {len(last)} were handled")
+    if added is not None and added != len(events_of):
+        balance.problem(f"{added} entries were added to the stream, and {len(events_of)} were handled")
     return balance
 
 
@@ -143,22 +152,27 @@ def _explained(
     again: tuple[float, int],
     consumers: list[_Consumed],
     repeating: Sequence[tuple[float, float]],
+    kinds: Set[str],
 ) -> str | None:
     """What makes it right that an entry handled `before` was handled `again`."""
     for number in {before[1], again[1]}:
         records = consumers[number]
         place = bisect_left(records.times, before[0])
-        if place < len(records.times) and records.times[place] <= again[0]:
-            return records.kinds[place]
+        while place < len(records.times) and records.times[place] <= again[0]:
+            if records.kinds[place] in kinds:
+                return records.kinds[place]
+            place += 1
     if any(begin - 1.0 <= again[0] and before[0] <= end + 1.0 for begin, end in repeating):
         return "the server forgot"
     return None
 
 
-def _number_of(id: str) -> int:
-    entry, _, partition = id.partition("@")
+def _numbers_of(id: str) -> tuple[int, int]:
+    """A number for the entry, and the place of the event in it."""
+    event, _, partition = id.partition("@")
+    entry, _, place = event.partition("/")
     milliseconds, _, sequence = entry.partition("-")
-    return (int(milliseconds) << 32 | int(sequence)) << 16 | int(partition or 0)
+    return (int(milliseconds) << 32 | int(sequence)) << 16 | int(partition or 0), int(place or 0)
 
 
 def report(balance: Balance, **more: Any) -> dict[str, Any]:

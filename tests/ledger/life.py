@@ -32,6 +32,7 @@ class Life:
         face: ``blocking`` or ``asyncio``.
         kind: the method of the broker that makes the consumer.
         partitions: of the stream; None: it is one key.
+        packed: events in one entry at most; None: the stream is not packed.
         claim_idle: seconds; None: it takes over nothing.
         hold_for: seconds; None: the default.
         works: seconds that the handler takes for a batch.
@@ -46,6 +47,7 @@ class Life:
     face: str = "blocking"
     kind: str = "consumer_many"
     partitions: int | None = None
+    packed: int | None = None
     claim_idle: float | None = None
     hold_for: float | None = None
     works: float = 0.01
@@ -67,7 +69,8 @@ class Life:
     def registry(self, package: Any) -> Any:
         registry = package.Registry()
         registry.register_redis(self.url)
-        registry.register_redis_stream(STREAM, partitions=self.partitions)
+        packed = None if self.packed is None else package.Packing(max_events=self.packed)
+        registry.register_redis_stream(STREAM, partitions=self.partitions, packed=packed)
         return registry
 
 

@@ -9,6 +9,7 @@
 | ``handled ID:PRODUCER:NUMBER...`` | consumer | a handler was given these |
 | ``done PARTITION...`` | consumer | the handler of events of these partitions returned |
 | ``started``, ``failed``, ``left``, ``outage``, ``error``, ``claiming`` | consumer | why events may come again from here on |
+| ``stopped`` | consumer | the events of a packed entry that was not handled to its end may come again from here on |
 | ``cleared PENDING`` | consumer | it left its group with that many entries pending |
 """
 

@@ -25,6 +25,14 @@ __all__ = ["Plan", "Result", "run", "with_one_server"]
 
 _LOSSLESS = {name: fault for name, fault in FAULTS.items() if fault.keeps_data}
 _ON_WORKERS = ("killed producer", "killed consumer", "stopped consumer")
+_PACKINGS = (
+    None,
+    {"max_events": 1},
+    {"max_events": 7},
+    {"max_events": 50, "compression": "zstd"},
+    {"max_events": 1000},
+    {"max_events": 1000, "max_bytes": 2000, "compression": "zstd"},
+)
 _STARTING = 60.0  # seconds for all workers to start
 _DRAINING = 60.0  # seconds without any event being handled, after which what is left counts as lost
 
@@ -43,6 +51,7 @@ class Plan:
         seed: of what is random.
         faults: of the server and the network, by name.
         partitions: of the stream; None: it is one key.
+        packed: whether the stream is packed: some workers register it so, each in another way, and some do not.
         ordered: consumers own partitions.
         recovery: seconds for which consumers wait for outages.
         forgets: whether a fault may make the server forget acknowledgements, and what was not confirmed.
@@ -60,6 +69,7 @@ class Plan:
     seed: int = 0
     faults: Mapping[str, Fault] = field(default_factory=lambda: _LOSSLESS)
     partitions: int | None = None
+    packed: bool = True
     ordered: bool = False
     recovery: float = 5.0
     forgets: bool = False
@@ -168,6 +178,7 @@ def with_one_server(plan: Plan, program: str, folder: Path) -> Result:
 def _workers(plan: Plan, pool: dict[str, Any], folder: Path) -> tuple[list[_Worker], list[_Worker]]:
     kinds = [(face, implementation) for implementation in plan.implementations for face in plan.faces]
     made: dict[str, list[_Worker]] = {}
+    chance = random.Random(plan.seed)
     for role, count in (("producer", plan.producers), ("consumer", plan.consumers)):
         made[role] = []
         for number in range(count):
@@ -184,6 +195,7 @@ def _workers(plan: Plan, pool: dict[str, Any], folder: Path) -> tuple[list[_Work
                 batch=plan.batch,
                 replicas=plan.replicas,
                 partitions=plan.partitions,
+                packed=chance.choice(_PACKINGS) if plan.packed else None,
                 ordered=plan.ordered,
                 recovery=plan.recovery,
                 seed=plan.seed * 1000 + number,

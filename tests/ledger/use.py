@@ -37,7 +37,7 @@ import redis
 
 import fluxa_fast
 import fluxa_fast.asyncio
-from fluxa_fast import FluxaError, ProtocolError, Recovery
+from fluxa_fast import FluxaError, Packing, ProtocolError, Recovery
 from fluxa_fast.embedded import EmbeddedServer, find_server
 
 __all__ = ["FACES", "KINDS", "Scene", "main"]
@@ -159,12 +159,14 @@ class Disturber(threading.Thread):
         pipe = admin.pipeline(transaction=False)
         numbers = range(self.next, self.next + self.chance.choice([1, 5, 50]))
         self.next = numbers.stop
-        for number in numbers:
-            pipe.xadd(key, {"s": msgpack.packb(number)})
-        self.sent += len(numbers)
-        for number, reply in zip(numbers, pipe.execute(raise_on_error=False), strict=True):
+        size = self.chance.choice([1, 1, 1, 7, 50])
+        entries = [numbers[at : at + size] for at in range(0, len(numbers), size)]
+        for entry in entries:
+            pipe.xadd(key, fields_of(entry))
+        self.sent += len(entries)
+        for entry, reply in zip(entries, pipe.execute(raise_on_error=False), strict=True):
             if not isinstance(reply, Exception):
-                self.records.published.add(number)
+                self.records.published.update(entry)
 
     def audit(self, admin: redis.Redis) -> None:
         """The second group reads slowly, and acknowledges."""
@@ -242,8 +244,20 @@ class Disturber(threading.Thread):
                 admin.eval(_TAKE_STREAM, 1, key, "DEL", int(self.scene.audited))
 
 
+def fields_of(numbers: Sequence[int]) -> dict[Any, Any]:
+    """Those of an entry; of a packed one, if there are several numbers."""
+    if len(numbers) == 1:
+        return {"s": msgpack.packb(numbers[0])}
+    tags = msgpack.packb({"number": [str(number) for number in numbers]})
+    return {"_fluxa:packed": f"1 {len(numbers)}", "s": msgpack.packb(list(numbers)), "_fluxa:tags": tags}
+
+
 def numbers_of(entries: Any) -> set[int]:
-    return {msgpack.unpackb(fields[b"s"]) for _, fields in entries}
+    numbers: set[int] = set()
+    for _, fields in entries:
+        body = msgpack.unpackb(fields[b"s"])
+        numbers.update(body if b"_fluxa:packed" in fields else [body])
+    return numbers
 
 
 def give_all_rights(admin: redis.Redis) -> None:
@@ -299,9 +313,9 @@ class Scene:
         package: Any = fluxa_fast if (face or self.face) == "blocking" else fluxa_fast.asyncio
         registry = package.Registry()
         registry.register_redis(self.server.url, username="worker", password="secret", socket_timeout=5.0)
-        registry.register_redis_stream(
-            "orders", partitions=PARTITIONS if self.kind in ("partitioned", "ordered") else None
-        )
+        partitions = PARTITIONS if self.kind in ("partitioned", "ordered") else None
+        packed = self.chance.choice([None, Packing(max_events=7), Packing()])  # readers need not know
+        registry.register_redis_stream("orders", partitions=partitions, packed=packed)
         return registry.validate()
 
     def new_consumer(self, engine: Any) -> Any:
@@ -337,6 +351,8 @@ class Scene:
             self.records.problem("a batch began after stop()")
         if not events:
             self.records.problem("a handler was given nothing")
+        if any(event.tag("number", str(event.body)) != str(event.body) for event in events):
+            self.records.problem("an event has the tags of another one")
         return self.chance.choices(
             ["handle", "fail", "stop", "again", "empty the list", "give back", "thread", "acknowledge", "odd"],
             [10, 2, 2, 2, 2, 1, 1, 2, 1],

@@ -20,7 +20,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 import fluxa_fast
-from fluxa_fast import FlushError, Recovery
+from fluxa_fast import FlushError, FluxaError, Packing, Recovery
 from tests.awaited import Faces, Loop
 from tests.ledger.records import RecordFile, read, spans
 
@@ -44,9 +44,10 @@ class Job:
         implementation: ``c`` or ``python``.
         events: that a producer has to publish; None: until it is told to stop.
         rate: events per second of a producer, about; None: as fast as it can.
-        batch: events in one flush or one read, at most.
+        batch: events in one flush at most, and in one batch, about.
         replicas: that must have an event before it counts as confirmed.
         partitions: of the stream; None: it is one key.
+        packed: the arguments of the `Packing` that it registers the stream with; None: with none.
         ordered: consumers own partitions.
         min_idle: seconds after which a consumer claims what others have left.
         recovery: seconds for which outages are waited for.
@@ -64,6 +65,7 @@ class Job:
     batch: int = 100
     replicas: int = 0
     partitions: int | None = None
+    packed: dict[str, Any] | None = None
     ordered: bool = False
     min_idle: float = 3.0
     recovery: float = 5.0
@@ -95,7 +97,8 @@ def produce(broker: Any, job: Job, stop: threading.Event) -> None:
         for one in waiting:
             padding = 0 if chance.random() < 0.9 else chance.choice((10, 1000, 50_000))
             body = {"producer": job.number, "number": one, "padding": bytes(padding)}
-            flusher.publish(STREAM, body, key=key_of(job.number, one) if job.partitions else None)
+            key = key_of(job.number, one) if job.partitions else None
+            flusher.publish(STREAM, body, {"number": str(one), "producer": str(job.number)}, key)
         while waiting:
             waiting = _flush(flusher, job, records, waiting)
             if waiting:
@@ -180,13 +183,21 @@ def consume(broker: Any, job: Job, stop: threading.Event) -> None:
         if handled:
             words = [f"{_id_of(event)}:{event.body['producer']}:{event.body['number']}" for event in handled]
             records.write("handled", *words)
+            if stopping.is_set():
+                records.write("stopped")
+            assert all(event.tag("number") == str(event.body["number"]) for event in handled)
             if job.ordered:
                 time.sleep(chance.choice((0.0, 0.001, 0.05)))
                 records.write("done", *{word.partition(":")[0].partition("@")[2] for word in words})
+        if chance.random() < 0.05:
+            with suppress(RedisError, FluxaError):
+                for event in chance.sample(handled, chance.randint(0, min(5, len(handled)))):
+                    event.ack()
         if fails:
             records.write("failed")
             raise HandlerError
 
+    stopping = threading.Event()
     consumer = _new_consumer(broker, job)
     claimed = time.monotonic()
     while not stop.is_set():
@@ -196,12 +207,12 @@ def consume(broker: Any, job: Job, stop: threading.Event) -> None:
             if time.monotonic() > claimed + job.min_idle / 2 and not job.ordered:
                 records.write("claiming")
                 claimed = time.monotonic()
-                consumer.auto_claim(job.batch, job.min_idle, handle)
+                consumer.auto_claim(_count(job, chance), job.min_idle, handle)
             elif way == "leave":
                 records.write("cleared", consumer.cleanup())
                 consumer = _new_consumer(broker, job)
             else:
-                _in_one_way(way, consumer, job, records, handle, chance)
+                _in_one_way(way, consumer, job, records, handle, chance, stopping)
         except HandlerError:
             records.write("failed")  # by now, those beside it have been cancelled
         except (RedisError, TimeoutError) as error:
@@ -227,27 +238,47 @@ def _id_of(event: Any) -> str:
     return f"{event.id}@{rest.partition('of')[0]}" if of else str(event.id)
 
 
-def _in_one_way(way: str, consumer: Any, job: Job, records: RecordFile, handle: Any, chance: random.Random) -> None:
+def _count(job: Job, chance: random.Random) -> int:
+    """Events in a batch: fewer or more than a packed entry has."""
+    return chance.choice((10, job.batch, job.batch, 10 * job.batch))
+
+
+def _in_one_way(
+    way: str,
+    consumer: Any,
+    job: Job,
+    records: RecordFile,
+    handle: Any,
+    chance: random.Random,
+    stopping: threading.Event,
+) -> None:
     if way == "run":
-        timer = threading.Timer(chance.uniform(0.05, 2.0), consumer.stop)
+
+        def stop() -> None:
+            stopping.set()
+            records.write("stopped")
+            consumer.stop()
+
+        stopping.clear()
+        timer = threading.Timer(chance.uniform(0.05, 2.0), stop)
         timer.start()
         try:
             options: dict[str, Any] = {"concurrency": chance.choice((1, 4))} if job.face == "asyncio" else {}
             if chance.random() < 0.5:
                 records.write("claiming")  # what others have had for so long may come again
                 options["claim_idle"] = job.min_idle
-            consumer.run(handle, count=job.batch, **options)
+            consumer.run(handle, count=_count(job, chance), **options)
         finally:
             timer.cancel()
             timer.join()
     elif way == "batches":
-        for events in consumer.batches(job.batch, 0.3):
+        for events in consumer.batches(_count(job, chance), 0.3):
             handle(events)
             if chance.random() < 0.02:
                 records.write("left")  # the batch stays pending
                 break
     else:
-        consumer.consume(job.batch, chance.choice((None, 0.5)), handle)
+        consumer.consume(_count(job, chance), chance.choice((None, 0.5)), handle)
 
 
 # ---- the process ----------------------------------------------------------------------------------------
@@ -276,7 +307,8 @@ def main() -> None:
     loop = Loop() if job.face == "asyncio" else None
     registry = Faces(loop).Registry() if loop else fluxa_fast.Registry()
     registry.register_redis(**job.pool)
-    registry.register_redis_stream(STREAM, partitions=job.partitions)
+    packed = None if job.packed is None else Packing(**job.packed)
+    registry.register_redis_stream(STREAM, partitions=job.partitions, packed=packed)
     try:
         with registry.validate() as engine:
             broker = engine.new_context().get_event_broker()
