@@ -313,6 +313,17 @@ def test_a_body_that_is_poison_harms_no_other(implementation: Implementation) ->
     assert (events[0].body, events[2].body) == (1, 3)
     with pytest.raises(SerializationError, match="7-0/1"):
         assert events[1].body
+    for depth in (512, 513, 1024, 1025, 5000):
+        deep = b"\x91\x81\x05" * (depth // 2) + b"\x90" * (depth % 2)
+        fields = [(b"_fluxa:packed", b"1 3"), (b"s", b"\x93\x01" + (deep if depth % 2 else deep + b"\x02") + b"\x03")]
+        events = read(implementation, fields).events
+        assert [event.id for event in events] == ["7-0/0", "7-0/1", "7-0/2"]
+        if depth > 512:
+            with pytest.raises(SerializationError, match=r"7-0/1: .*nested deeper"):
+                assert events[1].body
+        (event,) = read(implementation, [fields[0], (b"s", fields[1][1][:-2])]).events
+        with pytest.raises(SerializationError, match="no array of so many bodies"):
+            assert event.body
 
 
 @pytest.mark.parametrize("implementation", ALL, ids=lambda one: one.name)

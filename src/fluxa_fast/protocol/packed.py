@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from msgpack import Unpacker
+from msgpack import StackError, Unpacker
 
 from ..errors import SerializationError
 from .encode_errors import described, short
@@ -243,9 +243,12 @@ def split(array: bytes, count: int) -> list[int]:
             raise SerializationError(f"a packed entry of {count} events has an array of {announced} bodies")
         ends = [unpacker.tell()]
         skip, tell, add = unpacker.skip, unpacker.tell, ends.append
-        for _ in range(count):
-            skip()
-            add(tell())
+        try:
+            for _ in range(count):
+                skip()
+                add(tell())
+        except (StackError, RecursionError):
+            ends = _ends_by_header(array, count)
     except SerializationError:
         raise
     except Exception:  # the library has many for bytes that are no msgpack
@@ -264,6 +267,27 @@ def bodies(array: bytes, ends: Sequence[int], *, wrapped: bool) -> list[bytes | 
     found: list[bytes | None] = [array[begin:end] for begin, end in pairwise(ends)]
     found = [None if body == b"\xc0" else body for body in found]
     return [None if body is None else _unwrapped(body) for body in found] if wrapped else found
+
+
+def _ends_by_header(array: bytes, count: int) -> list[int]:
+    """Return where the bodies begin, and where each of them ends. One may be nested deeper than the library skips."""
+    unpacker = Unpacker(max_buffer_size=MAX_BULK + 1)
+    unpacker.feed(array)
+    unpacker.read_array_header()
+    ends = [unpacker.tell()]
+    for _ in range(count):
+        left = 1  # values that are still to come
+        while left:
+            left -= 1
+            marker = array[unpacker.tell()]
+            if 0x90 <= marker < 0xA0 or marker in (0xDC, 0xDD):
+                left += unpacker.read_array_header()
+            elif 0x80 <= marker < 0x90 or marker in (0xDE, 0xDF):
+                left += 2 * unpacker.read_map_header()
+            else:
+                unpacker.skip()
+        ends.append(unpacker.tell())
+    return ends
 
 
 def _unwrapped(body: bytes) -> bytes:
