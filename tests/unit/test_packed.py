@@ -215,6 +215,15 @@ def test_a_call_within_a_call_is_refused(implementation: Implementation) -> None
 
 
 @pytest.mark.parametrize("implementation", ALL, ids=lambda one: one.name)
+def test_publishing_nothing_leaves_what_waits(implementation: Implementation) -> None:
+    writer, buffer = writer_of(implementation, Packing(max_events=2, max_bytes=5))
+    writer.publish("k", "longer than that")
+    assert writer.publish_many("k", [], {"_fluxa:": "not looked at"}) == 0
+    assert buffer.command_count == 0
+    assert what_is_read(implementation, *entries(writer, buffer)) == [("longer than that", {})]
+
+
+@pytest.mark.parametrize("implementation", ALL, ids=lambda one: one.name)
 def test_buffers_keep_track_of_packed_entries(implementation: Implementation) -> None:
     writer, buffer = writer_of(implementation, Packing(max_events=2))
     for number in range(7):

@@ -195,8 +195,7 @@ class OpenEntry:
     def _next_entry(self) -> _Events:
         """Write what is packed so far."""
         self._buffer._check_idle()
-        self._write(self._events)
-        self._events = _Events()
+        self._write_events()
         return self._events
 
     def _publish(self, body: object, tags: Mapping[str, str] | None) -> bool:
@@ -230,6 +229,7 @@ class OpenEntry:
                 packed = self._packed(body, of_events)
                 cost = own[-1].cost_of(of_events)
                 if not self._has_room_for(own[-1], len(packed) + cost):
+                    self._write_events()
                     own.append(_Events())
                     cost = own[-1].cost_of(of_events)
                 own[-1].add(packed, of_events, cost)
@@ -239,12 +239,11 @@ class OpenEntry:
             raise
         finally:
             self._busy = self._buffer._busy = False
-        if len(own) == 1 and self._events.bodies and self._joined(own[0], of_events):
+        if not count or (len(own) == 1 and self._events.bodies and self._joined(own[0], of_events)):
             return count
-        before = [self._events, *own[:-1]]
-        for events in before:
-            if events.bodies:
-                self._write(events)
+        self._write_events()
+        for events in own[:-1]:
+            self._write(events)
         self._events = own[-1]
         return count
 
@@ -272,6 +271,12 @@ class OpenEntry:
             return _NIL
         stored = self._buffer._packed(body)
         return packb(stored) if self._wraps else stored
+
+    def _write_events(self) -> None:
+        """Write what is packed so far, if there is something."""
+        if self._events.bodies:
+            self._write(self._events)
+            self._events = _Events()
 
     def _write(self, events: _Events) -> None:
         """Append the XADD of an entry."""
