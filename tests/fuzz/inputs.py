@@ -6,6 +6,8 @@ import random
 import struct
 from collections.abc import Callable
 
+from fluxa_fast.protocol.zstd import compressed
+
 __all__ = ["LARGEST", "make"]
 
 LENGTHS = (
@@ -27,6 +29,8 @@ def make(chance: random.Random, target: str) -> bytes:
     """An input for a target. Most of it is right: else nothing behind the first byte would ever be tried."""
     if target == "bodies":
         text = _packed(chance, 0)
+    elif target == "packing":
+        return chance.randbytes(chance.choice((10, 30, 200)))
     else:
         cut = bytes([chance.randrange(256)])
         shape = _SHAPES.get(target, _any)
@@ -132,7 +136,9 @@ def _or_any(chance: random.Random, text: bytes) -> bytes:
 def _entry(chance: random.Random) -> bytes:
     id = chance.choice(IDS) if chance.random() < 0.1 else b"%d-%d" % (chance.getrandbits(40), chance.randrange(9))
     fields: list[bytes] = []
-    for _ in range(chance.randrange(4)):
+    if chance.random() < 0.4:
+        fields += [_bulk(chance, part) for part in _pack(chance)]
+    for _ in range(chance.choice((0, 0, 1, 2)) if fields else chance.randrange(4)):
         name = chance.choice((b"s", b"s", b"action", b"", b"\xff", chance.randbytes(3)))
         value = _packed(chance, 2) if name == b"s" else chance.randbytes(chance.randrange(8))
         fields += _or_any(chance, _bulk(chance, name)), _or_any(chance, _bulk(chance, value))
@@ -145,6 +151,57 @@ def _entry(chance: random.Random) -> bytes:
     if chance.random() < 0.2:
         items += [_or_any(chance, b":%d\r\n" % chance.randrange(9999)), _or_any(chance, b":3\r\n")]
     return _or_any(chance, _many(chance, items))
+
+
+def _pack(chance: random.Random) -> list[bytes]:
+    """Names and values of a packed entry. Most of them are right, as far as they go."""
+    count = chance.choice((1, 2, 3, 15, 16, 40))
+    wrapped = chance.random() < 0.2
+    bodies = b"".join(_pack_body(chance, wrapped) for _ in range(count))
+    array = (bytes([0x90 | count]) if count < 16 else b"\xdc" + count.to_bytes(2)) + bodies
+    words = [chance.choice((b"1", b"1", b"1", b"1", b"01", b"2")) if chance.random() < 0.1 else b"1", b"%d" % count]
+    words += [b"bin"] * wrapped
+    columns = [_pack_column(chance, count) for _ in range(chance.randrange(1, 4))]
+    tags = _hardly_spoiled(chance, bytes([0x80 | len(columns)]) + b"".join(columns))
+    array = _hardly_spoiled(chance, array)
+    if chance.random() < 0.2:
+        words.append(b"zstd:%d" % len(array))
+        array = _hardly_spoiled(chance, compressed(array))
+    if chance.random() < 0.2:
+        words.append(b"tags-zstd:%d" % len(tags))
+        tags = _hardly_spoiled(chance, compressed(tags))
+    fields = [b"_fluxa:packed", _hardly_spoiled(chance, b" ".join(words)), b"s", array]
+    if chance.random() < 0.3:
+        fields += chance.choice((b"action", b"s", b"_fluxa:packed", b"\xff")), b"paid"
+    if chance.random() < 0.6:
+        fields += b"_fluxa:tags", tags
+    return fields
+
+
+def _hardly_spoiled(chance: random.Random, text: bytes) -> bytes:
+    return _spoiled(chance, text)[:LARGEST] if chance.random() < 0.1 else text
+
+
+def _pack_body(chance: random.Random, wrapped: bool) -> bytes:
+    if chance.random() < 0.1:
+        return b"\xc0"
+    if wrapped:
+        return b"\xc4\x02" + chance.randbytes(2)
+    if chance.random() < 0.005:
+        return b"\x91" * chance.choice((511, 512, 1023, 1024, 1100)) + b"\x05"
+    return (
+        _packed(chance, 3) if chance.random() < 0.02 else chance.choice((b"\x05", b"\xa3abc", b"\x92\x01\x81\xa1a\xc3"))
+    )
+
+
+def _pack_column(chance: random.Random, count: int) -> bytes:
+    """The name and the values of a tag that differs."""
+    values = [
+        chance.choice((b"\xc0", b"\xa2eu", b"\xa2us", b"\xa1\xff", b"\xc4\x01x"))
+        for _ in range(chance.randint(0, count))
+    ]
+    array = bytes([0x90 | len(values)]) if len(values) < 16 else b"\xdc" + len(values).to_bytes(2)
+    return chance.choice((b"\xa6region", b"\xa6action", b"\xa1\xff")) + array + b"".join(values)
 
 
 def _entries(chance: random.Random) -> bytes:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from fluxa_fast import ProtocolError, SerializationError
+from fluxa_fast import Packing, ProtocolError, SerializationError
 from fluxa_fast.protocol import Implementation, load, missing_modules
+from fluxa_fast.protocol.commands import entry_head
 from fluxa_fast.protocol.interface import INCOMPLETE, NOT_PLAIN, EventBatch
+from fluxa_fast.protocol.resp import bulk
+from fluxa_fast.protocol.wire import PACKED_FIELD
 
 __all__ = ["TARGETS", "Target"]
 
@@ -43,7 +47,7 @@ def _fed_in_pieces(implementation: Implementation, text: bytes, take: Callable[[
 
 def _shown(value: Any) -> str:
     if isinstance(value, EventBatch):
-        told = [value.cursor, value.deleted, value.dropped]
+        told = [value.cursor, value.deleted, value.dropped, value.entries, value.size]
         return repr([told, [_event(event) for event in value.events]])
     if isinstance(value, float) and math.isnan(value):
         return "nan"
@@ -61,9 +65,9 @@ def _event(event: Any) -> str:
         body = f"{_REFUSED}{error}"
     try:
         tags = event.tags
-    except UnicodeDecodeError:
-        tags = "no text"
-    return repr([event.id, event.stream, tags, body, event.idle, event.delivery_count])
+    except SerializationError as error:
+        tags = f"{_REFUSED}{error}"
+    return repr([event.id, event.entry_id, event.stream, tags, body, event.raw_body, event.idle, event.delivery_count])
 
 
 def _alike(text: bytes, take: Callable[[Any], Any]) -> None:
@@ -156,6 +160,102 @@ def bodies(text: bytes) -> None:
     assert outcomes[0] == outcomes[-1], f"compiled: {outcomes[0]}\npure: {outcomes[-1]}"
 
 
+class _Choices:
+    """What the bytes of an input choose, one after the other; the first of all when they have come to their end."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = iter(text[:200])
+
+    def __bool__(self) -> bool:
+        return self._text.__length_hint__() > 0
+
+    def of(self, *items: Any) -> Any:
+        return items[next(self._text, 0) % len(items)]
+
+    def below(self, most: int) -> int:
+        return next(self._text, 0) % most
+
+
+def packing(text: bytes) -> None:
+    """Events that are packed into entries."""
+    outcomes = [_written(implementation, _Choices(text)) for implementation in BOTH]
+    for step, (compiled, pure) in enumerate(zip(outcomes[0], outcomes[-1], strict=True)):
+        assert compiled == pure, f"step {step}: compiled: {compiled[:2000]}\npure: {pure[:2000]}"
+
+
+def _written(implementation: Implementation, choose: _Choices) -> list[str]:
+    """What comes of calls of a writer, and of reading what it has written."""
+    packing = Packing(choose.of(1000, 1, 2, 7), choose.of(32_000, 60, 300), choose.of(None, None, "zstd"))
+    encode = choose.of(None, None, bytes.swapcase)
+    buffer = implementation.CommandBuffer(encode_body=encode)
+    heads = {"packed": [entry_head("packed", packing=packing)], "plain": [entry_head("plain")]}
+    writer = implementation.EventWriter(heads, lambda stream, partition: (int(stream == "plain"), 0, buffer))
+    told: list[str] = []
+    wanted: Counter[str] = Counter()
+    while choose:
+        stream = choose.of("packed", "packed", "packed", "plain")
+        tags = _tags(choose)
+        before = writer.count
+        try:
+            way = choose.below(8)
+            if way == 0:
+                writer.close_entries()
+            elif way == 1:
+                writer.publish_many(stream, [_body(choose) for _ in range(choose.below(20))], tags)
+            elif way == 2:
+                writer.publish(stream, _body(choose), tags, None, choose.of("5-*", "5-1", "x", "7-7"))
+            else:
+                writer.publish(stream, _body(choose), tags)
+        except (SerializationError, ValueError) as error:
+            told.append(f"{_REFUSED}{type(error).__name__}: {error}")
+            assert writer.count == before
+        wanted[stream] += writer.count - before
+        told.append(repr([writer.count, writer.open_size, buffer.command_count]))
+    writer.close_entries()
+    written = bytes(buffer)
+    told += repr(written), repr(buffer.packed.commands if buffer.packed else []), repr(list(writer.order))
+    assert _read_back(implementation, written) == +wanted
+    return told
+
+
+def _tags(choose: _Choices) -> Any:
+    def value() -> Any:
+        return choose.of("paid", "created", f"{choose.below(256)}", "größe", "", "v" * 50, "\ud800", 7)
+
+    return choose.of(
+        lambda: None,
+        dict,
+        lambda: {"action": choose.of("paid", "created")},
+        lambda: {"action": choose.of("paid", "created")},
+        lambda: {choose.of("action", "a", "größe", "", "s", "_fluxa:x", "\ud800", 5): value()},
+        lambda: {"action": value(), "trace": value(), choose.of("a", "b", "c"): "x"},
+    )()
+
+
+def _body(choose: _Choices) -> Any:
+    size = choose.below(256)
+    return choose.of(
+        lambda: size, lambda: None, lambda: "x" * size, lambda: bytes(size), lambda: {"n": [size, None]}, object
+    )()
+
+
+def _read_back(implementation: Implementation, written: bytes) -> Counter[str]:
+    """How many events each stream has been given."""
+    found: Counter[str] = Counter()
+    commands: Any = implementation.ReplyReader()
+    commands.feed(written)
+    while (command := commands.read()) is not INCOMPLETE:
+        stream, *fields = command[1], *command[3:]
+        entry = b"*2\r\n" + bulk(b"7-1") + b"*%d\r\n" % len(fields) + b"".join(map(bulk, fields))
+        reader: Any = implementation.ReplyReader()
+        reader.feed(b"*1\r\n" + entry)
+        events = reader.read_range(stream.decode()).events
+        assert all(PACKED_FIELD not in event.tags for event in events), events
+        found[stream.decode()] += len(events)
+    return found
+
+
 TARGETS: dict[str, Target] = {
-    target.__name__: target for target in (replies, streams, claimed, ranged, confirmations, plain_replies, bodies)
+    target.__name__: target
+    for target in (replies, streams, claimed, ranged, confirmations, plain_replies, bodies, packing)
 }
