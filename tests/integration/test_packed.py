@@ -313,6 +313,29 @@ def test_acks_in_any_order(broker_of: Make, client: redis.Redis) -> None:
     assert client.xlen("clicks") == 0
 
 
+def test_events_of_an_earlier_delivery_are_acked(broker_of: Make, client: redis.Redis) -> None:
+    broker = broker_of(packed=Packing(max_events=10))
+    fill(broker, 10)
+    kept: list[Any] = []
+    seen: list[list[int]] = []
+
+    def keep(events: Sequence[Any]) -> None:
+        kept.extend(events)
+        raise ZeroDivisionError
+
+    def handle(events: Sequence[Any]) -> None:
+        kept[0].ack()
+        seen.append([event.body for event in events])
+
+    with broker.consumer_many("clicks") as consumer:
+        consumer.consume(5, None, collect(seen))
+        with pytest.raises(ZeroDivisionError):
+            consumer.consume(5, None, keep)
+        consumer.consume(5, None, handle)
+        assert flat(seen) == list(range(10))
+        assert client.xlen("clicks") == 0
+
+
 def test_an_entry_of_another_consumer_is_taken_over_whole(broker_of: Make, client: redis.Redis) -> None:
     broker = broker_of(packed=Packing(max_events=10))
     fill(broker, 40)

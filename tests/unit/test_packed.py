@@ -395,6 +395,18 @@ def test_an_entry_is_complete_with_its_last_event(implementation: Implementation
 
 
 @pytest.mark.parametrize("implementation", ALL, ids=lambda one: one.name)
+def test_an_entry_that_was_read_twice_is_complete_with_events_of_both(implementation: Implementation) -> None:
+    unfinished: dict[str, Any] = {}
+    first = read(implementation, GOOD).events
+    assert implementation.complete(first[:1], unfinished) == []
+    again = implementation.resumed(read(implementation, GOOD).events, unfinished)
+    assert [event.id for event in again] == ["7-0/1", "7-0/2"]
+    assert implementation.complete(first[1:2], unfinished) == []
+    assert implementation.complete(again, unfinished) == [again[1]]
+    assert unfinished == {}
+
+
+@pytest.mark.parametrize("implementation", ALL, ids=lambda one: one.name)
 def test_where_a_batch_is_cut(implementation: Implementation) -> None:
     events = read(implementation, GOOD, GOOD, [(b"s", b"\x07")]).events
     begin = implementation.entry_begin

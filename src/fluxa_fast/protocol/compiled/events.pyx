@@ -49,9 +49,7 @@ cdef class Pack:
         with cython.critical_section(self):
             if self.done is None:
                 self.done = bytearray(self.count)
-            if not self.done[place]:
-                self.done[place] = 1
-                self.handled += 1
+            self.done[place] = 1
         return 0
 
 
@@ -336,7 +334,7 @@ def complete(events, dict unfinished not None):
 cdef int settle(Event event, list found, dict unfinished) except -1:
     # Some events of a pack were handled, `event` is one of them.
     cdef Pack pack = event.pack
-    if pack.handled < pack.count:
+    if 0 in pack.done:
         unfinished[event.entry_id] = pack
         return 0
     if unfinished:
@@ -360,7 +358,6 @@ def resumed(events, dict unfinished not None):
             before = unfinished.get(event.entry_id)
             if before is not None and before.count == pack.count and before is not pack:
                 pack.done = before.done
-                pack.handled = before.handled
                 unfinished[event.entry_id] = pack
         if pack is None or pack.done is None or not pack.done[event.place]:
             found.append(event)
