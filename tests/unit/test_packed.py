@@ -312,6 +312,7 @@ def test_tags_that_lie(implementation: Implementation, tags: bytes) -> None:
     assert [event.body for event in events] == [1, 2, 3, 1, 2, 3]
     with pytest.raises(SerializationError, match="tags of a packed entry"):
         assert events[1].tags
+    assert repr(events[1]) == "<Event 7-0/1 of 'k', tags that can't be read>"
     assert implementation.matching(events, [(b"a", frozenset([b"x"]))]) == events[:3]
     assert events[4].tags == {}
 

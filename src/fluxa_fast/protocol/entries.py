@@ -111,7 +111,10 @@ def unreadable_pack(fields: Sequence[bytes]) -> SerializationError:
 
 def describe(event: Event) -> str:
     state = ", acknowledged" if event.acknowledged else ""
-    tags = f", tags={event.tags!r}" if event.tags else ""
+    try:
+        tags = f", tags={event.tags!r}" if event.tags else ""
+    except SerializationError:
+        tags = ", tags that can't be read"
     return f"<Event {event.id} of {event.stream!r}{tags}{state}>"
 
 
