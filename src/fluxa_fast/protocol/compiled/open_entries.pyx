@@ -178,7 +178,8 @@ cdef class OpenEntry(Packer):
 
     cdef int start_over(self, Py_ssize_t kept) except -1:
         # The events were written. What stands behind `kept` bytes of bodies is the first body of the next entry.
-        memmove(self.start, self.start + kept, self.length - kept)
+        if self.length > kept:  # without a byte so far, `start` is NULL, which memmove must not be given
+            memmove(self.start, self.start + kept, self.length - kept)
         self.length -= kept
         self.count = 0
         self.tag_bytes = 0
