@@ -12,7 +12,7 @@ import msgpack
 import pytest
 
 from fluxa_fast import Packing, SerializationError
-from fluxa_fast.protocol import Implementation, load, missing_modules
+from fluxa_fast.protocol import Implementation, load, missing_modules, packed
 from fluxa_fast.protocol.commands import entry_head
 from fluxa_fast.protocol.resp import bulk
 from tests.unit.test_commands import words
@@ -352,6 +352,24 @@ def test_a_bomb_is_not_decompressed(implementation: Implementation) -> None:
         (2, {}),
         (3, {}),
     ]
+
+
+@pytest.mark.parametrize("implementation", ALL, ids=lambda one: one.name)
+def test_tags_are_decompressed_once(implementation: Implementation, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def decompressed(data: bytes, size: int) -> bytes:
+        calls.append(size)
+        raise SerializationError("a bomb")
+
+    monkeypatch.setattr(packed, "decompressed", decompressed)
+    events = read(
+        implementation, [(b"_fluxa:packed", b"1 3 tags-zstd:7"), (b"s", b"\x93\x01\x02\x03"), (b"_fluxa:tags", b"")]
+    ).events
+    for event in events:
+        with pytest.raises(SerializationError, match=f"{event.id}: a bomb"):
+            assert event.tags
+    assert calls == [7]
 
 
 @pytest.mark.parametrize("implementation", ALL, ids=lambda one: one.name)

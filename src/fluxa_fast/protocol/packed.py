@@ -117,7 +117,7 @@ class PackedTags:
         count: how many events there are.
     """
 
-    __slots__ = ("_count", "_differing", "_shared", "_size", "_tables")
+    __slots__ = ("_count", "_differing", "_shared", "_size", "_tables", "_unreadable")
 
     def __init__(self, shared: Sequence[bytes], differing: bytes | None, size: int | None, count: int) -> None:
         self._shared = shared
@@ -125,6 +125,7 @@ class PackedTags:
         self._size = size
         self._count = count
         self._tables: tuple[dict[str, str], dict[str, list[str | None]]] | None = None
+        self._unreadable = ""  # why they can't be read
 
     def of(self, place: int) -> dict[str, str]:
         """Return the tags of the event at a place.
@@ -133,14 +134,24 @@ class PackedTags:
             SerializationError: if what differs is no map of names to values.
         """
         if self._tables is None:
-            texts = [part.decode("utf-8", "surrogateescape") for part in self._shared]
-            self._tables = dict(zip(texts[::2], texts[1::2], strict=True)), self._columns()
+            self._tables = self._read()
         shared, columns = self._tables
         tags = shared.copy()
         for name, values in columns.items():
             if place < len(values) and (value := values[place]) is not None:
                 tags[name] = value
         return tags
+
+    def _read(self) -> tuple[dict[str, str], dict[str, list[str | None]]]:
+        """Read them once, whatever comes of it: an entry may have many events, and a bomb for its tags."""
+        if self._unreadable:
+            raise SerializationError(self._unreadable)
+        texts = [part.decode("utf-8", "surrogateescape") for part in self._shared]
+        try:
+            return dict(zip(texts[::2], texts[1::2], strict=True)), self._columns()
+        except SerializationError as error:
+            self._unreadable = str(error)
+            raise
 
     def _columns(self) -> dict[str, list[str | None]]:
         if self._differing is None:
