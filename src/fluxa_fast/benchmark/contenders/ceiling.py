@@ -42,7 +42,7 @@ _PONG = b"+PONG\r\n"  # the last reply of a round
 
 
 class Client(client.Client):
-    """Keeps two batches in flight. `variants`: ``one``; a ``script`` that trims in place of XACK and XDEL; ``packed``."""
+    """Keeps two batches in flight. `variants`: ``one``; a ``script`` in place of XACK and XDEL; ``packed``."""
 
     def __init__(self, url: str, *variants: str) -> None:
         address = urlsplit(url)

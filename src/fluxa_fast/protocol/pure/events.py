@@ -322,7 +322,7 @@ def complete(events: list[Event], unfinished: dict[str, Any]) -> list[Event]:
             continue
         unfinished.pop(pack.id, None)
         if not pack.acknowledged:
-            found.append(event)
+            found.append(events[at - 1])
     return found
 
 
