@@ -1,3 +1,4 @@
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t, uint64_t
 
 
@@ -37,6 +38,14 @@ cdef class Event:
     cdef object codec(self)
     cdef dict packed_tags(self)
     cdef int check_readable(self) except -1
+    cdef inline int refuse_unreadable(self) except -1:
+        # The first field of a packed entry has a name of 13 bytes, and that of most entries has one byte.
+        cdef const char *fields
+        if self.pack is None:
+            fields = PyBytes_AS_STRING(self.fields)
+            if fields[0] == 36 and fields[1] == 49 and fields[2] == 51:
+                self.check_readable()
+        return 0
     cdef object decode(self)
     cdef object decode_as(self, reader)
     cdef int store_id(self, unsigned char *at) noexcept

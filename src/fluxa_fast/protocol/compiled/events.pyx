@@ -222,7 +222,7 @@ cdef class Event:
         cdef const unsigned char *body
         cdef Py_ssize_t size
         try:
-            self.check_readable()
+            self.refuse_unreadable()
             if not self.find_body(&body, &size):
                 return None
             codec = self.codec()
@@ -239,7 +239,7 @@ cdef class Event:
         from_bytes = reader.from_bytes
         if from_bytes is not None and self.find_body(&body, &size):
             try:
-                self.check_readable()
+                self.refuse_unreadable()
                 return from_bytes(PyBytes_FromStringAndSize(<const char *>body, size))
             except Exception:
                 pass  # what is raised below tells what is wrong, and where

@@ -262,6 +262,9 @@ def _tag(item: tuple[Any, Any]) -> bytes:
         raise encode_errors.refused_tag(name, value, error) from None
 
 
+_NO_STREAM = object()
+
+
 class _Route(NamedTuple):
     """Where the events of a stream, or of one of its partitions, go."""
 
@@ -302,7 +305,7 @@ class EventWriter:
         self._run_index: int
         self._run_length: int
         self._last: _Route
-        self._last_stream: str | None
+        self._last_stream: object
         self._heads = dict(heads)
         self._open_target = open_target
         self._on_full = on_full
@@ -443,7 +446,7 @@ class EventWriter:
         self._run_index = -1
         self._run_length = 0
         self.count = sum([length for _, length in self._runs])
-        self._last_stream = None
+        self._last_stream = _NO_STREAM
         for stream, heads in self._heads.items():
             self._next[stream] = (self._next[stream] + 1) % len(heads)
 
