@@ -162,7 +162,7 @@ def test_the_compiled_wheel_holds_what_runs(built: Distributions) -> None:
     modules = {name.removesuffix(".pyx") + suffix for name in sources(".pyx")}
     assert len(modules) == len(COMPILED_MODULES)
     assert package_in(built.from_tree) == sources(".py", ".pyi", ".lua", "py.typed") | modules
-    assert built.from_tree.stat().st_size < MEGABYTE
+    assert built.from_tree.stat().st_size < 1.2 * MEGABYTE
     assert "none-any" not in built.from_tree.name
 
 
