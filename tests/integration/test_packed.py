@@ -526,6 +526,52 @@ def test_no_more_is_read_than_a_batch_needs(broker_of: Make, client: redis.Redis
     assert max(pending) <= 110
 
 
+@pytest.mark.parametrize("registered", [True, False])
+def test_claims_are_bounded_by_bytes(broker_of: Make, client: redis.Redis, registered: bool) -> None:
+    broker = broker_of()
+    with broker.new_flusher() as flusher:
+        for number in range(300):
+            flusher.publish("clicks", "x" * 16_000, {"n": str(number)})
+            flusher.publish("clicks", "y" * 15_000)
+    client.xgroup_create("clicks", "consumer_group", "0")
+    client.xreadgroup("consumer_group", "dead", {"clicks": ">"})
+    sizes: list[int] = []
+    with broker_of(packed=registered).consumer_many("clicks") as consumer:
+        time.sleep(0.02)
+        while consumer.auto_claim(1000, 0.01, lambda events: sizes.append(len(events)), once=True):
+            pass
+    assert sum(sizes) == 600
+    assert max(sizes) <= (70 if registered else 200)  # a megabyte; or a hundred entries, if nothing is known of them
+    assert client.xlen("clicks") == 0
+
+
+def test_what_was_read_at_most_once_is_handed_over(broker_of: Make, client: redis.Redis) -> None:
+    broker = broker_of(packed=Packing(max_events=30))
+    fill(broker, 200)
+    seen: list[int] = []
+
+    def handle(events: Sequence[Any]) -> None:
+        seen.extend(event.body for event in events)
+        consumer.stop()
+
+    for _ in range(100):
+        with broker.consumer_single("clicks", delivery="at-most-once") as consumer:
+            consumer.run(handle, count=10)
+        if len(seen) == 200:
+            break
+    assert seen == list(range(200))
+
+
+def test_a_dropped_flusher_tells_how_many_events_it_had(broker_of: Make) -> None:
+    flusher = broker_of(packed=Packing(max_events=10)).new_flusher()
+    for number in range(25):
+        flusher.publish("clicks", number)
+    flusher.publish("orders", 1)
+    with pytest.warns(ResourceWarning, match="26 events that were not flushed: .*25 for stream 'clicks'"):
+        flusher._buffer.warn()
+    assert flusher.clear() == 26
+
+
 # ---- a cluster ----------------------------------------------------------------------------------------------
 
 

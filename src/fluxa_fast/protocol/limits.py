@@ -6,7 +6,7 @@ MAX_ITEMS = 2**31 - 1  # elements of one RESP aggregate; Redis: INT_MAX for mult
 MAX_REPLY_DEPTH = 128  # levels of nested aggregates in a reply; Redis itself nests about ten
 MAX_LINE = 64 * 1024  # bytes of a RESP line; Redis: PROTO_INLINE_MAX_SIZE
 MOST_PACKED = 65_535  # events in one entry
-MAX_UNPACKED = 64 * 1024 * 1024  # bytes that a compressed field of an entry may have when it is decompressed
+MAX_UNPACKED = 16 * 1024 * 1024  # bytes that a compressed field of an entry may have when it is decompressed
 
 # A buffer that grew beyond this many bytes is released once it is empty.
 KEEP_BUFFER = 1024 * 1024

@@ -9,6 +9,8 @@ from typing import Any
 from ..errors import SerializationError
 from .limits import MAX_UNPACKED
 
+_WINDOW = (MAX_UNPACKED - 1).bit_length()  # a frame may ask for memory of two to this power, whatever its size is
+
 __all__ = ["compressed", "decompressed", "zstd"]
 
 
@@ -47,7 +49,7 @@ def decompressed(data: bytes, size: int) -> bytes:
         module = zstd()
     except ImportError as error:
         raise SerializationError(f"the entry is compressed, and {error}") from error
-    decompressor = module.ZstdDecompressor()
+    decompressor = module.ZstdDecompressor(options={module.DecompressionParameter.window_log_max: _WINDOW})
     try:
         made: bytes = decompressor.decompress(data, max_length=size + 1)
     except (module.ZstdError, EOFError) as error:

@@ -7,11 +7,17 @@
 local key, group, name, idle, most, after, reserved = KEYS[1], unpack(ARGV)
 most = tonumber(most)
 local entries, gone, owners = {}, {}, {}
+local bytes = 0
 
+-- Claims these entries, up to about a megabyte: an entry may have many events. Returns the ID behind which to go on, if
+-- that was too much.
 local function take(pending, min_idle)
-  for from = 1, #pending, 1000 do
+  for from = 1, #pending, 100 do
+    if bytes > 1000000 and from > 1 then
+      return pending[from - 1][1]
+    end
     local ids = {}
-    for at = from, math.min(#pending, from + 999) do
+    for at = from, math.min(#pending, from + 99) do
       ids[#ids + 1] = pending[at][1]
       owners[pending[at][2]] = true
     end
@@ -22,6 +28,9 @@ local function take(pending, min_idle)
       if entry then -- Redis 6.2 has gaps where entries are gone
         entries[#entries + 1] = entry
         there[entry[1]] = true
+        for _, field in ipairs(entry[2]) do
+          bytes = bytes + #field
+        end
       end
     end
     local missing = {}
@@ -43,10 +52,10 @@ if reserved ~= '' then
   if failed(page) then
     return page
   end
-  take(page, 3600000)
-  most = most - #page
+  local left = take(page, 3600000)
+  most = left and 0 or most - #page
   if most == 0 then -- there may be more
-    go_on = page[#page][1]
+    go_on = left or page[#page][1]
   end
 end
 if idle ~= '' and most > 0 then
@@ -54,9 +63,9 @@ if idle ~= '' and most > 0 then
   if failed(pending) then
     return pending
   end
-  take(pending, idle)
-  if #pending == most then
-    go_on = pending[most][1]
+  local left = take(pending, idle)
+  if left or #pending == most then
+    go_on = left or pending[most][1]
   end
   owners[name] = nil
   owners[reserved] = nil

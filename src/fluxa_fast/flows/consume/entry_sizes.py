@@ -45,6 +45,10 @@ class EntrySizes:
             entries = min(entries, int(_MOST_BYTES / self._bytes))
         return max(1, entries)
 
+    def to_claim(self, events: int) -> int:
+        """The same for a claim. The script bounds their bytes, so the first one may ask for as many."""
+        return self.entries_for(events) if self.packed else events
+
     def note(self, batch: EventBatch) -> None:
         """Take note of what was read."""
         entries = len(batch.events) - batch.extra

@@ -220,7 +220,7 @@ class NodeWriter:
             if partition.takes_over and partition.replay_due:  # or that read would bring what is claimed as well
                 asking.found = True
             elif partition.takes_over:
-                count = min(partition.member.sizes.entries_for(self._session.count), partition.member.page)
+                count = min(partition.member.sizes.to_claim(self._session.count), partition.member.page)
                 written.append(write_take_over(commands, partition, count, asking))
         written += asking.write(commands, readable, one_slot=not self.name[0], busy=busy)
 
@@ -230,7 +230,7 @@ class NodeWriter:
                 member = partition.member
                 if not member.group_made:
                     self._write_group(commands, written, partition)
-                count = min(member.sizes.entries_for(self._session.count), member.page)
+                count = min(member.sizes.to_claim(self._session.count), member.page)
                 written.append(write_claim(commands, partition, count, min_idle))
                 if self._session.one_page:
                     return

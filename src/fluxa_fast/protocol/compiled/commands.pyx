@@ -695,7 +695,7 @@ cdef Py_ssize_t write_entries(Route route, object bodies, object tags, object fi
 
 
 cdef int pack_event(Route route, OpenEntry open, object body, object tags) except -1:
-    # Packs an event into the open entry. If that is full, the entry is written into the buffer, before or after.
+    # Packs an event into the open entry. If that has no room for it, the entry is written into the buffer before.
     cdef Py_ssize_t before
     cdef Py_ssize_t cost = 0
     if tags is not None:
@@ -732,11 +732,19 @@ cdef int pack_event(Route route, OpenEntry open, object body, object tags) excep
 
 
 cdef int write_open(Route route, OpenEntry open, Py_ssize_t size) except -1:
-    # Writes the events of an entry, whose bodies are its first `size` bytes, into the buffer.
+    # Writes the events of an entry, whose bodies are its first `size` bytes, into the buffer. To compress them may let
+    # another thread run.
     cdef CommandCore out = route.buffer
-    open.write_to(out, route.prefix, route.arguments, size)
-    out.command_count += 1
-    out.note_packed(route.lane, open.count)
+    cdef bint before
+    with cython.critical_section(out):
+        before = out.busy
+        out.busy = True
+        try:
+            open.write_to(out, route.prefix, route.arguments, size)
+            out.command_count += 1
+            out.note_packed(route.lane, open.count)
+        finally:
+            out.busy = before
     return open.start_over(size)
 
 

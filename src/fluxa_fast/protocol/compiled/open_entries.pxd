@@ -1,5 +1,10 @@
+from cpython.object cimport PyObject
+
 from .buffer cimport ByteBuffer
 from .packing cimport Packer
+
+cdef enum:
+    NOTED = 16  # tags of an event, whose columns are looked up once
 
 
 cdef class OpenEntry(Packer):
@@ -10,6 +15,8 @@ cdef class OpenEntry(Packer):
     cdef Py_ssize_t max_events
     cdef Py_ssize_t max_bytes
     cdef bint compress
+    cdef PyObject *noted[NOTED]         # of the tags that were checked last: their columns, NULL for a new one
+    cdef bint goes_on[NOTED]            # whether the event has the value that all events before it have
 
     cdef int write_body(self, object body) except -1
     cdef Py_ssize_t cost_of(self, dict tags) except -1

@@ -6,6 +6,7 @@ have the same value, that value and the number of events; then the msgpack of ev
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.string cimport memmove
 
 from .buffer cimport FLUXA_FAST_VERSION, ByteBuffer
@@ -89,16 +90,27 @@ cdef Column new_column(object name, object value):
     return column
 
 
-cdef Py_ssize_t size_of(object name, object value) except -1:
-    # Checks a tag. Returns the bytes of its value.
+cdef int check_new(object name, object value) except -1:
+    # Checks a tag whose name is new: all but the bytes of its value.
     cdef Py_ssize_t size
     cdef const char *text
     if not isinstance(name, str) or not isinstance(value, str):
         raise encode_errors.refused_tag(name, value)
     try:
         text = PyUnicode_AsUTF8AndSize(name, &size)
-        if is_body_field(text, size) or is_reserved(text, size):
-            raise encode_errors.refused_tag(name, value)
+    except UnicodeEncodeError as error:
+        raise encode_errors.refused_tag(name, value, error) from None
+    if is_body_field(text, size) or is_reserved(text, size):
+        raise encode_errors.refused_tag(name, value)
+    return 0
+
+
+cdef Py_ssize_t size_of(object name, object value) except -1:
+    # Checks the value of a tag. Returns how many bytes it has.
+    cdef Py_ssize_t size
+    if not isinstance(value, str):
+        raise encode_errors.refused_tag(name, value)
+    try:
         PyUnicode_AsUTF8AndSize(value, &size)
     except UnicodeEncodeError as error:
         raise encode_errors.refused_tag(name, value, error) from None
@@ -135,39 +147,60 @@ cdef class OpenEntry(Packer):
         return 0
 
     cdef Py_ssize_t cost_of(self, dict tags) except -1:
-        # Checks tags. Returns how many bytes they add, about.
+        # Checks tags. Returns how many bytes they add, about. Notes the columns of the first few for `put_tags`.
         cdef Py_ssize_t size
         cdef Py_ssize_t first_size
         cdef Py_ssize_t cost = 0
+        cdef Py_ssize_t index = 0
         cdef Column column
+        cdef bint same
         for name, value in tags.items():
-            size = size_of(name, value)
             found = None if self.columns is None else self.columns.get(name)
+            same = False
             if found is None:
+                check_new(name, value)
+                size = size_of(name, value)
                 cost += size + len(<str>name) + TAG_HEADS + self.count
-                continue
-            column = <Column>found
-            if not column.uniform:
-                cost += size + 1
-            elif not column.goes_on(self.count, value):
-                PyUnicode_AsUTF8AndSize(column.first, &first_size)
-                cost += size + 1 + column.filled * (first_size + 1)
+            else:
+                column = <Column>found
+                same = column.uniform and value is column.first and column.filled == self.count
+                if not same:
+                    size = size_of(name, value)
+                    if not column.uniform:
+                        cost += size + 1
+                    elif column.goes_on(self.count, value):
+                        same = True
+                    else:
+                        PyUnicode_AsUTF8AndSize(column.first, &first_size)
+                        cost += size + 1 + column.filled * (first_size + 1)
+            if index < NOTED:
+                self.noted[index] = NULL if found is None else <PyObject *>found  # `columns` has it
+                self.goes_on[index] = same
+            index += 1
         return cost
 
     cdef int put_tags(self, dict tags) except -1:
+        # Add tags that `cost_of` has checked just now.
+        cdef Py_ssize_t index = 0
         cdef Column column
         if self.columns is None:
             self.columns = {}
         for name, value in tags.items():
-            found = self.columns.get(name)
-            if found is None:
+            if index < NOTED:
+                column = None if self.noted[index] == NULL else <Column>self.noted[index]
+                if column is not None and self.goes_on[index]:
+                    column.filled += 1
+                    index += 1
+                    continue
+            else:
+                column = self.columns.get(name)
+            if column is None:
                 column = new_column(name, value)
                 if self.count:  # the events before it do not have the tag
                     column.uniform = False
                 self.columns[name] = column
-            else:
-                column = found
             column.put(self.count, value)
+            index += 1
         return 0
 
     cdef bint has_room_for(self, Py_ssize_t bytes) noexcept:
@@ -202,6 +235,7 @@ cdef class OpenEntry(Packer):
         self.write(other.start, other.length)
         for _ in range(other.count):
             if tags is not None:
+                self.cost_of(tags)
                 self.put_tags(tags)
             self.count += 1
         self.tag_bytes += cost
