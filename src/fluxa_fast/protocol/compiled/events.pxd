@@ -5,7 +5,8 @@ from libc.stdint cimport int64_t, uint64_t
 cdef class Pack:
     # What the events of a packed entry share.
     cdef Py_ssize_t count       # events
-    cdef bytearray done         # by place, 1 for an event that was handled; None: none was. Readings of an entry share it
+    # By place, 1 for an event that was handled; None: none was. All that was read of an entry shares it.
+    cdef bytearray done
     cdef bint is_acknowledged
     cdef bint is_taken_over
     cdef object tags            # PackedTags; None: the events have none
