@@ -98,7 +98,7 @@ def test_a_consumer_trims_when_it_falls_idle(broker_with: Make, client: redis.Re
     fill(broker_with(partitions=partitions), 1000)
     broker = broker_with(keep=Keep(events=100), partitions=partitions)
     with broker.consumer_many("orders") as consumer:
-        assert sum(len(events) for events in consumer.batches(300, 1.2 if partitions is None else 0.01)) == 1000
+        assert sum(len(events) for events in consumer.batches(300, 1.2 if partitions is None else 0.3)) == 1000
     assert sum(client.xlen(key) for key in client.scan_iter(_type="stream")) <= 400
 
 

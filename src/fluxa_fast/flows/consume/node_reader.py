@@ -313,6 +313,9 @@ class NodeReader(NodeWriter):
         while session.stopping.is_set() and session.error is None and any(one.in_handler for one in self._partitions):
             yield Pause(AGAIN)  # for handlers that run at the same time
         if session.stopping.is_set() and session.error is None:
+            for one in self._partitions:
+                if one.left_over:
+                    one.replay()
             yield from hand_back([one for one in self._partitions if one.replay_due])
 
     # ---- receiving ----
