@@ -51,6 +51,10 @@ cdef class ReplyReader:
     cdef int take_id(self, uint64_t *milliseconds, uint64_t *sequence) except -1
     cdef int take_entries(self, batch, str stream, acknowledge) except -1
     cdef int take_entry(self, list events, list deleted, str stream, acknowledge) except -1
+    cdef int take_packed(
+        self, list events, int64_t parts, int64_t count, uint64_t milliseconds, uint64_t sequence, str stream,
+        acknowledge,
+    ) except -1
     cdef object unexpected(self, expected)
 
 

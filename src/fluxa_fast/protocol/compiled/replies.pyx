@@ -577,9 +577,7 @@ cdef class ReplyReader:
         cdef int64_t count
         cdef uint64_t milliseconds, sequence
         cdef Py_ssize_t fields, size
-        cdef Py_ssize_t first = len(events)
         cdef Event event = None
-        cdef bint is_packed
         if parts != 2 and parts != 4:
             raise decode_errors.unexpected_reply("an entry of 2 or 4 elements", "an array of another length")
         self.take_id(&milliseconds, &sequence)
@@ -591,15 +589,36 @@ cdef class ReplyReader:
             if count & 1:
                 raise decode_errors.unexpected_reply("names and values in turn", "an odd number of fields")
             fields = self.at
-            is_packed = count >= 4 and memcmp(self.start + fields, PACKED_FIELD_RESP, PACKED_FIELD_RESP_SIZE) == 0
+            if count >= 4 and memcmp(self.start + fields, PACKED_FIELD_RESP, PACKED_FIELD_RESP_SIZE) == 0:
+                return self.take_packed(events, parts, count, milliseconds, sequence, stream, acknowledge)
             while count:
                 self.take_bulk(&size, "a field")
                 count -= 1
             event = new_event(milliseconds, sequence, stream, self.start + fields, self.at - fields, acknowledge)
-            if is_packed:
-                self.extra_events += split_entry(event, events) - 1
-            else:
-                events.append(event)
+            events.append(event)
+        if parts == 4:
+            count = self.take_integer("milliseconds of being idle")
+            if event is not None:
+                event.idle_milliseconds = count
+            count = self.take_integer("a number of deliveries")
+            if event is not None:
+                event.deliveries = count
+        return 0
+
+    # Reads the fields of a packed entry, and what stands behind them.
+    cdef int take_packed(
+        self, list events, int64_t parts, int64_t count, uint64_t milliseconds, uint64_t sequence, str stream,
+        acknowledge,
+    ) except -1:
+        cdef Py_ssize_t fields = self.at
+        cdef Py_ssize_t size
+        cdef Py_ssize_t first = len(events)
+        cdef Event event
+        while count:
+            self.take_bulk(&size, "a field")
+            count -= 1
+        event = new_event(milliseconds, sequence, stream, self.start + fields, self.at - fields, acknowledge)
+        self.extra_events += split_entry(event, events) - 1
         if parts == 4:
             count = self.take_integer("milliseconds of being idle")
             for event in events[first:]:
