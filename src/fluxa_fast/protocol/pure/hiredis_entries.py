@@ -13,7 +13,7 @@ from typing import Any
 from ..._gil import may_import_hiredis
 from ..interface import INCOMPLETE, Acknowledge, Acknowledges, EventBatch, Incomplete
 from ..wire import PACKED_FIELD_RESP
-from .decoding import ORDINARY_IDS, add_entry, checked_id
+from .decoding import ORDINARY_IDS, checked_id
 from .events import new_event
 
 try:
@@ -68,7 +68,8 @@ class Shortcut:
         """Return the reply that fills the buffer from `begin` to `end`, or INCOMPLETE.
 
         Raises:
-            NotForHiredisError: if the reply is not an ordinary one, or if more than one reply has arrived.
+            NotForHiredisError: if the reply is not an ordinary one, has a packed entry, or if more than one reply has
+                arrived.
         """
         if self._fed < end:
             looked = max(begin, self._fed - _ODD_LENGTH)
@@ -81,55 +82,57 @@ class Shortcut:
                 self._reply = self._reader.gets()
             except Exception:
                 raise NotForHiredisError from None
-        if self._reply is not INCOMPLETE and self._reader.has_data():
+        if self._reply is INCOMPLETE:
+            return INCOMPLETE
+        if self._reader.has_data() or buffer.find(PACKED_FIELD_RESP, begin, end) >= 0:
             raise NotForHiredisError
         return self._reply
 
 
-def streams(reply: Any, acknowledge: Acknowledges, packed: bool) -> EventBatch:
-    """Make a batch of the reply to XREADGROUP or XREAD. `packed`: whether entries may be packed."""
+def streams(reply: Any, acknowledge: Acknowledges) -> EventBatch:
+    """Make a batch of the reply to XREADGROUP or XREAD."""
     batch = EventBatch()
     if reply is None:
         return batch
     for name, listed in reply.items() if type(reply) is dict else _list(reply):
         stream = _text(name)
         own = acknowledge.get(stream) if isinstance(acknowledge, dict) else acknowledge
-        _entries(batch, stream, listed, own, packed)
+        _entries(batch, stream, listed, own)
     return batch
 
 
-def claimed(reply: Any, stream: str, acknowledge: Acknowledge | None, packed: bool) -> EventBatch:
+def claimed(reply: Any, stream: str, acknowledge: Acknowledge | None) -> EventBatch:
     """Make a batch of the reply to XAUTOCLAIM."""
     batch = EventBatch()
     if reply is None:
         return batch
     cursor, listed, *dropped = _list(reply)
     batch.cursor = checked_id(cursor)
-    _entries(batch, stream, listed, acknowledge, packed)
+    _entries(batch, stream, listed, acknowledge)
     if dropped:
         (ids,) = dropped
         batch.dropped = len([checked_id(id) for id in _list(ids)])
     return batch
 
 
-def ranged(reply: Any, stream: str, acknowledge: Acknowledge | None, packed: bool) -> EventBatch:
+def ranged(reply: Any, stream: str, acknowledge: Acknowledge | None) -> EventBatch:
     """Make a batch of the reply to XRANGE."""
     batch = EventBatch()
-    _entries(batch, stream, reply, acknowledge, packed)
+    _entries(batch, stream, reply, acknowledge)
     return batch
 
 
-def _entries(batch: EventBatch, stream: str, listed: Any, acknowledge: Acknowledge | None, packed: bool) -> None:
+def _entries(batch: EventBatch, stream: str, listed: Any, acknowledge: Acknowledge | None) -> None:
     if listed is None:
         return
     origin = (stream, acknowledge)
-    if not _plain_entries(batch, _list(listed), origin, packed):
+    if not _plain_entries(batch, _list(listed), origin):
         for entry in listed:
             if entry is not None:
                 _entry(batch, _list(entry), origin)
 
 
-def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Acknowledge | None], packed: bool) -> bool:
+def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Acknowledge | None]) -> bool:
     """Add the entries if all are ordinary: an ID, and fields of names and values. Returns whether they were added."""
     try:
         ids, fields = zip(*listed, strict=True)
@@ -140,10 +143,6 @@ def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Ackn
         return False
     if not ORDINARY_IDS.fullmatch(joined) or any(map((1).__and__, map(len, fields))):
         return False
-    if packed:
-        for id, of_entry in zip(joined.decode().split("\n"), fields, strict=True):
-            add_entry(batch, id, of_entry, origin)
-        return True
     batch.events += map(new_event, joined.decode().split("\n"), fields, repeat(origin))
     return True
 
@@ -153,16 +152,17 @@ def _entry(batch: EventBatch, entry: list[Any], origin: tuple[str, Acknowledge |
     id = checked_id(id)
     if fields is None:
         batch.deleted.append(id)
-        events = []
+        event = None
     else:
         if len(_list(fields)) & 1 or set(map(type, fields)) - {bytes}:
             raise NotForHiredisError
-        events = add_entry(batch, id, fields, origin)
+        event = new_event(id, fields, origin)
+        batch.events.append(event)
     if waited:
         idle, deliveries = waited
         if type(idle) is not int or type(deliveries) is not int:
             raise NotForHiredisError
-        for event in events:
+        if event is not None:
             event._waited = (idle, deliveries)
 
 

@@ -10,7 +10,6 @@ from ...errors import ProtocolError
 from .. import decode_errors
 from ..interface import INCOMPLETE, Acknowledge, Acknowledges, ErrorReply, EventBatch, Incomplete
 from ..limits import KEEP_BUFFER
-from ..wire import PACKED_FIELD_RESP
 from . import hiredis_entries
 from .decoding import ORDINARY_IDS, Decoder, checked_id
 from .hiredis_entries import NotForHiredisError, Shortcut
@@ -19,7 +18,7 @@ from .scanning import Scanner
 _RECEIVE = 64 * 1024  # bytes: the least room of a receive
 
 _Decode = Callable[[Decoder, EventBatch, Acknowledge | None], None]
-_FromHiredis = Callable[[Any, Acknowledge | None, bool], EventBatch]
+_FromHiredis = Callable[[Any, Acknowledge | None], EventBatch]
 
 
 class ReplyReader:
@@ -134,8 +133,8 @@ class ReplyReader:
         def decode(decoder: Decoder, batch: EventBatch, acknowledge: Acknowledge | None) -> None:
             decoder.claimed(batch, stream, acknowledge)
 
-        def from_hiredis(reply: Any, acknowledge: Acknowledge | None, packed: bool) -> EventBatch:
-            return hiredis_entries.claimed(reply, stream, acknowledge, packed)
+        def from_hiredis(reply: Any, acknowledge: Acknowledge | None) -> EventBatch:
+            return hiredis_entries.claimed(reply, stream, acknowledge)
 
         return self._read_batch(decode, from_hiredis, acknowledge)
 
@@ -143,8 +142,8 @@ class ReplyReader:
         def decode(decoder: Decoder, batch: EventBatch, acknowledge: Acknowledge | None) -> None:
             decoder.entries(batch, stream, acknowledge)
 
-        def from_hiredis(reply: Any, acknowledge: Acknowledge | None, packed: bool) -> EventBatch:
-            return hiredis_entries.ranged(reply, stream, acknowledge, packed)
+        def from_hiredis(reply: Any, acknowledge: Acknowledge | None) -> EventBatch:
+            return hiredis_entries.ranged(reply, stream, acknowledge)
 
         return self._read_batch(decode, from_hiredis, acknowledge)
 
@@ -158,13 +157,10 @@ class ReplyReader:
                 reply: object = self._shortcut.gets(self._buffer, self._begin, self._end)
                 if reply is INCOMPLETE:
                     return INCOMPLETE
-                packed = self._buffer.find(PACKED_FIELD_RESP, self._begin, self._end) >= 0
-                batch = from_hiredis(reply, acknowledge, packed)
+                batch = from_hiredis(reply, acknowledge)
             except (NotForHiredisError, ProtocolError, TypeError, ValueError):
                 pass  # the complete reader below reads it, or raises the error
             else:
-                if batch.extra:
-                    batch.size = self._end - self._begin
                 self._finish(self._end)
                 return batch
         if not self._ready():
