@@ -7,6 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import SerializationError
+from .encode_errors import refused_tag
+from .limits import MAX_BULK
+from .wire import BODY_FIELD, RESERVED_PREFIX
 
 
 def tags_as_dict(tags: object) -> dict[Any, Any]:
@@ -18,6 +21,28 @@ def tags_as_dict(tags: object) -> dict[Any, Any]:
     if not isinstance(tags, Mapping):
         raise SerializationError(f"tags are a mapping of str to str, not {type(tags).__qualname__}", "tags")
     return dict(tags.items())
+
+
+def tag_as_bytes(name: object, value: object) -> tuple[bytes, bytes]:
+    """Return the bytes of a tag's name and value.
+
+    Raises:
+        SerializationError: if they are no str, or can't be written, or if the name is taken.
+    """
+    if (
+        not isinstance(name, str)
+        or not isinstance(value, str)
+        or name == BODY_FIELD
+        or name.startswith(RESERVED_PREFIX)
+    ):
+        raise refused_tag(name, value)
+    try:
+        encoded = str.encode(name), str.encode(value)
+    except UnicodeEncodeError as error:
+        raise refused_tag(name, value, error) from None
+    if len(encoded[1]) > MAX_BULK:
+        raise refused_tag(name, value)
+    return encoded
 
 
 def check_bodies(bodies: object) -> None:

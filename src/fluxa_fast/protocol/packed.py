@@ -24,7 +24,18 @@ from .limits import MAX_BULK, MOST_PACKED
 from .wire import BODY_FIELD_BYTES, PACKED_FIELD, PACKED_FIELD_BYTES, PACKED_TAGS_FIELD_BYTES, PACKED_VERSION
 from .zstd import compressed, decompressed
 
-__all__ = ["Layout", "PackedTags", "bodies", "events_in", "layout", "marker", "split", "tags_of", "written"]
+__all__ = [
+    "Layout",
+    "PackedTags",
+    "bodies",
+    "events_in",
+    "layout",
+    "marker",
+    "split",
+    "tags_of",
+    "unwrapped",
+    "written",
+]
 
 _MARKER = re.compile(rb"([0-9]{1,9}) ([0-9]{1,9})((?: [a-z:0-9-]+)*)")
 _COMPRESSED = re.compile(r"(tags-)?zstd:([0-9]{1,10})")
@@ -277,7 +288,7 @@ def bodies(array: bytes, ends: Sequence[int], *, wrapped: bool) -> list[bytes | 
     """
     found: list[bytes | None] = [array[begin:end] for begin, end in pairwise(ends)]
     found = [None if body == b"\xc0" else body for body in found]
-    return [None if body is None else _unwrapped(body) for body in found] if wrapped else found
+    return [None if body is None else unwrapped(body) for body in found] if wrapped else found
 
 
 def _ends_by_header(array: bytes, count: int) -> list[int]:
@@ -301,7 +312,12 @@ def _ends_by_header(array: bytes, count: int) -> list[int]:
     return ends
 
 
-def _unwrapped(body: bytes) -> bytes:
+def unwrapped(body: bytes) -> bytes:
+    """Return what a msgpack byte string holds.
+
+    Raises:
+        SerializationError: if it is none.
+    """
     head = {0xC4: 2, 0xC5: 3, 0xC6: 5}.get(body[0])
     if head is None:
         raise SerializationError("a body of a packed entry is no byte string, though the entry says so")

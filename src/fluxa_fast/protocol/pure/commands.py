@@ -13,10 +13,9 @@ from ..body_codec import encoded
 from ..commands import StreamCommands
 from ..hashing import Key, without_partitions
 from ..interface import Default, EntryHead
-from ..limits import MAX_BULK
 from ..packed_log import PackedLog
 from ..resp import argument_bytes, bulk
-from ..wire import BODY_FIELD, BODY_FIELD_RESP, RESERVED_PREFIX
+from ..wire import BODY_FIELD_RESP
 from .events import Event
 from .hashing import key_hash
 from .msgpack import BodyPacker
@@ -245,21 +244,8 @@ def _command(arguments: list[bytes]) -> bytes:
 
 
 def _tag(item: tuple[Any, Any]) -> bytes:
-    name, value = item
-    if (
-        not isinstance(name, str)
-        or not isinstance(value, str)
-        or name == BODY_FIELD
-        or name.startswith(RESERVED_PREFIX)
-    ):
-        raise encode_errors.refused_tag(name, value)
-    try:
-        encoded = str.encode(value)
-        if len(encoded) > MAX_BULK:
-            raise encode_errors.refused_tag(name, value)
-        return bulk(str.encode(name)) + bulk(encoded)
-    except UnicodeEncodeError as error:
-        raise encode_errors.refused_tag(name, value, error) from None
+    name, value = checks.tag_as_bytes(*item)
+    return bulk(name) + bulk(value)
 
 
 _NO_STREAM = object()

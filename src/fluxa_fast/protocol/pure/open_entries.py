@@ -10,9 +10,9 @@ from msgpack import packb
 from ...errors import SerializationError
 from .. import checks, encode_errors
 from ..limits import MAX_BULK
-from ..packed import marker, written
+from ..packed import marker, unwrapped, written
 from ..resp import bulk
-from ..wire import BODY_FIELD, PACKED_FIELD_BYTES, PACKED_TAGS_FIELD_BYTES, RESERVED_PREFIX
+from ..wire import BODY_FIELD_BYTES, PACKED_FIELD_BYTES, PACKED_TAGS_FIELD_BYTES
 
 if TYPE_CHECKING:
     from ...packing import Packing
@@ -83,7 +83,7 @@ class _Events:
         cost = 0
         count = len(self.bodies)
         for name, value in tags.items():
-            size = _size_of(name, value)
+            size = len(checks.tag_as_bytes(name, value)[1])
             column = self.columns.get(name)
             if column is None:
                 cost += size + len(name) + _TAG_HEADS + count
@@ -102,24 +102,6 @@ class _Events:
             column.put(place, value)
         self.bodies.append(body)
         self.size += len(body) + cost
-
-
-def _size_of(name: object, value: object) -> int:
-    if (
-        not isinstance(name, str)
-        or not isinstance(value, str)
-        or name == BODY_FIELD
-        or name.startswith(RESERVED_PREFIX)
-    ):
-        raise encode_errors.refused_tag(name, value)
-    try:
-        str.encode(name)
-        size = len(str.encode(value))
-    except UnicodeEncodeError as error:
-        raise encode_errors.refused_tag(name, value, error) from None
-    if size > MAX_BULK:
-        raise encode_errors.refused_tag(name, value)
-    return size
 
 
 class OpenEntry:
@@ -290,7 +272,7 @@ class OpenEntry:
         fields: list[bytes] = []
         if body != _NIL or not events.columns:
             wrapped = self._wraps and body != _NIL
-            fields += BODY_FIELD.encode(), body[{0xC4: 2, 0xC5: 3, 0xC6: 5}[body[0]] :] if wrapped else body
+            fields += BODY_FIELD_BYTES, unwrapped(body) if wrapped else body
         for name, column in events.columns.items():
             fields += name.encode(), str(column.values[0]).encode()
         return fields
@@ -313,7 +295,7 @@ class OpenEntry:
         first = marker(count)
         if self._wraps or compress:
             first, array, tags = written(count, array, tags, self._wraps, compress)
-        fields = [PACKED_FIELD_BYTES, first, BODY_FIELD.encode(), array, *shared]
+        fields = [PACKED_FIELD_BYTES, first, BODY_FIELD_BYTES, array, *shared]
         return [*fields, PACKED_TAGS_FIELD_BYTES, tags] if differing else fields
 
 
