@@ -152,27 +152,22 @@ def order_without(
         buffer: of the target.
         lanes: as `BufferTargets.lanes`.
     """
-    outcomes: Outcomes = (("confirmed" if place in gone else "unconfirmed", 1) for place in range(buffer.command_count))
-    touched: list[tuple[int, int]] = []
-    mine = {lane for lane, of in lanes.items() if of == target} | {target}
-    waiting = _by_lane(target, outcomes, buffer.packed)
-    current: dict[int, tuple[Outcome, int]] = {}
-    for lane, count in order:
-        kept = 0 if lane in mine else count
-        left = count - kept
-        while left:
-            outcome, events = current.get(lane, ("unconfirmed", 0))
-            if not events:
-                commands = next(waiting[lane])
-                current[lane] = commands.outcome, commands.events
-                continue
-            size = min(events, left)
-            current[lane] = outcome, events - size
-            left -= size
-            kept += 0 if outcome == "confirmed" else size
-        if kept:
-            touched.append((lane, kept))
-    return touched
+    outcomes: dict[int, Outcomes] = {lane: (("unconfirmed", sys.maxsize),) for lane, _ in order}
+    for lane, of in lanes.items():
+        if of == target:
+            outcomes.pop(lane, None)
+    outcomes[target] = (("confirmed" if place in gone else "unconfirmed", 1) for place in range(buffer.command_count))
+    return _order_of(_parts(order, outcomes, {target: buffer.packed}, lanes))
+
+
+def _order_of(parts: Iterable[_Part]) -> list[tuple[int, int]]:
+    """Return the order of the events that are not confirmed."""
+    runs: list[tuple[int, int]] = []
+    for part in parts:
+        if part.outcome != "confirmed":
+            before = runs.pop()[1] if runs and runs[-1][0] == part.lane else 0
+            runs.append((part.lane, before + part.size))
+    return runs
 
 
 class Unsettled(NamedTuple):
@@ -339,11 +334,7 @@ class FlushAccount:
                     size += count
                 place += count
             flush.buffer.keep(_joined(kept))
-        runs: list[tuple[int, int]] = []
-        for part in self._unsettled:
-            before = runs.pop()[1] if runs and runs[-1][0] == part.lane else 0
-            runs.append((part.lane, before + part.size))
-        return Unsettled(runs, refused)
+        return Unsettled(_order_of(self._unsettled), refused)
 
     def error(self) -> FlushError:
         """Return the exception that tells the outcome of every event."""
