@@ -57,3 +57,4 @@ cdef Event new_event(
 )
 cdef const unsigned char *next_bulk(const unsigned char *at, Py_ssize_t *size) noexcept
 cdef Event new_packed_event(Event first, Pack pack, Py_ssize_t place, const unsigned char *body, Py_ssize_t size)
+cdef list listed(const unsigned char *at, const unsigned char *end)

@@ -210,12 +210,10 @@ cdef class Event:
     cdef int check_readable(self) except -1:
         # Refuses an entry that says it is packed, and could not be split into its events.
         cdef Py_ssize_t size
-        cdef const unsigned char *name
-        if self.pack is not None or not PyBytes_GET_SIZE(self.fields):
-            return 0
-        name = next_bulk(<const unsigned char *>PyBytes_AS_STRING(self.fields), &size)
+        cdef const unsigned char *start = <const unsigned char *>PyBytes_AS_STRING(self.fields)
+        cdef const unsigned char *name = next_bulk(start, &size)
         if is_packed_field(name, size):
-            raise entries.unreadable_pack(listed(self.fields))
+            raise entries.unreadable_pack(listed(start, start + PyBytes_GET_SIZE(self.fields)))
         return 0
 
     cdef object decode(self):
@@ -287,10 +285,8 @@ cdef Event new_packed_event(Event first, Pack pack, Py_ssize_t place, const unsi
     return event
 
 
-cdef list listed(bytes fields):
+cdef list listed(const unsigned char *at, const unsigned char *end):
     # The names and values of RESP bulk strings.
-    cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(fields)
-    cdef const unsigned char *end = at + PyBytes_GET_SIZE(fields)
     cdef Py_ssize_t size
     cdef list found = []
     while at < end:
@@ -365,7 +361,7 @@ def resumed(events, dict unfinished not None):
 
 
 def entries_in(events):
-    """Return how many entries these events are of. Those of an entry follow each other."""
+    """Return the number of entries that have these events. Events of one entry follow each other."""
     cdef Event event
     cdef Pack current = None
     cdef Py_ssize_t count = 0

@@ -3,11 +3,11 @@
 What is read once for an entry, and is not the usual form, is left to `..packed`.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from .buffer cimport FLUXA_FAST_VERSION
 from .endian cimport load16, load32
-from .events cimport Event, Pack, new_packed_event, next_bulk
+from .events cimport Event, Pack, listed, new_packed_event, next_bulk
 from .limits cimport MOST_PACKED
 from .wire cimport is_body_field
 
@@ -58,16 +58,6 @@ cdef Py_ssize_t split_fields(Event entry, list events) except -1:
     pack.tags = found.tags
     at = <const unsigned char *>PyBytes_AS_STRING(array)
     return split_array(entry, pack, at, at + PyBytes_GET_SIZE(array), found.wrapped, events)
-
-
-cdef list listed(const unsigned char *at, const unsigned char *end):
-    cdef Py_ssize_t size
-    cdef list found = []
-    while at < end:
-        at = next_bulk(at, &size)
-        found.append(PyBytes_FromStringAndSize(<const char *>at, size))
-        at += size + 2
-    return found
 
 
 cdef Py_ssize_t plain_count(const unsigned char *value, Py_ssize_t size) noexcept:

@@ -351,7 +351,7 @@ def resumed(events: Iterable[Event], unfinished: dict[str, Any]) -> list[Event]:
 
 
 def entries_in(events: Iterable[Event]) -> int:
-    """Return how many entries these events are of. Those of an entry follow each other."""
+    """Return the number of entries that have these events. Events of one entry follow each other."""
     current: Pack | None = None
     count = 0
     for event in events:
