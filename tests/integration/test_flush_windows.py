@@ -17,7 +17,8 @@ from fluxa_fast.benchmark.usage import peak_memory
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from fluxa_fast.protocol.commands import entry_head
-from fluxa_fast.transport.blocking.connection import Connection
+from fluxa_fast.protocol.interface import Confirmations
+from fluxa_fast.transport.blocking.pipeline_sender import PipelineSender
 from tests.fix_broker import MakeEngine
 from tests.fix_servers import PROGRAMS, Certificates, tls_settings
 from tests.proxy import Proxy
@@ -154,15 +155,15 @@ def test_promise_3_an_eager_flusher_that_is_interrupted_sends_nothing_twice(
     broker: EventBroker, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flusher = broker.new_flusher(eager=True)
-    fill = Connection._fill
+    take = PipelineSender._take_what_arrived
 
-    def interrupted(connection: Connection) -> None:
-        fill(connection)
-        if (begun := flusher._buffer.targets[0].begun) is not None and begun.replies.received > 100:
+    def interrupted(sender: PipelineSender, replies: Confirmations) -> None:
+        if replies.received > 100:
             raise KeyboardInterrupt
+        take(sender, replies)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Connection, "_fill", interrupted)
+        patch.setattr(PipelineSender, "_take_what_arrived", interrupted)
         while True:
             flusher.publish("orders", len(flusher))
     count = len(flusher)

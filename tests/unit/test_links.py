@@ -36,7 +36,7 @@ def _sent(link: Any, *names: str) -> list[str]:
     commands = type(link.commands)()
     for name in names:
         commands.command(name, "key")
-    wire = link._wire(commands)
+    wire = link._with_own(commands)
     link._owed += commands.command_count
     reader = link.pool.implementation.ReplyReader()
     with wire.view() as view:

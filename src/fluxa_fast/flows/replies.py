@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Any
 
 from ..protocol import decode_errors
@@ -40,7 +41,8 @@ def id_of(reply: Any) -> str:
     """
     if isinstance(reply, ErrorReply):
         raise error_of(reply)
-    return str(reply, "ascii")
+    id: str = reply
+    return id
 
 
 def named(reply: Any) -> dict[str, Any]:
@@ -110,12 +112,12 @@ def _are_pending(reply: Any) -> bool:
     )
 
 
-NUMBER = _reply_that(_is_number, "a number")
+NUMBER: Take = methodcaller("read_number")
 NUMBERS = _reply_that(_are_numbers, "numbers")  # of ask.lua
 IDS = _reply_that(_are_ids, "IDs of entries")  # of refresh.lua
 TEXT = _reply_that(lambda reply: reply is None or type(reply) is bytes, "a text")  # or null
 OK = _reply_that(lambda reply: type(reply) is bytes, "OK")
-ENTRY_ID = _reply_that(_is_id, "the ID of an entry")
+ENTRY_ID: Take = methodcaller("read_id")
 ACKNOWLEDGEMENT = _reply_that(_is_acknowledgement, "a number of other groups, and two IDs")  # of acknowledge.lua
 TIDIED = _reply_that(_is_tidied, "a number of other groups, three IDs, and a number")  # of trim_acknowledged.lua
 TRIMMED = _reply_that(_is_trimmed, "a number of other groups, and whether entries are left")  # of trim_delivered.lua

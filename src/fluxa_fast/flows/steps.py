@@ -22,11 +22,13 @@ __all__ = [
     "Connect",
     "Deliver",
     "Disconnect",
+    "Exchange",
     "Flow",
     "Pause",
     "Pipeline",
     "Publish",
     "Receive",
+    "ReceiveAll",
     "Refresh",
     "Send",
     "Start",
@@ -71,6 +73,36 @@ class Receive:
     def __init__(self, take: Take, wait: float = 0.0) -> None:
         self.take: Take = take
         self.wait: float = wait
+
+
+class ReceiveAll:
+    """Wait for several replies, of which none takes long on purpose. Outcome: a list of them.
+
+    Attributes:
+        takes: how to read each.
+        replies: that have come so far.
+    """
+
+    __slots__ = ("replies", "takes")
+
+    def __init__(self, takes: Sequence[Take]) -> None:
+        self.takes: Sequence[Take] = takes
+        self.replies: list[Any] = []
+
+
+class Exchange:
+    """`Send` behind what is in flight, and `ReceiveAll` in one. Outcome: a list of the replies that come first.
+
+    Attributes:
+        commands: of the buffer, which is emptied.
+        takes: how to read each reply.
+    """
+
+    __slots__ = ("commands", "takes")
+
+    def __init__(self, commands: CommandBuffer, takes: Sequence[Take]) -> None:
+        self.commands: CommandBuffer = commands
+        self.takes: Sequence[Take] = takes
 
 
 class Ask:
@@ -237,6 +269,8 @@ Step = (
     Ask
     | Send
     | Receive
+    | ReceiveAll
+    | Exchange
     | Arrived
     | Pipeline
     | Deliver
@@ -264,9 +298,7 @@ def ask(commands: CommandBuffer, take: Take = any_reply, wait: float = 0.0) -> F
 
 def ask_all(commands: CommandBuffer) -> Flow[list[Any]]:
     """Send all commands of the buffer, and return their replies."""
-    count = commands.command_count
+    takes = [any_reply] * commands.command_count
     yield Send(commands)
-    replies = []
-    for _ in range(count):
-        replies.append((yield Receive(any_reply)))
+    replies: list[Any] = yield ReceiveAll(takes)
     return replies

@@ -22,6 +22,7 @@ COMPILED_MODULES: Final = (
     "packed_reading",
     "packing",
     "plain_replies",
+    "plain_socket",
     "replies",
     "staging",
     "unpacking",

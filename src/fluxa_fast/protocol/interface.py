@@ -451,6 +451,12 @@ class ReplyReader(Protocol):
         are dropped.
         """
 
+    def read_id(self) -> str | ErrorReply | Incomplete:
+        """Read the reply to XADD: the ID of an entry."""
+
+    def read_number(self) -> int | ErrorReply | Incomplete:
+        """Read a reply that is a number."""
+
     def read_streams(self, acknowledge: Acknowledges = None) -> EventBatch | ErrorReply | Incomplete:
         """Read the reply to XREADGROUP or XREAD."""
 

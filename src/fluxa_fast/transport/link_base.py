@@ -54,7 +54,7 @@ class LinkBase:
         self._renewal = None
         self._asked = False
 
-    def _wire(self, commands: CommandBuffer) -> CommandBuffer:
+    def _with_own(self, commands: CommandBuffer) -> CommandBuffer:
         """The commands, with those of the link: ASKING before each, and AUTH in front if replies are to come."""
         wire = type(commands)()
         if self._owed and self._renewal is None and self.outdated:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -27,7 +26,8 @@ def write_event(commands: CommandBuffer, head: EntryHead, body: object, tags: Ma
     These two are no flow, because for one event a flow would take longer than both of them.
     """
     try:
-        head.check_body(body)
+        if head.check is not None:
+            head.check_body(body)
         commands.entry(head, body, tags)
     except SerializationError as error:
         error.stream = head.stream
@@ -132,33 +132,48 @@ class BufferFlush:
         """Send what is in the buffer so far, without waiting. After an error nothing is sent until the next flush."""
         if self.error is None:
             self.replies.expected = self.buffer.command_count
-            with self._keeping_error():
+            try:
                 link.push(self.buffer, self.replies)
+            except BaseException as error:
+                if not self.keeps(error):
+                    raise
 
-    def flow(self, replication: Replication | None = None) -> Flow[None]:
-        """Send the buffer and count the replies. An error of the network ends the flow, and is kept in `error`."""
+    def begin(self, replication: Replication | None = None) -> bool:
+        """The buffer is about to be sent to the one server of its pool. Returns whether it may be, and has events."""
         self.replies.expected = self.buffer.command_count
         self.of_one_server = True  # the buffers of a cluster are sent by `flush_cluster`
         self.not_replicated = replication is not None
-        if self.error is not None or not self.buffer.command_count:
+        return self.error is None and self.buffer.command_count > 0
+
+    def flow(self, replication: Replication) -> Flow[None]:
+        """Send the buffer and count the replies. An error of the network ends the flow, and is kept in `error`."""
+        if not self.begin(replication):
             return
-        with self._keeping_error():
+        try:
             yield Pipeline(self.buffer, self.replies)
-            if replication is not None and self.replies.received > len(self.replies.errors):
+            if self.replies.received > len(self.replies.errors):
                 yield from replicated(type(self.buffer)(), self.pool, replication)
             self.not_replicated = False
-        if any(rule_of(ErrorReply(message)).demoted for _, message in self.replies.errors):
-            yield Disconnect()  # this server is a replica now: the next flush asks again which server is the master
+        except BaseException as error:
+            if not self.keeps(error):
+                raise
+        if self.demoted:
+            yield Disconnect()
 
-    @contextmanager
-    def _keeping_error(self) -> Iterator[None]:
-        try:
-            yield
-        except (RedisError, FluxaError) as error:  # too few replicas; or the engine was closed
+    def keeps(self, error: BaseException) -> bool:
+        """Note why the other replies do not come. Returns whether that is all; False: it is an interruption."""
+        if isinstance(error, (RedisError, FluxaError)):  # too few replicas; or the engine was closed
             self.error = error
-        except BaseException as interruption:  # Ctrl-C, for example: every event is accounted for all the same
-            self.error = ConnectionError(f"interrupted by {type(interruption).__name__}")
-            raise
+            return True
+        # Ctrl-C, for example: every event is accounted for all the same.
+        self.error = ConnectionError(f"interrupted by {type(error).__name__}")
+        return False
+
+    @property
+    def demoted(self) -> bool:
+        """Whether the server is a replica now: the next flush has to ask again which server is the master."""
+        errors = self.replies.errors
+        return bool(errors) and any(rule_of(ErrorReply(message)).demoted for _, message in errors)
 
     @property
     def replies_so_far(self) -> FlushReplies:
@@ -168,7 +183,8 @@ class BufferFlush:
     @property
     def complete(self) -> bool:
         """Whether every event was confirmed. A flush that never began is not complete either."""
-        return self.replies_so_far.confirmed == self.buffer.command_count
+        replies = self.replies
+        return not (self.not_replicated or replies.errors) and replies.received == self.buffer.command_count
 
 
 def not_begun(flushes: Sequence[tuple[str, BufferFlush]], error: Exception) -> None:

@@ -8,6 +8,7 @@ cdef class CommandCore(Packer):
     cdef object encode_body
     cdef public object packed   # the PackedLog; None: each command is one event
 
+    cdef int write_argument(self, object value) except -1
     cdef int write_tags(self, dict tags) except -1
     cdef int write_tag(self, object tag, object value) except -1
     cdef Py_ssize_t skip_command(self, Py_ssize_t at) noexcept

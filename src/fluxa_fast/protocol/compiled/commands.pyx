@@ -22,6 +22,7 @@ from .hashing cimport hash_of
 from .limits cimport MAX_BULK
 from .open_entries cimport OpenEntry
 from .packing cimport Packer, body_failed, pack_value
+from .values cimport fluxa_short_int
 from .wire cimport BODY_FIELD, BODY_FIELD_SIZE, is_body_field, is_reserved
 
 import random
@@ -58,19 +59,31 @@ cdef class CommandCore(Packer):
     @cython.critical_section
     def command(self, *arguments):
         cdef Py_ssize_t before = self.length
-        cdef bytes argument
         self.check_idle()
         if not arguments:
             raise ValueError("a command has a name at least")
         try:
             self.write_header(42, len(arguments))
             for value in arguments:
-                argument = argument_bytes(value)
-                self.write_bulk(PyBytes_AS_STRING(argument), PyBytes_GET_SIZE(argument))
+                self.write_argument(value)
         except BaseException:
             self.length = before
             raise
         self.command_count += 1
+
+    cdef int write_argument(self, object value) except -1:
+        cdef Py_ssize_t size
+        cdef long long number
+        cdef unsigned char digits[24]
+        cdef const char *text
+        cdef bytes argument
+        if type(value) is str:
+            text = PyUnicode_AsUTF8AndSize(value, &size)
+            return self.write_bulk(text, size)
+        if type(value) is int and fluxa_short_int(<PyObject *>value, &number) and number >= 0:
+            return self.write_bulk(digits, store_decimal(digits, number))
+        argument = argument_bytes(value)
+        return self.write_bulk(PyBytes_AS_STRING(argument), PyBytes_GET_SIZE(argument))
 
     def entry(self, head, body=None, tags=None):
         write_entry(self, head.prefix, head.arguments, head.before_body, body, tags)
@@ -113,15 +126,13 @@ cdef class CommandCore(Packer):
         cdef Py_ssize_t before = self.length
         cdef unsigned char text[48]
         cdef Event event
-        cdef bytes argument
         self.check_idle()
         if not waiting:
             return 0
         try:
             self.write_header(42, len(arguments) + len(waiting))
             for value in arguments:
-                argument = argument_bytes(value)
-                self.write_bulk(PyBytes_AS_STRING(argument), PyBytes_GET_SIZE(argument))
+                self.write_argument(value)
             for event in waiting:
                 self.write_bulk(text, event.store_id(text))
         except BaseException:

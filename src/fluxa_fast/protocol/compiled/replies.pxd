@@ -32,6 +32,7 @@ cdef class ReplyReader:
     cdef int64_t length_in(self, Py_ssize_t line, Py_ssize_t line_end) except? -2
     cdef int finish(self) except -1
 
+    cdef object integer(self)
     cdef unsigned char next_marker(self) except 0
     cdef Py_ssize_t skip_line(self) noexcept
     cdef bytes line(self)
@@ -72,4 +73,5 @@ cdef class Confirmations:
     cdef readonly list errors
     cdef list nulls     # the positions of null replies, among those that are no errors
 
+    cpdef bint take(self, ReplyReader reader) except -1
     cdef int add(self, uint64_t milliseconds, uint64_t sequence) except -1

@@ -9,7 +9,7 @@ The file is long because both steps are methods of one class, which the C compil
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memmove
@@ -363,6 +363,40 @@ cdef class ReplyReader:
         self.finish()
         return reply
 
+    def read_id(self):
+        cdef Py_ssize_t size
+        cdef const unsigned char *id
+        if not self.ready():
+            return INCOMPLETE
+        try:
+            reply = self.value()
+            if type(reply) is bytes:
+                id = <const unsigned char *>PyBytes_AS_STRING(reply)
+                size = PyBytes_GET_SIZE(reply)
+                if not is_id(id, id + size):
+                    raise decode_errors.unexpected_reply("the ID of an entry", reply)
+                reply = id[:size].decode("ascii")
+            elif type(reply) is not scalars.ErrorReply:
+                raise decode_errors.unexpected_reply("the ID of an entry", reply)
+        except ProtocolError:
+            self.broken = True
+            raise
+        self.finish()
+        return reply
+
+    def read_number(self):
+        if not self.ready():
+            return INCOMPLETE
+        try:
+            reply = self.value()
+            if type(reply) is not int and type(reply) is not scalars.ErrorReply:
+                raise decode_errors.unexpected_reply("a number", reply)
+        except ProtocolError:
+            self.broken = True
+            raise
+        self.finish()
+        return reply
+
     cdef Py_ssize_t skip_line(self) noexcept:
         # Moves `at` behind its line, and returns the end of the text of that line.
         cdef const unsigned char *found = <const unsigned char *>memchr(
@@ -416,7 +450,7 @@ cdef class ReplyReader:
         if marker == PLUS:
             return self.line()
         if marker == COLON:
-            return scalars.integer(self.line())
+            return self.integer()
         if marker == STAR or marker == TILDE or marker == GREATER:
             count = self.count_at()
             return None if count == NULL_LENGTH else self.elements(count)
@@ -435,6 +469,20 @@ cdef class ReplyReader:
         if marker == PAREN:
             return scalars.big_number(self.line())
         return scalars.verbatim(self.payload())
+
+    cdef object integer(self):
+        # :<digits>
+        cdef Py_ssize_t at = self.at + 1
+        cdef int64_t number = 0
+        cdef unsigned char digit = self.start[at] - 48
+        while digit <= 9 and at < self.at + 19:  # 18 digits fit into 64 bits
+            number = 10 * number + digit
+            at += 1
+            digit = self.start[at] - 48
+        if at > self.at + 1 and self.start[at] == 13 and self.start[at + 1] == 10:
+            self.at = at + 2
+            return number
+        return scalars.integer(self.line())
 
     cdef unsigned char next_marker(self) except 0:
         # Skips the attributes in front of the element at `at`, and returns the marker of its type.
@@ -667,7 +715,7 @@ cdef class ReplyReader:
     cdef int64_t take_integer(self, expected) except? -1:
         if self.next_marker() != COLON:
             raise self.unexpected(expected)
-        return scalars.integer(self.line())
+        return self.integer()
 
     cdef int take_id(self, uint64_t *milliseconds, uint64_t *sequence) except -1:
         # Reads <milliseconds>-<sequence>, two 64-bit numbers.
@@ -681,6 +729,23 @@ cdef class ReplyReader:
     cdef object unexpected(self, expected):
         # Returns the error for an element at `at` of a wrong type.
         return decode_errors.unexpected_reply(expected, self.value())
+
+
+cdef bint is_id(const unsigned char *at, const unsigned char *end) noexcept:
+    # Whether it has the form of an entry's ID: <at most 20 digits>-<at most 20 digits>
+    cdef int part
+    cdef const unsigned char *begin
+    for part in range(2):
+        begin = at
+        while at < end and <unsigned char>(at[0] - 48) <= 9:
+            at += 1
+        if at == begin or at - begin > 20:
+            return False
+        if part == 0:
+            if at == end or at[0] != MINUS:
+                return False
+            at += 1
+    return at == end
 
 
 cdef bint parse(const unsigned char *at, const unsigned char *end, uint64_t *number) noexcept:
@@ -712,7 +777,7 @@ cdef class Confirmations:
         self.errors = []
         self.nulls = []
 
-    def take(self, ReplyReader reader):
+    cpdef bint take(self, ReplyReader reader) except -1:
         cdef unsigned char marker
         cdef uint64_t milliseconds, sequence
         while self.received < self.expected:

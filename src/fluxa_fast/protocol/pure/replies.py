@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from .decoding import ORDINARY_IDS, Decoder, checked_id
 from .hiredis_entries import NotForHiredisError, Shortcut
 from .scanning import Scanner
 
+_ID = re.compile(rb"\d{1,20}-\d{1,20}")
 _RECEIVE = 64 * 1024  # bytes: the least room of a receive
 
 _Decode = Callable[[Decoder, EventBatch, Acknowledge | None], None]
@@ -126,6 +128,21 @@ class ReplyReader:
             return INCOMPLETE
         return self._decode(Decoder.value)
 
+    def read_id(self) -> str | ErrorReply | Incomplete:
+        reply = self._read_as(_is_id, "the ID of an entry")
+        return reply.decode("ascii") if type(reply) is bytes else reply
+
+    def read_number(self) -> int | ErrorReply | Incomplete:
+        number: int | ErrorReply | Incomplete = self._read_as(_is_number, "a number")
+        return number
+
+    def _read_as(self, fits: Callable[[Any], bool], expected: str) -> Any:
+        reply = self.read()
+        if reply is INCOMPLETE or isinstance(reply, ErrorReply) or fits(reply):
+            return reply
+        self._broken = True
+        raise decode_errors.unexpected_reply(expected, reply)
+
     def read_streams(self, acknowledge: Acknowledges = None) -> EventBatch | ErrorReply | Incomplete:
         return self._read_batch(Decoder.streams, hiredis_entries.streams, acknowledge)
 
@@ -171,6 +188,14 @@ class ReplyReader:
     def _at_a_beginning(self) -> bool:
         untouched = self._scanner.untouched and self._scanner.scanned == self._begin
         return untouched and Shortcut.possible(self._buffer, self._begin, self._end)
+
+
+def _is_id(reply: Any) -> bool:
+    return type(reply) is bytes and _ID.fullmatch(reply) is not None
+
+
+def _is_number(reply: Any) -> bool:
+    return type(reply) is int
 
 
 def _batch(decode: _Decode, acknowledge: Acknowledge | None, decoder: Decoder) -> EventBatch | ErrorReply:

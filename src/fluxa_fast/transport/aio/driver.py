@@ -12,10 +12,12 @@ from ...flows.steps import (
     Ask,
     Connect,
     Disconnect,
+    Exchange,
     Flow,
     Pause,
     Pipeline,
     Receive,
+    ReceiveAll,
     Send,
     YieldControl,
 )
@@ -117,6 +119,10 @@ class Driver:
             return await link.receive(step.take, step.wait)
         if kind is Send:
             return await link.send(step.commands, behind=step.behind)
+        if kind is Exchange:
+            return await link.exchange(step.commands, step.takes)
+        if kind is ReceiveAll:
+            return await link.receive_all(step.takes)
         if kind is Arrived:
             return link.arrived()
         if kind is Pipeline:

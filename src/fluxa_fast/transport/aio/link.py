@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -185,7 +186,7 @@ class Link(LinkBase):
         conversation = await (self._connected() if behind else self.connect())
         wire = commands
         if self._ask_at is not None or (behind and self.outdated):
-            wire = self._wire(commands)
+            wire = self._with_own(commands)
         self._owed += commands.command_count
         async with DropOnError(self, "writing to"):
             with wire.view() as view:
@@ -211,6 +212,15 @@ class Link(LinkBase):
                 reply = await conversation.outcome(wait)
         self._owed -= 1
         return reply
+
+    async def receive_all(self, takes: Sequence[Take]) -> list[Any]:
+        """The next replies, each as `receive`."""
+        return [await self.receive(take, 0.0) for take in takes]
+
+    async def exchange(self, commands: CommandBuffer, takes: Sequence[Take]) -> list[Any]:
+        """Send the commands behind what is in flight, empty their buffer, and return the replies that come first."""
+        await self.send(commands, behind=True)
+        return await self.receive_all(takes)
 
     def push(self, commands: CommandBuffer, replies: Confirmations) -> None:
         """Send what the transport takes, if there is a connection. `pipeline` goes on from here."""

@@ -146,9 +146,23 @@ class Pool(ServerPoolBase[Link]):
             return not_begun(flushes, error)
         try:
             for _, flush in flushes:
-                await Driver(link).drive(flush.flow(replication))
+                if replication is not None:
+                    await Driver(link).drive(flush.flow(replication))
+                elif flush.begin():
+                    await self._send(flush, link)
         finally:
             await self.return_link(link)
+
+    @staticmethod
+    async def _send(flush: BufferFlush, link: Link) -> None:
+        """As its flow, if no replica is waited for."""
+        try:
+            await link.pipeline(flush.buffer, flush.replies)
+        except BaseException as error:
+            if not flush.keeps(error):
+                raise
+        if flush.demoted:
+            await link.drop()
 
     async def run(self, flow: Flow[T], key: str = "") -> T:
         """The result of a flow about that Redis key, on a link of its own."""

@@ -1,20 +1,11 @@
-"""A connection of redis-py's that is borrowed for a while, and read and written by blocking calls.
-
-Its socket blocks, with a time-out, or it does not. The classes that read and write (`RequestReply`, `PipelineSender`)
-set that at the beginning of each call, with `_block` or `_do_not_block`.
-"""
+"""A connection of redis-py's that is borrowed for a while, and read and written by blocking calls."""
 
 from __future__ import annotations
 
-import os
-import select
-import ssl
 import time
 import traceback
 import weakref
-from collections.abc import Callable
-from functools import partial
-from types import TracebackType
+from os import getpid
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AskError, ConnectionError, RedisError
@@ -28,15 +19,15 @@ from ...redis_adapter.credentials import Renewal, new_token
 from ..failures import network_error, raised_by_a_signal
 from ..link_base import LinkBase
 from ..pool_base import PoolBase
+from .wire import NO_WIRE, Wire, poller, wire_over
 
 if TYPE_CHECKING:
     from .pool import Pool
 
-__all__ = ["GRACE", "INSTANT", "WOULD_WAIT", "Connection", "DropOnError", "poller"]
+__all__ = ["GRACE", "INSTANT", "Connection", "poller"]
 
 GRACE = 1.0  # seconds in which a call that was interrupted may still settle what was handled
 INSTANT = 0.001  # seconds: with none at all, a read would fail for another reason than that the server is silent
-WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _ORDINARY = (RedisError, FluxaError)  # what a step may meet without having been interrupted
 
@@ -49,10 +40,9 @@ class Connection(LinkBase):
     def __init__(self, pool: PoolBase) -> None:
         super().__init__(pool)
         self._sock: Any = None
+        self._wire: Wire = NO_WIRE
         self._timeout: float | None = None  # seconds, of the connection
-        self._timeout_now: float | None = None  # seconds, of the socket
         self._limit: float | None = None  # monotonic seconds: whatever takes longer fails
-        self._poll: Callable[[], object] = bool  # true if a read would return at once
 
     def __del__(self) -> None:
         # Its owner forgot it: a consumer that was never cleaned up, an eager flusher. This may run at any moment, when
@@ -65,19 +55,19 @@ class Connection(LinkBase):
 
     # ---- having one ----
 
-    def connect(self) -> Any:
-        """The socket, ready for a new command."""
+    def connect(self) -> Wire:
+        """See that there is a connection that is ready for a new command. Returns its wire."""
         if (
             self._connection is not None
-            and self._pid == os.getpid()
+            and self._pid == getpid()
             and not self._owed
             # What can be read now, no command has asked for; or the server has closed the connection.
-            and not self.arrived()
+            and not (self.reader.unread or self._wire.arrived)
             and (new_token(self._connection) is None or self._authenticated())
         ):
-            return self._sock
+            return self._wire
         self.drop()
-        self._pid = os.getpid()
+        self._pid = getpid()
         self.reader.reset()
         try:
             self.pool.check_open()
@@ -95,25 +85,24 @@ class Connection(LinkBase):
             self.drop()
             raise closed_error()
         self._timeout = connection.socket_timeout
-        self._timeout_now = self._sock.gettimeout()
-        self._poll = poller(self._sock)
+        self._wire = wire_over(self._sock, self.pool.implementation, self._timeout)
         if new_token(connection) is not None and not self._authenticated():
             return self.connect()  # redis-py makes a new one then, with what the provider has now
-        return self._sock
+        return self._wire
 
     def _borrow(self) -> Any:
         self.pool.reclaim()
         return redis_py.borrow(self.pool.connections, _time_left(self._limit))
 
-    def _connected(self) -> Any:
-        """The socket, if replies are to come over it."""
-        if self._pid != os.getpid():
+    def _connected(self) -> Wire:
+        """Return the wire, if replies are to come over it."""
+        if self._pid != getpid():
             self.drop()
         if self._sock is None:
             if self.pool.closed:
                 raise closed_error()
             raise ConnectionError("the connection was closed before its reply came")
-        return self._sock
+        return self._wire
 
     def _authenticated(self) -> bool:
         """Send AUTH with the new token. False if the server refuses it: then the connection is not to be used."""
@@ -122,15 +111,19 @@ class Connection(LinkBase):
         renewal.write(commands)
         self._owed = 1
         try:
-            with DropOnError(self, "authenticating to"):
-                self._block()
-                with commands.view() as view:
-                    self._sock.sendall(view)
-                while (reply := any_reply(self.reader)) is INCOMPLETE:
-                    self._fill()
-                renewal.settle(reply)
+            self._wire.ask(commands, self.reader, self._patience())
+            while (reply := any_reply(self.reader)) is INCOMPLETE:
+                self._wire.receive(self.reader, self._patience())
+            renewal.settle(reply)
         except RedisError:
+            self.drop()
             return False
+        except BaseException as error:
+            try:
+                self._drop_after(error, "authenticating to")
+            except RedisError:
+                return False
+            raise
         self._owed = 0
         return True
 
@@ -150,16 +143,17 @@ class Connection(LinkBase):
     def release(self) -> None:
         """Return the connection to redis-py's pool, in working order."""
         if self._connection is not None:
-            if self._owed or self.reader.unread or self.outdated or self._pid != os.getpid():
+            if self._owed or self.reader.unread or self.outdated or self._pid != getpid():
                 self.drop()
             else:
-                self._set_timeout(self._timeout)
+                self._wire.restore()
                 self._give_back(reusable=True)
 
     def _give_back(self, *, reusable: bool) -> None:
         if self._connection is not None:
             connection, sock = self._connection, self._sock
             self._connection = self._sock = None
+            self._wire = NO_WIRE
             self.pool.take_back(connection, sock, reusable=reusable)
 
     # ---- time ----
@@ -182,85 +176,43 @@ class Connection(LinkBase):
 
     def time_out(self) -> None:
         """The server was silent for too long."""
-        with DropOnError(self, "reading from"):
-            raise TimeoutError
+        self._drop_after(TimeoutError(), "reading from")
+
+    # ---- the socket ----
+
+    def _patience(self, wait: float = 0.0) -> float | None:
+        """Return the seconds of the connection's time-out and `wait`, but not beyond the limit."""
+        timeout = None if self._timeout is None else self._timeout + wait
+        if self._limit is None:
+            return timeout
+        left = max(INSTANT, self._limit - time.monotonic())
+        return left if timeout is None else min(left, timeout)
 
     # ---- the socket ----
 
     @property
     def socket(self) -> Any:
         """The socket, for a selector."""
-        return self._connected()
+        self._connected()
+        return self._sock
 
     def arrived(self) -> bool:
         """Whether something can be read at once."""
-        return bool(self.reader.unread or (self._sock is not None and self._poll()))
+        return bool(self.reader.unread or (self._sock is not None and self._wire.arrived))
 
-    def _block(self, wait: float = 0.0) -> None:
-        """Let the socket block for the connection's time-out and `wait` seconds, but not beyond the limit."""
-        timeout = None if self._timeout is None else self._timeout + wait
-        if self._limit is not None:
-            left = max(INSTANT, self._limit - time.monotonic())
-            timeout = left if timeout is None else min(left, timeout)
-        self._set_timeout(timeout)
+    def _drop_after(self, error: BaseException, doing: str) -> None:
+        """Close the connection, whose state is not known after an error.
 
-    def _do_not_block(self) -> None:
-        """Let the socket raise an error of `WOULD_WAIT` instead of blocking."""
-        self._set_timeout(0.0)
-
-    def _set_timeout(self, wanted: float | None) -> None:
-        if wanted != self._timeout_now:
-            self._sock.settimeout(wanted)
-            self._timeout_now = wanted
-
-    def _fill(self) -> None:
-        """Receive into the reader."""
-        with self.reader.get_buffer() as room:
-            received = self._sock.recv_into(room)
-        if not received:
-            raise ConnectionResetError("the server closed the connection")
-        self.reader.buffer_updated(received)
+        Raises:
+            redis.ConnectionError, redis.TimeoutError, FluxaError: if it is an error of the network.
+        """
+        self.drop()
+        # The frames hold views of the buffer, which is used again (TLS is written in Python).
+        traceback.clear_frames(error.__traceback__)
+        if isinstance(error, OSError) and raised_by_a_signal(error) is None:
+            raise network_error(error, doing, self.pool) from error
 
 
 def _time_left(limit: float | None) -> float | None:
     """Seconds until then, a moment at least: a socket without any time does not wait, and fails in another way."""
     return None if limit is None else max(INSTANT, limit - time.monotonic())
-
-
-class DropOnError:
-    """A context: an error leaves the connection in an unknown state, so it is dropped.
-
-    Errors of the network become redis-py's. (A class, because a generator would cost more than the code it guards.)
-    """
-
-    __slots__ = ("_connection", "_doing")
-
-    def __init__(self, connection: Connection, doing: str) -> None:
-        self._connection = connection
-        self._doing = doing
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, frames: TracebackType | None) -> None:
-        if error is None:
-            return
-        self._connection.drop()
-        traceback.clear_frames(frames)  # they hold views of the buffer, which is used again (TLS is written in Python)
-        if isinstance(error, OSError) and raised_by_a_signal(error) is None:
-            raise network_error(error, self._doing, self._connection.pool) from error
-
-
-def poller(sock: Any) -> Callable[[], object]:
-    """Asks whether a read of the socket would return at once: there are bytes, or the other side has closed."""
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        ready: Callable[[], object] = partial(poll.poll, 0)
-    else:
-
-        def ready() -> object:
-            return select.select([sock], [], [], 0)[0]
-
-    decrypted = getattr(sock, "pending", None)  # TLS: bytes that were read from the socket already
-    return ready if decrypted is None else lambda: decrypted() or ready()

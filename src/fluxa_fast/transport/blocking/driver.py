@@ -12,10 +12,12 @@ from ...flows.steps import (
     Ask,
     Connect,
     Disconnect,
+    Exchange,
     Flow,
     Pause,
     Pipeline,
     Receive,
+    ReceiveAll,
     Send,
     YieldControl,
 )
@@ -108,6 +110,10 @@ def perform(link: BlockingLink, others: Callable[[Any], Any], step: Any) -> Any:
         return link.receive(step.take, step.wait)
     if kind is Send:
         return link.send(step.commands, behind=step.behind)
+    if kind is Exchange:
+        return link.exchange(step.commands, step.takes)
+    if kind is ReceiveAll:
+        return link.receive_all(step.takes)
     if kind is Arrived:
         return link.arrived()
     if kind is Pipeline:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any
 
 from ...flows.steps import Take
 from ...protocol.interface import INCOMPLETE, CommandBuffer
 from ...redis_adapter.credentials import new_token
-from .connection import GRACE, WOULD_WAIT, Connection, DropOnError
+from .connection import GRACE, Connection
 from .pipeline_sender import PipelineSender
 
 __all__ = ["GRACE", "Link", "RequestReply"]
@@ -19,31 +19,34 @@ class RequestReply(Connection):
 
     def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
         """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
-        sock = self._connected() if behind else self.connect()
-        wire = commands
+        wire = self._connected() if behind else self.connect()
+        sent = commands
         if self._ask_at is not None or (behind and new_token(self._connection) is not None):
-            wire = self._wire(commands)
+            sent = self._with_own(commands)
         self._owed += commands.command_count
-        with wire.view() as view, DropOnError(self, "writing to"):
-            self._block()
-            sock.sendall(view)
+        try:
+            wire.send(sent, self._patience())
+        except BaseException as error:
+            self._drop_after(error, "writing to")
+            raise
         commands.clear()
 
     def ask(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> Any:
         """Send the one command of the buffer, empty it, and wait for its reply."""
-        sock = self.connect()
+        wire = self.connect()
         if self._ask_at is not None:
             self.send(commands)
             return self.receive(take, wait)
         self._owed = 1
-        with DropOnError(self, "asking"):
-            self._block(wait)
-            with commands.view() as view:
-                sock.sendall(view)
+        reader = self.reader
+        try:
+            wire.ask(commands, reader, self._patience(wait))
             commands.clear()
-            self._fill()
-            while (reply := take(self.reader)) is INCOMPLETE:
-                self._fill()
+            while (reply := take(reader)) is INCOMPLETE:
+                wire.receive(reader, self._patience(wait))
+        except BaseException as error:
+            self._drop_after(error, "asking")
+            raise
         self._owed = 0
         return reply
 
@@ -53,14 +56,50 @@ class RequestReply(Connection):
             take = self._taking(take)
         reply = take(self.reader)
         if reply is INCOMPLETE:
-            self._connected()
-            with DropOnError(self, "reading from"):
-                self._block(wait)
+            wire = self._connected()
+            try:
                 while reply is INCOMPLETE:
-                    self._fill()
+                    wire.receive(self.reader, self._patience(wait))
                     reply = take(self.reader)
+            except BaseException as error:
+                self._drop_after(error, "reading from")
+                raise
         self._owed -= 1
         return reply
+
+    def receive_all(self, takes: Sequence[Take]) -> list[Any]:
+        """The next replies, each as `receive`."""
+        replies: list[Any] = []
+        if self._renewal is not None or self._ask_at is not None:
+            for take in takes:
+                replies.append(self.receive(take, 0.0))
+            return replies
+        reader = self.reader
+        try:
+            for take in takes:
+                while (reply := take(reader)) is INCOMPLETE:
+                    self._connected().receive(reader, self._patience())
+                replies.append(reply)
+        except BaseException as error:
+            self._drop_after(error, "reading from")
+            raise
+        self._owed -= len(replies)
+        return replies
+
+    def exchange(self, commands: CommandBuffer, takes: Sequence[Take]) -> list[Any]:
+        """Send the commands behind what is in flight, empty their buffer, and return the replies that come first."""
+        if self._ask_at is not None or self.reader.unread or new_token(self._connection) is not None:
+            self.send(commands, behind=True)
+            return self.receive_all(takes)
+        wire = self._connected()
+        self._owed += commands.command_count
+        try:
+            wire.ask(commands, self.reader, self._patience())
+        except BaseException as error:
+            self._drop_after(error, "asking")
+            raise
+        commands.clear()
+        return self.receive_all(takes)
 
     def receive_now(self, take: Take) -> Any:
         """The next reply, or INCOMPLETE if it is not here yet."""
@@ -68,12 +107,13 @@ class RequestReply(Connection):
             take = self._taking(take)
         reply = take(self.reader)
         if reply is INCOMPLETE:
-            self._connected()
-            with DropOnError(self, "reading from"), suppress(*WOULD_WAIT):
-                self._do_not_block()
-                while reply is INCOMPLETE:
-                    self._fill()
+            wire = self._connected()
+            try:
+                while reply is INCOMPLETE and wire.receive_now(self.reader):
                     reply = take(self.reader)
+            except BaseException as error:
+                self._drop_after(error, "reading from")
+                raise
         if reply is not INCOMPLETE:
             self._owed -= 1
         return reply

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ...flows.steps import Ask, Deliver, Flow, Pause, Pipeline, Receive, Refresh, Start
+from ...flows.steps import Ask, Deliver, Flow, Pause, Pipeline, Receive, ReceiveAll, Refresh, Start
 from ...protocol.interface import INCOMPLETE
 from ..base import BlockingLink
 from .driver import no_matter, perform, refuse, run_flow
@@ -149,6 +149,13 @@ class FlowTask:
                 link.send(step.commands)
             reply = link.receive_now(step.take)
             return reply if reply is not INCOMPLETE else self._waits(now, step.wait)
+        if kind is ReceiveAll:
+            while len(step.replies) < len(step.takes):
+                reply = link.receive_now(step.takes[len(step.replies)])
+                if reply is INCOMPLETE:
+                    return self._waits(now, 0.0)
+                step.replies.append(reply)
+            return step.replies
         if kind is Pipeline:
             if not self._begun and not link.in_order:
                 link.drop()
@@ -186,7 +193,11 @@ class FlowTask:
 
     def register(self, selector: selectors.BaseSelector) -> None:
         """Say which socket is waited for, if any, unless that was said before."""
-        if self._waited_for is None and self.link is not None and type(self._step) in (Ask, Receive, Pipeline):
+        if (
+            self._waited_for is None
+            and self.link is not None
+            and type(self._step) in (Ask, Receive, ReceiveAll, Pipeline)
+        ):
             events = selectors.EVENT_READ
             if type(self._step) is Pipeline and self.link.sending(self._step.commands):
                 events |= selectors.EVENT_WRITE

@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ...protocol.interface import CommandBuffer, Confirmations
-from ..pool_base import WINDOW
-from .connection import INSTANT, WOULD_WAIT, Connection, DropOnError
+from .connection import INSTANT, Connection
 
 __all__ = ["PipelineSender"]
 
@@ -17,23 +16,17 @@ class PipelineSender(Connection):
     def push(self, commands: CommandBuffer, replies: Confirmations) -> None:
         """Send what the socket takes, and take the replies that are there. `pipeline` goes on from here."""
         begun = self._pushed > 0
-        sock = self._connected() if begun else self.connect()
+        wire = self._connected() if begun else self.connect()
         self._owed = replies.expected
-        with commands.view() as view, DropOnError(self, "flushing to"):
-            self._do_not_block()
-            try:
-                with suppress(*WOULD_WAIT):
-                    while self._pushed < len(view):
-                        # TLS: what could not be sent must be tried again with no fewer bytes, here or in `pipeline`.
-                        self._pushed += sock.send(view[self._pushed : self._pushed + WINDOW])
-            except OSError:
-                self._read_what_arrived(replies)
-                raise
-            if not begun and self._pushed == len(view):
-                return  # there can be no reply yet
-            with suppress(*WOULD_WAIT):
-                while self._poll() and not replies.take(self.reader):
-                    self._fill()
+        try:
+            self._pushed = wire.send_now(commands, self._pushed)
+            if begun or self.sending(commands):  # else there can be no reply yet
+                self._take_what_arrived(replies)
+        except BaseException as error:
+            if isinstance(error, OSError):
+                self._take_the_last(replies)
+            self._drop_after(error, "flushing to")
+            raise
 
     def pushed(self, commands: CommandBuffer, replies: Confirmations) -> bool:
         """As `push`. True once all was sent and all replies are there: `pipeline` in many steps."""
@@ -49,40 +42,35 @@ class PipelineSender(Connection):
 
     def gather(self, replies: Confirmations, *, overdue: bool) -> None:
         """Wait for the rest of the replies to a pipeline that was pushed. `overdue`: not for the first of them."""
-        self._connected()
-        with DropOnError(self, "flushing to"):
-            if overdue:
-                self._set_timeout(INSTANT)
-                if not replies.take(self.reader):
-                    self._fill()
-            self._block()
+        wire = self._connected()
+        try:
+            if overdue and not replies.take(self.reader):
+                wire.receive(self.reader, INSTANT)
             while not replies.take(self.reader):
-                self._fill()
+                wire.receive(self.reader, self._patience())
+        except BaseException as error:
+            self._drop_after(error, "flushing to")
+            raise
         self._owed = self._pushed = 0
 
     def pipeline(self, commands: CommandBuffer, replies: Confirmations) -> None:
         """Send the commands by the window, and take the replies of one window while the next is under way."""
-        sock = self._connected() if self._pushed else self.connect()
+        wire = self._connected() if self._pushed else self.connect()
         self._owed = replies.expected
-        sent = self._pushed
-        with commands.view() as view, DropOnError(self, "flushing to"):
-            self._block()
-            try:
-                while sent < len(view):
-                    sock.sendall(view[sent : sent + WINDOW])
-                    sent += WINDOW
-                    while self._poll() and not replies.take(self.reader):
-                        self._fill()
-            except OSError:
-                self._read_what_arrived(replies)
-                raise
-            while not replies.take(self.reader):
-                self._fill()
+        try:
+            wire.pipeline(commands, self._pushed, replies, self.reader, self._patience())
+        except BaseException as error:
+            if isinstance(error, OSError):
+                self._take_the_last(replies)
+            self._drop_after(error, "flushing to")
+            raise
         self._owed = self._pushed = 0
 
-    def _read_what_arrived(self, replies: Confirmations) -> None:
-        """Writing failed: take the replies that had come before."""
+    def _take_what_arrived(self, replies: Confirmations) -> None:
+        while not replies.take(self.reader) and self._wire.receive_now(self.reader):
+            pass
+
+    def _take_the_last(self, replies: Confirmations) -> None:
+        """The connection has failed: take the replies that had come before."""
         with suppress(OSError):
-            self._do_not_block()
-            while not replies.take(self.reader):
-                self._fill()
+            self._take_what_arrived(replies)

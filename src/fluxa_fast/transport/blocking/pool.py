@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -36,18 +35,12 @@ class Pool(ServerPoolBase[Link]):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._lock = threading.Lock()
         self._pid = os.getpid()
-
-    def _locked(self) -> threading.Lock:
-        self._enter_process()
-        return self._lock
 
     def _enter_process(self) -> None:
         """In a forked child, leave the locks behind: a thread that is not there may have held them."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._lock = threading.Lock()
             self.lent.clear()
             redis_py.after_fork(self.connections)
 
@@ -76,7 +69,8 @@ class Pool(ServerPoolBase[Link]):
 
     def take_link(self) -> Link:
         """A link for one use. `return_link` takes it back."""
-        self.check_open()
+        if self.closed:
+            self.check_open()
         try:
             return self._idle.pop()
         except IndexError:
@@ -88,9 +82,14 @@ class Pool(ServerPoolBase[Link]):
 
     def return_link(self, link: Link) -> None:
         """Keep the link for the next use, or return its connection to redis-py's pool."""
-        with self._locked():
-            if not self.closed and len(self._idle) < IDLE_LINKS:
-                self._idle.append(link)
+        idle = self._idle
+        if len(idle) < IDLE_LINKS and not self.closed:
+            idle.append(link)
+            if not self.closed:
+                return
+            try:  # `close` has come in between, and empties the list: whichever takes the link out releases it
+                idle.remove(link)
+            except ValueError:
                 return
         link.release()
 
@@ -144,15 +143,32 @@ class Pool(ServerPoolBase[Link]):
             return not_begun(flushes, error)
         try:
             for _, flush in flushes:
-                drive(flush.flow(replication), link)
+                if replication is not None:
+                    drive(flush.flow(replication), link)
+                elif flush.begin():
+                    self._send(flush, link)
         finally:
             self.return_link(link)
 
+    @staticmethod
+    def _send(flush: BufferFlush, link: Link) -> None:
+        """As the flow of the buffer, if no replica is waited for."""
+        try:
+            link.pipeline(flush.buffer, flush.replies)
+        except BaseException as error:
+            if not flush.keeps(error):
+                raise
+        if flush.replies.errors and flush.demoted:
+            link.drop()
+
     def close(self) -> None:
         """Return or close all connections. Closes redis-py's pool as well, unless the user handed it in."""
-        with self._locked():
-            self.closed = True
-            idle, self._idle = self._idle, []
+        self._enter_process()
+        self.closed = True
+        idle = []
+        with suppress(IndexError):
+            while True:
+                idle.append(self._idle.pop())
         close_all(
             (
                 *(link.release for link in idle),

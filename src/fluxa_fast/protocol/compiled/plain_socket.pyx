@@ -1,0 +1,378 @@
+"""Sends and receives over a plain TCP or unix socket, without Python's lock and without a view of the buffers.
+
+One call sends a whole buffer and waits for the first bytes of the reply, or goes on until all replies to a pipeline are
+there. Python's signal handlers run while it waits. `fluxa_fast.transport.blocking.wire` has the contract, and the same
+in Python for every other socket. There is nothing of this on Windows.
+"""
+
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport INT32_MAX
+
+from .buffer cimport FLUXA_FAST_VERSION
+from .commands cimport CommandCore
+from .replies cimport Confirmations, ReplyReader
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+      #include <errno.h>
+      #define FLUXA_HAS_SOCKETS 0
+      #define FLUXA_READABLE 0
+      #define FLUXA_WRITABLE 0
+      #define fluxa_send(fd, data, size) (-1)
+      #define fluxa_receive(fd, room, size, blocks) (-1)
+      #define fluxa_poll(fd, events, milliseconds) (-1)
+      #define fluxa_block(fd, seconds) (-1)
+      #define fluxa_unblock(fd) ((void)0)
+      #define fluxa_now() (0.0)
+      #define fluxa_would_block(code) ((code) == EAGAIN)
+    #else
+      #include <errno.h>
+      #include <fcntl.h>
+      #include <poll.h>
+      #include <sys/socket.h>
+      #include <sys/time.h>
+      #include <time.h>
+      #define FLUXA_HAS_SOCKETS 1
+      #define FLUXA_READABLE POLLIN
+      #define FLUXA_WRITABLE POLLOUT
+      #ifdef MSG_NOSIGNAL
+        #define FLUXA_NO_SIGNAL MSG_NOSIGNAL
+      #else
+        #define FLUXA_NO_SIGNAL 0  /* macOS: Python ignores SIGPIPE */
+      #endif
+
+      static Py_ssize_t fluxa_send(int fd, const void *data, Py_ssize_t size) {
+        return send(fd, data, (size_t)size, MSG_DONTWAIT | FLUXA_NO_SIGNAL);
+      }
+
+      static Py_ssize_t fluxa_receive(int fd, void *room, Py_ssize_t size, int blocks) {
+        return recv(fd, room, (size_t)size, blocks ? 0 : MSG_DONTWAIT);
+      }
+
+      static int fluxa_poll(int fd, short events, int milliseconds) {
+        struct pollfd waited_for = {fd, events, 0};
+        return poll(&waited_for, 1, milliseconds);
+      }
+
+      /* Lets a receive block for that many seconds at most. */
+      static int fluxa_block(int fd, double seconds) {
+        int flags = fcntl(fd, F_GETFL);
+        struct timeval limit;
+        limit.tv_sec = (time_t)seconds;
+        limit.tv_usec = (suseconds_t)((seconds - (double)limit.tv_sec) * 1e6);
+        if (flags < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0) return -1;
+        return fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+      }
+
+      static void fluxa_unblock(int fd) {
+        struct timeval none = {0, 0};
+        int flags = fcntl(fd, F_GETFL);
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none);
+        if (flags >= 0) fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+      }
+
+      static int fluxa_would_block(int code) {
+        return code == EAGAIN || code == EWOULDBLOCK;
+      }
+
+      static double fluxa_now(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+      }
+    #endif
+
+    static void fluxa_set_errno(int code) {
+      errno = code;
+    }
+    """
+    const bint FLUXA_HAS_SOCKETS
+    const short FLUXA_READABLE
+    const short FLUXA_WRITABLE
+    Py_ssize_t fluxa_send(int, const void *, Py_ssize_t) noexcept nogil
+    Py_ssize_t fluxa_receive(int, void *, Py_ssize_t, bint) noexcept nogil
+    int fluxa_poll(int, short, int) noexcept nogil
+    int fluxa_block(int, double) noexcept nogil
+    void fluxa_unblock(int) noexcept nogil
+    double fluxa_now() noexcept nogil
+    bint fluxa_would_block(int) noexcept nogil
+    void fluxa_set_errno(int) noexcept nogil
+
+built_for = FLUXA_FAST_VERSION.decode()
+supported = bool(FLUXA_HAS_SOCKETS)
+
+cdef enum:
+    WINDOW = 128 * 1024     # as `pool_base.WINDOW`, which a test compares
+    RECEIVE = 64 * 1024     # bytes: the least room of a receive
+
+cdef enum Outcome:
+    DONE
+    TIMED_OUT
+    CLOSED          # by the other side
+    FAILED          # `code` says why
+
+cdef struct Transfer:
+    # What is to be sent, and then received in one piece.
+    int fd
+    const unsigned char *data
+    Py_ssize_t left         # to send
+    unsigned char *room
+    Py_ssize_t size         # of the room; 0: nothing is received
+    Py_ssize_t received
+    double patience         # seconds without a byte; negative: any number of them
+    double deadline         # monotonic seconds; 0: the wait has not begun
+    bint blocks             # a receive blocks, for the patience
+    int code                # errno
+
+
+cdef Outcome transfer(Transfer *this) noexcept nogil:
+    # Goes on where it was interrupted, if it is called again.
+    cdef Py_ssize_t done
+    cdef Outcome outcome
+    while this.left:
+        done = fluxa_send(this.fd, this.data, this.left)
+        if done >= 0:
+            this.data += done
+            this.left -= done
+            if not this.left:
+                this.deadline = 0
+            continue
+        outcome = after_error(this, FLUXA_WRITABLE)
+        if outcome != DONE:
+            return outcome
+    while this.size:
+        if not this.blocks:
+            outcome = wait(this, FLUXA_READABLE)
+            if outcome != DONE:
+                return outcome
+        elif this.deadline == 0 and this.patience >= 0:
+            this.deadline = fluxa_now() + this.patience
+        done = fluxa_receive(this.fd, this.room, this.size, this.blocks)
+        if done > 0:
+            this.received = done
+            return DONE
+        if done == 0:
+            return CLOSED
+        outcome = after_error(this, FLUXA_READABLE)
+        if outcome != DONE:
+            return outcome
+        this.blocks = False
+    return DONE
+
+
+cdef Outcome after_error(Transfer *this, short events) noexcept nogil:
+    # The call would have had to wait, or its time was over, or it has failed.
+    this.code = errno
+    if fluxa_would_block(this.code):
+        return wait(this, events)
+    return FAILED
+
+
+cdef Outcome wait(Transfer *this, short events) noexcept nogil:
+    cdef double left
+    cdef int milliseconds = -1
+    cdef int ready
+    if this.patience >= 0:
+        if this.deadline == 0:
+            this.deadline = fluxa_now() + this.patience
+        left = this.deadline - fluxa_now()
+        if left <= 0:
+            return TIMED_OUT
+        # The last millisecond counts in full: the time-out is never early.
+        milliseconds = INT32_MAX if left > 2e6 else <int>(left * 1000) + 1
+    ready = fluxa_poll(this.fd, events, milliseconds)
+    if ready > 0:
+        return DONE
+    if ready == 0:
+        return TIMED_OUT if milliseconds < INT32_MAX else DONE
+    this.code = errno
+    return FAILED
+
+
+@cython.final
+cdef class PlainSocket:
+    """A connected socket whose bytes are ours for a while."""
+
+    cdef object sock
+    cdef double usual       # the patience of most calls: for that the socket itself can block
+    cdef bint blocks        # it does
+
+    def __init__(self, sock, timeout):
+        self.sock = sock
+        self.usual = patience_of(timeout)
+
+    cdef int descriptor(self) except -1:
+        # Asked each time: another thread may have closed the socket, and its number may be another socket's by now.
+        cdef int fd = self.sock.fileno()
+        if fd < 0:
+            raise OSError(9, "the socket is closed")
+        return fd
+
+    cdef int begin(self, Transfer *this, double patience) except -1:
+        this.fd = self.descriptor()
+        this.left = this.size = this.received = 0
+        this.patience = patience
+        this.deadline = 0
+        this.code = 0
+        if patience != self.usual or patience <= 0:
+            this.blocks = False
+            return 0
+        if not self.blocks:
+            self.blocks = fluxa_block(this.fd, patience) == 0
+        this.blocks = self.blocks
+        return 0
+
+    cdef int finish(self, Transfer *this) except -1:
+        cdef Outcome outcome
+        while True:
+            with nogil:
+                outcome = transfer(this)
+            if outcome == DONE:
+                return 0
+            if outcome == FAILED and this.code == EINTR:
+                PyErr_CheckSignals()
+                this.blocks = False  # a part of the time is over
+                continue
+            if outcome == TIMED_OUT:
+                raise TimeoutError("timed out")
+            if outcome == CLOSED:
+                raise ConnectionResetError("the server closed the connection")
+            fluxa_set_errno(this.code)
+            PyErr_SetFromErrno(OSError)
+
+    # Receives into the reader, behind what is to be sent.
+    cdef int fill(self, Transfer *this, ReplyReader reader) except -1:
+        reader.make_room(RECEIVE)
+        this.room = reader.start + reader.end
+        this.size = reader.capacity_ - reader.end
+        reader.views += 1
+        try:
+            self.finish(this)
+        finally:
+            reader.views -= 1
+        reader.end += this.received
+        return 0
+
+    @property
+    def arrived(self):
+        """Whether a receive would return at once: there are bytes, or the other side has closed."""
+        return fluxa_poll(self.descriptor(), FLUXA_READABLE, 0) != 0
+
+    def restore(self):
+        """Leave the socket as it was."""
+        if self.blocks:
+            self.blocks = False
+            fluxa_unblock(self.descriptor())
+
+    def receive(self, ReplyReader reader not None, timeout):
+        cdef Transfer this
+        self.begin(&this, patience_of(timeout))
+        self.fill(&this, reader)
+
+    def receive_now(self, ReplyReader reader not None):
+        cdef Py_ssize_t received
+        cdef int fd = self.descriptor()
+        reader.make_room(RECEIVE)
+        received = fluxa_receive(fd, reader.start + reader.end, reader.capacity_ - reader.end, False)
+        if received > 0:
+            reader.end += received
+            return True
+        if received == 0:
+            raise ConnectionResetError("the server closed the connection")
+        if fluxa_would_block(errno) or errno == EINTR:
+            return False
+        PyErr_SetFromErrno(OSError)
+
+    def send(self, CommandCore commands not None, timeout):
+        self.exchange(commands, None, timeout)
+
+    def ask(self, CommandCore commands not None, ReplyReader reader not None, timeout):
+        self.exchange(commands, reader, timeout)
+
+    cdef int exchange(self, CommandCore commands, ReplyReader reader, timeout) except -1:
+        cdef Transfer this
+        self.begin(&this, patience_of(timeout))
+        hold(commands)
+        try:
+            this.data = commands.start
+            this.left = commands.length
+            if reader is None:
+                self.finish(&this)
+            else:
+                self.fill(&this, reader)
+        finally:
+            let_go(commands)
+        return 0
+
+    def send_now(self, CommandCore commands not None, begin):
+        cdef Py_ssize_t at = begin
+        cdef Py_ssize_t sent
+        cdef int fd = self.descriptor()
+        hold(commands)
+        try:
+            while at < commands.length:
+                sent = fluxa_send(fd, commands.start + at, commands.length - at)
+                if sent >= 0:
+                    at += sent
+                elif errno == EINTR:
+                    PyErr_CheckSignals()
+                elif fluxa_would_block(errno):
+                    break
+                else:
+                    PyErr_SetFromErrno(OSError)
+        finally:
+            let_go(commands)
+        return at
+
+    def pipeline(
+        self, CommandCore commands not None, begin, replies not None, ReplyReader reader not None, timeout
+    ):
+        cdef Transfer this
+        cdef Py_ssize_t at = begin
+        cdef double patience = patience_of(timeout)
+        hold(commands)
+        try:
+            while at < commands.length:
+                self.begin(&this, patience)
+                this.data = commands.start + at
+                this.left = min(WINDOW, commands.length - at)
+                at += this.left
+                if at == commands.length:
+                    self.fill(&this, reader)
+                    break
+                self.finish(&this)
+                while fluxa_poll(this.fd, FLUXA_READABLE, 0) > 0 and not take(replies, reader):
+                    self.begin(&this, patience)
+                    self.fill(&this, reader)
+            while not take(replies, reader):
+                self.begin(&this, patience)
+                self.fill(&this, reader)
+        finally:
+            let_go(commands)
+
+
+cdef inline bint take(replies, ReplyReader reader) except -1:
+    if type(replies) is Confirmations:
+        return (<Confirmations>replies).take(reader)
+    return replies.take(reader)
+
+
+cdef int hold(CommandCore commands) except -1:
+    # As a view does: nobody may write into the buffer, which would move it.
+    with cython.critical_section(commands):
+        commands.check_idle()
+        commands.views += 1
+    return 0
+
+
+cdef void let_go(CommandCore commands) noexcept:
+    with cython.critical_section(commands):
+        commands.views -= 1
+
+
+cdef inline double patience_of(timeout) except? -2:
+    return -1.0 if timeout is None else timeout
+
