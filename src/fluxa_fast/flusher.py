@@ -9,9 +9,11 @@ from types import TracebackType
 from .errors import FluxaError
 from .flows.agreement import agree
 from .flows.publish.outcome import FlushResult
+from .flows.publish.pipeline import BufferFlush
 from .flows.trimming import trim_kept, trimming
 from .hooks import Hooks
 from .protocol.hashing import Key
+from .shared.buffer_targets import BufferTarget
 from .shared.flusher_base import FlusherBase, replication_to
 from .shared.ownership import ThreadGuard
 from .shared.partition_checks import PartitionChecks
@@ -103,8 +105,10 @@ class EventFlusher(FlusherBase[BlockingPool]):
             PartitionsDifferError: if other services use a stream with another number of partitions; nothing was sent.
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
         """
-        replication = replication_to(replicas, timeout)
-        with self._guard():
+        replication = None if replicas == 0 and timeout == 1.0 else replication_to(replicas, timeout)
+        with self._guard:
+            if replication is None and (alone := self._buffer.begin_alone()) is not None:
+                return self._flush_alone(*alone)
             errors = self._compare_partitions() if self._buffer.targets.unchecked else {}
             flushing = self._buffer.begin(errors)
             try:
@@ -114,12 +118,22 @@ class EventFlusher(FlusherBase[BlockingPool]):
                 self._abandon_links()
                 self._interrupted(flushing)
                 raise
-            self._abandon_links()
+            if self._buffer.links:
+                self._abandon_links()
             result = self._buffer.settle(flushing)
             self._buffer.recycle(flushing)
             if self._buffer.targets.kept and flushing:
                 self._trim()
             return result
+
+    def _flush_alone(self, target: BufferTarget[BlockingPool], flush: BufferFlush) -> FlushResult:
+        """Flush the only buffer that has events, of one server: most flushes are such."""
+        try:
+            target.pool.flush(((target.key, flush),), None)
+        except BaseException:
+            self._interrupted({target.index: flush})
+            raise
+        return self._buffer.settle_alone(target, flush)
 
     def _trim(self) -> None:
         for pool, key, retention in self._trims():
@@ -143,7 +157,7 @@ class EventFlusher(FlusherBase[BlockingPool]):
         return checks.errors
 
     def _push(self, index: int) -> None:
-        with suppress(FluxaError), self._guard():  # a closed engine, another thread: `flush` says so
+        with suppress(FluxaError), self._guard:  # a closed engine, another thread: `flush` says so
             super()._push(index)
 
     def _link_to_push(self, pool: BlockingPool) -> BlockingLink | None:
@@ -153,7 +167,7 @@ class EventFlusher(FlusherBase[BlockingPool]):
         link.drop()
 
     def _guarded(self) -> AbstractContextManager[None]:
-        return self._guard()
+        return self._guard
 
     def __enter__(self) -> EventFlusher:
         return self

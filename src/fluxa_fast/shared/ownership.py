@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from contextlib import AbstractContextManager, nullcontext
+from os import getpid
+from threading import get_ident
 
 from ..errors import FluxaError
 
 __all__ = ["ThreadGuard"]
 
 
-class ThreadGuard(AbstractContextManager[None]):
+class ThreadGuard:
     """A context that only one thread can enter at a time. The thread that has entered it may enter it again.
 
-    A call returns the context. In Python without its lock (GIL), two threads in one buffer could corrupt it.
+    In Python without its lock (GIL), two threads in one buffer could corrupt it.
     """
 
-    __slots__ = ("_owners", "_what")
+    __slots__ = ("_entered", "_owners", "_what")
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._owners: dict[int, int] = {}  # thread by process: a forked child has none of the threads of its parent
+        self._entered = 0  # times, by that thread
 
-    def __call__(self) -> AbstractContextManager[None]:
-        """Return the context.
+    def __enter__(self) -> None:
+        """Enter the context.
 
         Raises:
             FluxaError: if another thread is in it.
         """
-        me = threading.get_ident()
-        process = os.getpid()
+        me, process = get_ident(), getpid()
         owner = self._owners.get(process)
-        if owner == me:
-            return nullcontext()
-        if (
-            owner is not None or self._owners.setdefault(process, me) != me
-        ):  # setdefault: only one of several threads succeeds
+        if owner is None and (owner := self._owners.setdefault(process, me)) == me:  # only one of several threads
+            self._entered = 0
+        if owner != me:
             raise FluxaError(f"the {self._what} is in use by another thread; make one {self._what} for each thread")
-        return self
-
-    def __enter__(self) -> None:
-        return
+        self._entered += 1
 
     def __exit__(self, *error: object) -> None:
-        self._owners.pop(os.getpid(), None)
+        self._entered -= 1
+        if not self._entered:
+            self._owners.pop(getpid(), None)

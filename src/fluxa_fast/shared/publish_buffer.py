@@ -17,7 +17,7 @@ from ..hooks import FlushReport, Hooks
 from ..protocol.checks import check_bodies
 from ..protocol.hashing import Key
 from ..protocol.interface import CommandBuffer, EventWriter
-from .buffer_targets import BufferTargets, P
+from .buffer_targets import BufferTarget, BufferTargets, P
 from .routing import StreamRoute
 from .unflushed import loss_message, watch
 
@@ -197,16 +197,52 @@ class PublishBuffer(Generic[P]):
         self.given_up = 0
         self._refused = {}
         self._order = self.writer.order
-        spares, self._spares = self._spares, {}
-        flushing = {index: self.targets[index].take(spares.pop(index, None)) for index in self.writer.filled}
-        for index in spares:  # idle since the last flush
-            self.targets[index].free_memory()
+        flushing = {index: self.targets[index].take(self._spares.pop(index, None)) for index in self.writer.filled}
+        self._free_spares()
         self.writer.restart(())
         for stream, error in errors.items():
             for index in self.targets.indexes_of(stream) & flushing.keys():
                 flushing[index].error = flushing[index].error or error
                 flushing[index].held_back = True
         return flushing
+
+    def begin_alone(self) -> tuple[BufferTarget[P], BufferFlush] | None:
+        """As `begin`, if all events go to one buffer of one server, and nothing has to be done before or after it.
+
+        Returns:
+            The target and its flush. None: nothing was begun.
+        """
+        if self._hooks is not None or self._packed or self._torn or self._eager or self._refused:
+            return None
+        filled = self.writer.filled
+        if len(filled) != 1:
+            return None
+        target = self.targets[filled[0]]
+        if target.key or self.targets.unchecked or self.targets.kept:
+            return None
+        self.writer.check_idle()
+        self.given_up = 0
+        self._order = self.writer.order
+        flush = target.take(self._spares.pop(target.index, None))
+        if self._spares:
+            self._free_spares()
+        self.writer.restart(())
+        return target, flush
+
+    def settle_alone(self, target: BufferTarget[P], flush: BufferFlush) -> FlushResult:
+        """As `settle`, for a flush of `begin_alone`."""
+        if not flush.complete:
+            return self.settle({target.index: flush})
+        buffer = flush.buffer
+        buffer.clear()
+        self._spares[target.index] = buffer
+        return FlushResult(self._order, {target.index: flush.replies_so_far})
+
+    def _free_spares(self) -> None:
+        """Free the memory of targets that had events in the flush before this one, and have none now."""
+        for index in self._spares:
+            self.targets[index].free_memory()
+        self._spares = {}
 
     def by_pool(self, flushing: Mapping[int, BufferFlush]) -> list[tuple[int, P, list[tuple[str, BufferFlush]]]]:
         """Return what is to be sent to each pool: the index of its first target, the pool, and (key, flush) of each."""
@@ -225,7 +261,8 @@ class PublishBuffer(Generic[P]):
         """
         account = FlushAccount(self._order, flushing, self.targets.lanes)
         if account.complete:
-            self._report(len(account.result), 0, 0)
+            if self._hooks is not None:
+                self._report(len(account.result), 0, 0)
             return account.result
         error = account.error()
         self._report(len(account.result), len(error.refused), sum(len(one.positions) for one in error.unconfirmed))

@@ -200,15 +200,18 @@ class FlushResult(Sequence[str]):
         self._replies = replies
         self._logs = logs
         self._lanes = lanes
-        self._count = sum([one.confirmed for one in replies.values()])
-        if logs:
-            self._count = sum([_confirmed(one, logs[index]) for index, one in replies.items()])
 
     def _parts(self) -> Iterator[_Part]:
         return _parts(self._order, _outcomes(self._replies), self._logs, self._lanes)
 
     def __len__(self) -> int:
         return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        if self._logs:
+            return sum([_confirmed(one, self._logs[index]) for index, one in self._replies.items()])
+        return sum([one.confirmed for one in self._replies.values()])
 
     @cached_property
     def ids(self) -> list[str]:
