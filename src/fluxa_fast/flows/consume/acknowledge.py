@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ...errors import LeaseLostError
@@ -33,13 +34,13 @@ from ...scripts import (
 from ..replies import ACKNOWLEDGEMENT, NUMBER, TIDIED, TRIMMED, named
 from ..retry import Recovery, raise_for_error
 from ..scripting import ScriptRefusedError
-from ..steps import Flow, Receive, Send, Take, YieldControl, any_reply
+from ..steps import Flow, ReceiveAll, Send, Take, YieldControl, any_reply
 from .group_member import GroupMember, is_missing
 from .held_entries import NOTHING, Span
 
-__all__ = ["Acknowledgements", "acknowledge", "joined"]
+__all__ = ["PAGE", "Acknowledgements", "acknowledge", "few_and_alone", "joined"]
 
-_PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
+PAGE = 10_000  # IDs in one command; Redis: at most 1 048 576 arguments
 _FEW = 20  # up to here the script is hardly cheaper, or dearer; measured in docs/performance.md
 _GROUPS_KNOWN = 5.0  # seconds, longer than a read blocks, for which that is believed where scripts are forbidden
 _ALONE = 0.1  # seconds for which it is believed that no other group has come to the stream
@@ -93,11 +94,15 @@ class Acknowledgements:
         if self._member.keeps:
             yield from self._write_kept(commands)
             return
+        if self._pending and few_and_alone(self._member, self.events):
+            if self.events:
+                self._write_plain(commands, self.events)
+            return
         if self.events and self._has_to_ask():
             commands.xinfo_groups(self._member.stream)
             self._pages.append(_Page(1, self.events, asks=True))
             return
-        size = min(_PAGE, self._member.page)
+        size = min(PAGE, self._member.page)
         if len(self.events) > size:
             yield YieldControl()
         for begin in range(0, len(self.events), size):
@@ -121,7 +126,7 @@ class Acknowledgements:
         if not self._pending:  # they were acknowledged when they were read
             member.implementation.mark_acknowledged(self.events)
             return
-        size = min(_PAGE, member.page)
+        size = min(PAGE, member.page)
         for begin in range(0, len(self.events), size):
             if begin:
                 yield YieldControl()
@@ -138,17 +143,17 @@ class Acknowledgements:
     def _has_to_ask(self) -> bool:
         """Whether XACK and XDEL might delete what another group has not had, and no script may look."""
         member = self._member
-        unknown = time.monotonic() >= member.groups_known_until
-        return unknown and not (member.scripting.allowed or member.shared or member.fence is not None)
+        if member.scripting.allowed or member.shared or member.fence is not None:
+            return False
+        return time.monotonic() >= member.groups_known_until
 
     def _is_for_script(self, events: Sequence[Any]) -> bool:
         member = self._member
-        alone = len(member.groups) == 1 and not member.held and time.monotonic() < member.alone_until
         if member.fence is not None:
             return True
         if not member.scripting.allowed:
             return member.shared  # XACK and XDEL would delete what another group has not had
-        return len(events) > _FEW or not alone or not self._pending
+        return not (self._pending and few_and_alone(member, events))
 
     def _write_trim(self, commands: CommandBuffer, events: Sequence[Any]) -> None:
         """``XACK stream group id...``, and the script that deletes what every group is past."""
@@ -184,39 +189,55 @@ class Acknowledgements:
             commands.command(*head, member.group)
         self._pages.append(_Page(commands.command_count - before, events, span, script))
 
+    @property
+    def takes(self) -> list[Take]:
+        """How to read the replies."""
+        takes: list[Take] = []
+        for page in self._pages:
+            takes += self._takes(page)
+        return takes
+
     def receive(self) -> Flow[list[Any]]:
         """Take the replies: only then are events acknowledged. Returns those that must be written once more."""
-        received = []
-        for page in self._pages:
-            take = self._take(page)
-            replies = []
-            for behind in range(page.replies - 1, -1, -1):
-                replies.append((yield Receive(NUMBER if behind and page.script is TRIM_ACKNOWLEDGED else take)))
-            received.append((page, replies))
-        self._pages = []
+        replies = iter((yield ReceiveAll(self.takes)))
         again: list[Any] = []
-        for place, (page, replies) in enumerate(received):
+        for place, page in enumerate(self._pages):
             if place:
                 yield YieldControl()
-            try:
-                for reply in replies:
-                    self._settle(page, reply)
-            except ScriptRefusedError:
-                again += page.events
-            else:
-                self._member.implementation.mark_acknowledged(page.events)
-                page.events = ()
+            again += self._settled(page, list(islice(replies, page.replies)))
+        self._pages = []
         return again
 
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one page, whose replies `answered` takes."""
+        return len(self._pages) == 1
+
+    def answered(self, replies: Sequence[Any]) -> list[Any]:
+        """As `receive`, if it is one page, and these replies came already."""
+        return self._settled(self._pages.pop(), replies)
+
+    def _settled(self, page: _Page, replies: Sequence[Any]) -> list[Any]:
+        events = page.events
+        try:
+            for reply in replies:
+                if type(reply) is not int or page.asks or page.script is FENCED_ACKNOWLEDGE_KEPT:
+                    self._settle(page, reply)
+        except ScriptRefusedError:
+            return list(events)
+        self._member.implementation.mark_acknowledged(events)
+        page.events = ()
+        return []
+
     @staticmethod
-    def _take(page: _Page) -> Take:
+    def _takes(page: _Page) -> Sequence[Take]:
         if page.asks:
-            return any_reply
+            return (any_reply,)
         if page.script in (None, FENCED_ACKNOWLEDGE_KEPT):
-            return NUMBER
+            return (NUMBER,) * page.replies
         if page.script is TRIM_ACKNOWLEDGED:
-            return TIDIED
-        return ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else TRIMMED
+            return (NUMBER, TIDIED)[-page.replies :]
+        return (ACKNOWLEDGEMENT if page.script in _ACKNOWLEDGING else TRIMMED,) * page.replies
 
     def _settle(self, page: _Page, reply: Any) -> None:
         member = self._member
@@ -226,13 +247,13 @@ class Acknowledgements:
                 member.shared = any(named(group)["name"] != own for group in raise_for_error(reply))
             member.groups_known_until = time.monotonic() + _GROUPS_KNOWN
             raise ScriptRefusedError  # now it is known how to acknowledge
-        if page.script is None or type(reply) is int:  # of XACK, in front of the script
-            raise_for_error(reply)
-            return
         if isinstance(reply, ErrorReply) and reply.code == "FENCED":
             raise LeaseLostError(member.stream)
         if page.script is FENCED_ACKNOWLEDGE_KEPT:
             member.scripting.answered(page.script, reply)
+            return
+        if page.script is None or type(reply) is int:  # of XACK, in front of the script
+            raise_for_error(reply)
             return
         others, *rest = member.scripting.answered(page.script, reply, needed=member.shared)
         member.shared = others > 0
@@ -249,6 +270,22 @@ class Acknowledgements:
         if of_trim:
             moved = lowest.decode() != page.span[0]
             member.held.trimmed(len(page.events), moved, page.looks_at, of_trim[0].decode())
+
+
+def few_and_alone(member: GroupMember, events: Sequence[Any]) -> bool:
+    """Whether XACK and XDEL are the best way for these events: they are few, and no other group needs them.
+
+    Nothing that was acknowledged before may be left in the stream.
+    """
+    return (
+        len(events) <= _FEW
+        and time.monotonic() < member.alone_until
+        and len(member.groups) == 1
+        and member.fence is None
+        and not member.held
+        and member.scripting.allowed
+        and not member.keeps
+    )
 
 
 def joined(first: list[Any], then: list[Any]) -> list[Any]:

@@ -15,7 +15,7 @@ from ..replies import NUMBER, OK, PENDING_ENTRIES
 from ..retry import raise_for_error
 from ..scripting import ScriptRefusedError
 from ..server_errors import forbids_scripts, unwrapped
-from ..steps import Flow, Receive, Take, any_reply
+from ..steps import Flow, Receive, ReceiveAll, Take, any_reply
 from .acknowledge import Acknowledgements
 from .group_member import GROUP_LOST, group_in
 from .leases import Leases, is_fenced, script_reply
@@ -32,6 +32,7 @@ __all__ = [
     "DeliveryCounts",
     "EventsAcknowledged",
     "FenceReply",
+    "FewAcknowledged",
     "GroupMade",
     "LastDelivered",
     "LeaseReply",
@@ -107,6 +108,21 @@ class EventsAcknowledged(PendingReply):
             self.partition.acknowledgement_was_answered(again, pending=self._pending)
         return ()
 
+    @property
+    def is_one(self) -> bool:
+        """Whether `answered` can take the replies."""
+        return self._acknowledgements.is_one
+
+    @property
+    def takes(self) -> Sequence[Take]:
+        """How to read the replies."""
+        return self._acknowledgements.takes
+
+    def answered(self, replies: Sequence[Any]) -> None:
+        """As `receive`, of a stream without leases, if these replies came already, and none is an error."""
+        again = self._acknowledgements.answered(replies)
+        self.partition.acknowledgement_was_answered(again, pending=self._pending)
+
     def lost(self) -> None:
         self.partition.acknowledgement_was_answered(list(self._acknowledgements.events), pending=self._pending)
 
@@ -114,6 +130,44 @@ class EventsAcknowledged(PendingReply):
         # They stay pending: the call ends with this error, and the next call is given them again.
         self.partition.acknowledgement_was_answered([], pending=self._pending)
         self.partition.replay()
+
+
+class FewAcknowledged(PendingReply):
+    """A few events were acknowledged and deleted, by XACK and XDEL."""
+
+    is_one: bool = True
+
+    def __init__(self, partition: Partition, commands: CommandBuffer) -> None:
+        self.partition = partition
+        self.partitions = (partition,)
+        member, events = partition.member, partition.to_acknowledge
+        self._events = events
+        waiting = commands.with_ids(("XACK", member.stream, member.group), events)
+        if waiting:
+            commands.with_ids(("XDEL", member.stream), events)
+        self.takes: Sequence[Take] = _TWO_NUMBERS if waiting else ()
+        partition.acknowledgement_was_sent(pending=True)
+
+    def receive(self) -> Flow[Sequence[ReadEvents]]:
+        for reply in (yield ReceiveAll(self.takes)):
+            raise_for_error(reply)
+        self.answered(())
+        return ()
+
+    def answered(self, replies: Sequence[Any]) -> None:
+        """As `receive`, if these replies came already, and none is an error."""
+        self.partition.member.implementation.mark_acknowledged(self._events)
+        self.partition.acknowledgement_was_confirmed()
+
+    def lost(self) -> None:
+        self.partition.acknowledgement_was_answered(self._events, pending=True)
+
+    def refused(self) -> None:
+        self.partition.acknowledgement_was_answered([], pending=True)
+        self.partition.replay()
+
+
+_TWO_NUMBERS = (NUMBER, NUMBER)
 
 
 class DeletedAcknowledged(PendingReply):

@@ -21,10 +21,11 @@ from .in_flight import (
     PendingReply,
     ReadReply,
 )
-from .node_writer import LONGEST_WAIT, NO_RANK, NodeWriter
+from .node_writer import LONGEST_WAIT, NO_RANK
 from .partition_state import Partition, ReadEvents
 from .reading import write_read
 from .reporting import BatchReporter
+from .steady_rounds import SteadyRounds, with_early_replies
 
 if TYPE_CHECKING:
     from .in_hand import Hand
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["NodeReader"]
 
 
-class NodeReader(NodeWriter):
+class NodeReader(SteadyRounds):
     """Reads partitions over one connection, hands their events over, and acknowledges them.
 
     Attributes:
@@ -43,8 +44,6 @@ class NodeReader(NodeWriter):
     def __init__(self, session: ConsumerSession, name: tuple[str, str]) -> None:
         super().__init__(session, name)
         self.inbox: list[Partition] = []
-        self._ahead = False  # the read in flight was sent before the handler had the batch before it
-        self._ahead_at = 0.0  # when it was sent (monotonic seconds)
         self._leaving: list[tuple[Partition, Exception]] = []
         self._unproven = True  # partitions have come that the node has not answered for
         self._only_acknowledging = False  # no reply in flight brings events: the next read need not wait for them
@@ -120,6 +119,7 @@ class NodeReader(NodeWriter):
     def _connection_lost(self) -> None:
         """No more replies come over this connection."""
         self._ahead = self._only_acknowledging = False
+        self._early.clear()
         while self._in_flight:
             self._in_flight.popleft().lost()
 
@@ -153,7 +153,7 @@ class NodeReader(NodeWriter):
                 one.partition.deliver_entries(found)
         failure: Exception | None = None
         try:
-            if session.read_ahead and self._partitions and _any_full(found) and not session.ending:
+            if session.read_ahead and self._partitions and _any_full(found) and not (session.ending or self._reading):
                 yield from self._write(None)  # so that the server reads while the handler works
                 self._ahead = True
                 self._ahead_at = time.monotonic()
@@ -171,8 +171,16 @@ class NodeReader(NodeWriter):
             yield from self._deliver_in_batches(found)
         if failure is not None:
             raise failure
-        if self._ahead and session.lone and session.leases is None and not (yield Arrived()):
-            yield from self._write(None, reads=False)  # so that the server deletes while the reply is on its way
+        if self._ahead and session.lone and session.leases is None and self._partitions:
+            if self._may_be_steady(self._partitions[0]):
+                yield from self._steady_rounds(self._partitions[0])
+            elif not (yield Arrived()):
+                yield from self._write(None, reads=False)  # so that the server deletes while the reply is on its way
+
+    @property
+    def _reading(self) -> bool:
+        """Whether a read is in flight."""
+        return any(one.reads for one in self._in_flight)
 
     def _trim_kept(self) -> Flow[None]:
         """Trim what is too old or too much: no publisher may be there to do it."""
@@ -244,19 +252,12 @@ class NodeReader(NodeWriter):
                     taken = given
                     mine = [] if session.filter is None else _without(mine, events)
                 elif outcome is not None:
-                    for part in mine:
-                        part.requeue()
-                        if outcome is Deliver.CUT_SHORT:
-                            part.partition.gave_up(part.events)
+                    self._not_handled(mine, outcome)
                     mine = ()
         except BaseException as error:
-            for part in mine:
-                part.partition.replay()
-            if isinstance(error, GeneratorExit):
-                raise
-            if reporter is not None:
+            if reporter is not None and not isinstance(error, GeneratorExit):
                 reporter.failed(error)
-            raise HandlerFailedError(error) from None
+            raise self._handler_failed(mine, error) from None
         finally:
             for part in batch:
                 part.partition.delivered(len(part.events))
@@ -335,7 +336,8 @@ class NodeReader(NodeWriter):
             while self._in_flight:
                 reply = self._in_flight[0]
                 try:
-                    events = yield from reply.receive()
+                    receiving = reply.receive()
+                    events = yield from (with_early_replies(receiving, self._early) if self._early else receiving)
                 except ServerNotReadyError as error:
                     self._give_up(reply, error.error)
                 except ResponseError as error:  # the server will not do it
@@ -354,7 +356,7 @@ class NodeReader(NodeWriter):
                     if reply.pages and self._session.lone and (missing := self._missing(found)) > 0:
                         yield from self._read_next_page(reply, missing)
                     elif found and alone and not counted:
-                        self._only_acknowledging = bool(self._in_flight)
+                        self._only_acknowledging = bool(self._in_flight) and not self._reading
                         break
                 elif reply.moves_leases:
                     leases = True

@@ -345,6 +345,11 @@ class Partition:
         """These are all that the handler is about to be given, of all partitions."""
         self.entries_in_handler = sum([one.entries for one in found if one.partition is self])
 
+    def next_read_was_answered(self) -> None:
+        """The reply to a read of new events came, and has as many as were asked for. The next read was sent already."""
+        self.groups_lost = 0
+        self.full = True
+
     def delivered(self, count: int) -> None:
         """The handler is done with so many events, or will not be given them."""
         self.in_handler -= count
@@ -376,6 +381,10 @@ class Partition:
             self.to_acknowledge = []
         else:
             self.to_trim = []
+
+    def acknowledgement_was_confirmed(self) -> None:
+        """The server has confirmed an acknowledgement, all of it."""
+        self.unconfirmed -= 1
 
     def acknowledgement_was_answered(self, again: list[Any], *, pending: bool) -> None:
         """The server has confirmed it, or it will not come. `again`: what has to be acknowledged once more."""

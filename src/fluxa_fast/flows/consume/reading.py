@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from operator import methodcaller
 
-from ...protocol.interface import Acknowledges, CommandBuffer, ReplyReader
+from ...protocol.interface import Acknowledges, CommandBuffer
 from ..steps import Take
 from .group_member import GroupMember
 from .partition_state import NEW
@@ -46,8 +46,4 @@ def block_milliseconds(seconds: float | None) -> int | None:
 
 def events_reply(acknowledge: Acknowledges) -> Take:
     """How to read the reply to XREADGROUP. `acknowledge`: what `Event.ack` calls, for all streams or for each."""
-
-    def take(reader: ReplyReader) -> Any:
-        return reader.read_streams(acknowledge)
-
-    return take
+    return methodcaller("read_streams", acknowledge)
