@@ -306,7 +306,8 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
                 may have the event all the same.
         """
         destination = self._route(stream)
-        head = destination.head_for(stream, key)
+        heads = destination.heads
+        head = heads[0] if key is None and len(heads) == 1 else destination.head_for(stream, key)
         if id is not None:
             head = head.numbered(id)
         if (check := destination.check) is not None and check.due:

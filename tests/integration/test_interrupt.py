@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +21,7 @@ import redis
 
 from fluxa_fast import EventBroker
 from fluxa_fast.protocol import Implementation
+from tests.signals import POSIX, signals
 
 CODE = """
 import signal
@@ -40,8 +42,8 @@ consumer.run(handle, count=50)
 """
 
 
+@POSIX
 @pytest.mark.blocking
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.03, 0.5])
 def test_promise_4_a_consumer_that_is_interrupted(
@@ -79,6 +81,30 @@ def test_promise_4_a_consumer_that_is_interrupted(
     rest = [event.body for batch in broker.consumer_single("orders").batches(1000, None) for event in batch]
     assert rest == sorted(rest)
     assert set(handled) | set(rest) == set(range(events))
+    assert client.xlen("orders") == client.xpending("orders", "consumer_group")["pending"] == 0
+
+
+@POSIX
+@pytest.mark.blocking
+def test_signals_that_are_handled_disturb_no_call(broker: EventBroker, client: redis.Redis) -> None:
+    seen: list[int] = []
+    handled: list[int] = []
+    consumer = broker.consumer_single("orders")
+
+    def handle(events: Sequence[Any]) -> None:
+        handled.extend(event.body for event in events)
+        if len(handled) >= 3000:
+            consumer.stop()
+
+    with signals(0.0005, lambda: seen.append(1)):
+        for number in range(500):
+            broker.publish("orders", number)
+        for begin in range(500, 3000, 10):
+            with broker.new_flusher(eager=begin % 100 == 0) as flusher:
+                flusher.publish_many("orders", range(begin, begin + 10))
+        consumer.run(handle, 10)
+    assert len(seen) > 10
+    assert handled == list(range(3000))
     assert client.xlen("orders") == client.xpending("orders", "consumer_group")["pending"] == 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
 import sys
 import threading
@@ -18,8 +17,8 @@ from fluxa_fast.protocol import Implementation, load, missing_modules
 from fluxa_fast.protocol.interface import INCOMPLETE
 from fluxa_fast.transport.blocking.wire import SocketWire, Wire, wire_over
 from fluxa_fast.transport.pool_base import WINDOW
+from tests.signals import POSIX, signals
 
-POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 COMPILED = not missing_modules()
 KINDS = [
     *(["plain"] if COMPILED and sys.platform != "win32" else []),
@@ -257,17 +256,6 @@ def test_nothing_can_be_written_into_a_buffer_that_is_being_sent(ends: Ends) -> 
 # ---- signals --------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def alarms(first: float, handler: Callable[..., object], *, again: bool = True) -> Iterator[None]:
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, first, first if again else 0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 @POSIX
 @pytest.mark.parametrize("timeout", [30, 29, None])
 def test_signal_handlers_run_and_the_call_goes_on(ends: Ends, timeout: float | None) -> None:
@@ -282,7 +270,7 @@ def test_signal_handlers_run_and_the_call_goes_on(ends: Ends, timeout: float | N
             time.sleep(0.001)
         ends.far.sendall(b"+OK\r\n")
 
-    with beside(serve), alarms(0.002, lambda *_: seen.append(1)):
+    with beside(serve), signals(0.002, lambda: seen.append(1)):
         ends.wire.ask(ends.commands(5_000_000), ends.reader, timeout)
     assert ends.reader.read() == b"OK"
 
@@ -294,17 +282,17 @@ def test_signals_make_no_time_out_longer(ends: Ends, timeout: float) -> None:
         timeout = 0.1
         if not isinstance(ends.wire, SocketWire):
             ends.wire = wire_over(ends.near, ends.implementation, timeout)
-    with alarms(0.01, lambda *_: None), pytest.raises(TimeoutError):
+    with signals(0.01, bool), pytest.raises(TimeoutError):
         ends.wire.receive(ends.reader, timeout)
 
 
 @POSIX
 @pytest.mark.parametrize("call", ["receive", "send", "pipeline"])
 def test_what_a_signal_handler_raises_ends_the_call(ends: Ends, call: str) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted() -> None:
         raise KeyboardInterrupt("by the handler")
 
-    with alarms(0.01, interrupted, again=False), pytest.raises(KeyboardInterrupt, match="by the handler"):
+    with signals(0.01, interrupted, again=False), pytest.raises(KeyboardInterrupt, match="by the handler"):
         if call == "receive":
             ends.wire.receive(ends.reader, 30)
         elif call == "send":

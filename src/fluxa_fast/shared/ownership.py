@@ -16,12 +16,13 @@ class ThreadGuard:
     In Python without its lock (GIL), two threads in one buffer could corrupt it.
     """
 
-    __slots__ = ("_entered", "_owners", "_what")
+    __slots__ = ("_entered", "_owners", "_process", "_what")
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._owners: dict[int, int] = {}  # thread by process: a forked child has none of the threads of its parent
         self._entered = 0  # times, by that thread
+        self._process = 0  # in which it was entered
 
     def __enter__(self) -> None:
         """Enter the context.
@@ -32,7 +33,7 @@ class ThreadGuard:
         me, process = get_ident(), getpid()
         owner = self._owners.get(process)
         if owner is None and (owner := self._owners.setdefault(process, me)) == me:  # only one of several threads
-            self._entered = 0
+            self._entered, self._process = 0, process
         if owner != me:
             raise FluxaError(f"the {self._what} is in use by another thread; make one {self._what} for each thread")
         self._entered += 1
@@ -40,4 +41,4 @@ class ThreadGuard:
     def __exit__(self, *error: object) -> None:
         self._entered -= 1
         if not self._entered:
-            self._owners.pop(getpid(), None)
+            self._owners.pop(self._process, None)

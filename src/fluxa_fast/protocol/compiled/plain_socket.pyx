@@ -375,4 +375,3 @@ cdef void let_go(CommandCore commands) noexcept:
 
 cdef inline double patience_of(timeout) except? -2:
     return -1.0 if timeout is None else timeout
-

@@ -40,7 +40,7 @@ class RequestReply(Connection):
         self._owed = 1
         reader = self.reader
         try:
-            wire.ask(commands, reader, self._patience(wait))
+            wire.ask(commands, reader, self._patience(wait) if wait or self._limit is not None else self._timeout)
             commands.clear()
             while (reply := take(reader)) is INCOMPLETE:
                 wire.receive(reader, self._patience(wait))

@@ -69,11 +69,10 @@ class Pool(ServerPoolBase[Link]):
 
     def take_link(self) -> Link:
         """A link for one use. `return_link` takes it back."""
-        if self.closed:
-            self.check_open()
         try:
-            return self._idle.pop()
+            return self._idle.pop()  # `close` has emptied it
         except IndexError:
+            self.check_open()
             return Link(self)
 
     def link_to_push(self) -> Link | None:
@@ -118,16 +117,24 @@ class Pool(ServerPoolBase[Link]):
         link = self.take_link()
         try:
             write_event(link.commands, head, body, tags)
-            return id_of(link.ask(link.commands, ENTRY_ID))
+            reply = link.ask(link.commands, ENTRY_ID)
+            return reply if type(reply) is str else self._refused(reply, link)
+        except BaseException:
+            link.commands.clear()
+            raise
+        finally:
+            self.return_link(link)
+
+    def _refused(self, reply: Any, link: Link) -> str:
+        """Raise the server's error."""
+        try:
+            return id_of(reply)
         except AskError as error:
             raise self.told(error) from None
         except ResponseError as error:
             if rule_of(error).demoted:
                 link.drop()  # this server is a replica now: the next event asks anew who is the master
             raise
-        finally:
-            link.commands.clear()
-            self.return_link(link)
 
     def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
         """The state of these streams, in one round trip."""
