@@ -74,4 +74,5 @@ cdef class Confirmations:
     cdef list nulls     # the positions of null replies, among those that are no errors
 
     cpdef bint take(self, ReplyReader reader) except -1
+    cdef bint take_plain(self, ReplyReader reader) except -1
     cdef int add(self, uint64_t milliseconds, uint64_t sequence) except -1

@@ -781,6 +781,8 @@ cdef class Confirmations:
         cdef unsigned char marker
         cdef uint64_t milliseconds, sequence
         while self.received < self.expected:
+            if self.take_plain(reader):
+                continue
             if not reader.ready():
                 return False
             marker = reader.start[reader.begin]
@@ -801,6 +803,42 @@ cdef class Confirmations:
                 raise
             self.received += 1
             reader.finish()
+        return True
+
+    cdef bint take_plain(self, ReplyReader reader) except -1:
+        # Takes $<2 digits>\r\n<13 digits>-<at most 18 digits>\r\n as long as such replies have arrived. True if one has.
+        cdef const unsigned char *at = reader.start + reader.begin
+        cdef const unsigned char *end = reader.start + reader.end
+        cdef const unsigned char *id
+        cdef const unsigned char *same = NULL   # the milliseconds of the reply before
+        cdef uint64_t milliseconds = 0
+        cdef uint64_t sequence
+        cdef Py_ssize_t size
+        cdef Py_ssize_t before = self.received
+        if reader.broken or reader.depth or reader.scanned != reader.begin or reader.begin == reader.end:
+            return False
+        while self.received < self.expected and end - at >= 5 and at[0] == DOLLAR:
+            if at[3] != 13 or at[4] != 10 or <unsigned char>(at[1] - 48) > 9 or <unsigned char>(at[2] - 48) > 9:
+                break
+            size = 10 * (at[1] - 48) + at[2] - 48
+            id = at + 5
+            if size < 15 or size > 32 or end - id < size + 2 or id[size] != 13 or id[size + 1] != 10 or id[13] != MINUS:
+                break
+            if same is NULL or memcmp(same, id, 13) != 0:
+                if not parse(id, id + 13, &milliseconds):
+                    break
+                same = id
+            if not parse(id + 14, id + size, &sequence):
+                break
+            self.add(milliseconds, sequence)
+            self.received += 1
+            at = id + size + 2
+        if self.received == before:
+            return False
+        reader.scanned = at - reader.start
+        if reader.searched < reader.scanned:
+            reader.searched = reader.scanned
+        reader.finish()
         return True
 
     cdef inline int add(self, uint64_t milliseconds, uint64_t sequence) except -1:
