@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 import threading
@@ -302,6 +303,22 @@ def test_what_a_signal_handler_raises_ends_the_call(ends: Ends, call: str) -> No
     ends.commands(1).clear()
     ends.reader.feed(b"+OK\r\n")  # nothing holds a view of it
     assert ends.reader.read() in (b"OK", INCOMPLETE)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_wire_belongs_to_the_process_that_made_it(ends: Ends) -> None:
+    assert ends.wire.mine
+    assert ends.wire.ready
+    child = os.fork()
+    if not child:
+        os._exit(ends.wire.mine or ends.wire.ready)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert ends.wire.mine
+    ends.far.sendall(b"+OK\r\n")
+    while not ends.wire.arrived:
+        time.sleep(0.001)
+    assert not ends.wire.ready
 
 
 # ---- which wire a socket gets ---------------------------------------------------------------------------

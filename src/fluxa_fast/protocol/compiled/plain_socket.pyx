@@ -27,11 +27,14 @@ cdef extern from *:
       #define fluxa_block(fd, seconds) (-1)
       #define fluxa_unblock(fd) ((void)0)
       #define fluxa_now() (0.0)
+      #define fluxa_watch_forks() (0)
+      static const int fluxa_forks = 0;
       #define fluxa_would_block(code) ((code) == EAGAIN)
     #else
       #include <errno.h>
       #include <fcntl.h>
       #include <poll.h>
+      #include <pthread.h>
       #include <sys/socket.h>
       #include <sys/time.h>
       #include <time.h>
@@ -43,6 +46,17 @@ cdef extern from *:
       #else
         #define FLUXA_NO_SIGNAL 0  /* macOS: Python ignores SIGPIPE */
       #endif
+
+      /* How often this process was forked. getpid() would be a system call. */
+      static int fluxa_forks = 0;
+
+      static void fluxa_forked(void) {
+        fluxa_forks++;
+      }
+
+      static int fluxa_watch_forks(void) {
+        return pthread_atfork(NULL, NULL, fluxa_forked);
+      }
 
       static Py_ssize_t fluxa_send(int fd, const void *data, Py_ssize_t size) {
         return send(fd, data, (size_t)size, MSG_DONTWAIT | FLUXA_NO_SIGNAL);
@@ -90,6 +104,8 @@ cdef extern from *:
     }
     """
     const bint FLUXA_HAS_SOCKETS
+    const int fluxa_forks
+    int fluxa_watch_forks()
     const short FLUXA_READABLE
     const short FLUXA_WRITABLE
     Py_ssize_t fluxa_send(int, const void *, Py_ssize_t) noexcept nogil
@@ -102,7 +118,7 @@ cdef extern from *:
     void fluxa_set_errno(int) noexcept nogil
 
 built_for = FLUXA_FAST_VERSION.decode()
-supported = bool(FLUXA_HAS_SOCKETS)
+supported = bool(FLUXA_HAS_SOCKETS) and fluxa_watch_forks() == 0
 
 cdef enum:
     WINDOW = 128 * 1024     # as `pool_base.WINDOW`, which a test compares
@@ -199,9 +215,11 @@ cdef class PlainSocket:
     cdef object sock
     cdef double usual       # the patience of most calls: for that the socket itself can block
     cdef bint blocks        # it does
+    cdef int forks          # when it was made
 
     def __init__(self, sock, timeout):
         self.sock = sock
+        self.forks = fluxa_forks
         self.usual = patience_of(timeout)
 
     cdef int descriptor(self) except -1:
@@ -257,9 +275,16 @@ cdef class PlainSocket:
         return 0
 
     @property
+    def mine(self):
+        return self.forks == fluxa_forks
+
+    @property
     def arrived(self):
-        """Whether a receive would return at once: there are bytes, or the other side has closed."""
         return fluxa_poll(self.descriptor(), FLUXA_READABLE, 0) != 0
+
+    @property
+    def ready(self):
+        return self.forks == fluxa_forks and fluxa_poll(self.descriptor(), FLUXA_READABLE, 0) == 0
 
     def restore(self):
         """Leave the socket as it was."""

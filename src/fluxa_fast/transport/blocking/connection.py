@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import traceback
 import weakref
-from os import getpid
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AskError, ConnectionError, RedisError
@@ -59,15 +58,14 @@ class Connection(LinkBase):
         """See that there is a connection that is ready for a new command. Returns its wire."""
         if (
             self._connection is not None
-            and self._pid == getpid()
             and not self._owed
             # What can be read now, no command has asked for; or the server has closed the connection.
-            and not (self.reader.unread or self._wire.arrived)
+            and not self.reader.unread
+            and self._wire.ready
             and (new_token(self._connection) is None or self._authenticated())
         ):
             return self._wire
         self.drop()
-        self._pid = getpid()
         self.reader.reset()
         try:
             self.pool.check_open()
@@ -96,7 +94,7 @@ class Connection(LinkBase):
 
     def _connected(self) -> Wire:
         """Return the wire, if replies are to come over it."""
-        if self._pid != getpid():
+        if self._sock is not None and not self._wire.mine:
             self.drop()
         if self._sock is None:
             if self.pool.closed:
@@ -143,7 +141,7 @@ class Connection(LinkBase):
     def release(self) -> None:
         """Return the connection to redis-py's pool, in working order."""
         if self._connection is not None:
-            if self._owed or self.reader.unread or self.outdated or self._pid != getpid():
+            if self._owed or self.reader.unread or self.outdated or not self._wire.mine:
                 self.drop()
             else:
                 self._wire.restore()

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from os import getpid
 from typing import Any, Protocol
 
 from ...protocol.interface import CommandBuffer, Confirmations, Implementation, ReplyReader
@@ -31,8 +32,16 @@ class Wire(Protocol):
     """
 
     @property
+    def mine(self) -> bool:
+        """Whether this process made the wire, and not the one that it was forked from."""
+
+    @property
     def arrived(self) -> bool:
         """Whether a receive would return at once: there are bytes, or the other side has closed."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is this process's, and nothing can be received: a new question may be sent."""
 
     def send(self, commands: Any, timeout: float | None) -> None:
         """Send the whole buffer."""
@@ -68,10 +77,19 @@ class SocketWire:
         self._before: float | None = sock.gettimeout()
         self._timeout = self._before
         self._readable = poller(sock)
+        self._process = getpid()
+
+    @property
+    def mine(self) -> bool:
+        return self._process == getpid()
 
     @property
     def arrived(self) -> bool:
         return bool(self._readable())
+
+    @property
+    def ready(self) -> bool:
+        return self.mine and not self.arrived
 
     def _block(self, timeout: float | None) -> None:
         if timeout != self._timeout:
