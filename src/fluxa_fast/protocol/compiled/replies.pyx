@@ -806,7 +806,7 @@ cdef class Confirmations:
         return True
 
     cdef bint take_plain(self, ReplyReader reader) except -1:
-        # Takes $<2 digits>\r\n<13 digits>-<at most 18 digits>\r\n as long as such replies have arrived. True if one has.
+        # Takes $<2 digits>\r\n<13 digits>-<at most 18 digits>\r\n as long as such replies are there. True if one was.
         cdef const unsigned char *at = reader.start + reader.begin
         cdef const unsigned char *end = reader.start + reader.end
         cdef const unsigned char *id
