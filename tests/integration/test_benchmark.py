@@ -26,6 +26,7 @@ TINY = Plan(
     repeats=1,
     latencies=20,
     concurrent=(10,),
+    threads=(2,),
     scaling_batches=((100, "dict 1 KiB"),),
     memory_events=10_000,
     memory_rounds=2,

@@ -17,7 +17,7 @@ from ..embedded import EmbeddedServer
 from ..flusher import EventFlusher
 from ..registry import Registry
 from .bodies import BODIES
-from .cases import Plan
+from .cases import THREADS_BATCH, Plan
 from .contenders import CONTENDERS, Contender
 from .contenders.client import STREAM
 from .rows import Row, Sample, median_row, with_ratios
@@ -135,6 +135,7 @@ class Comparison:
             "consume": self._consume,
             "latency": self._latency,
             "concurrent": self._concurrent,
+            "threads": self._threads,
             "scaling": self._scaling,
             "memory": self._memory,
             "import": self._import,
@@ -223,6 +224,19 @@ class Comparison:
                 return self._sample(worker, "publish_concurrently", body=body, events=events, tasks=tasks)
 
             yield from self._medians("concurrent", tasks, body, self._taking_part("concurrent"), measure, first=tasks)
+
+    def _threads(self) -> Iterator[Row]:
+        body = "dict 32 B"
+        for threads in self._plan.threads:
+            each = threads * THREADS_BATCH
+
+            def measure(worker: Worker, events: int, threads: int = threads, each: int = each) -> Sample:
+                self._redis.flushall()
+                events = max(1, events // each) * each
+                options: dict[str, Any] = {"body": body, "batch": THREADS_BATCH, "threads": threads}
+                return self._sample(worker, "publish_in_threads", events=events, **options)
+
+            yield from self._medians("threads", threads, body, self._taking_part("threads"), measure, first=each)
 
     def _latency(self) -> Iterator[Row]:
         body = "dict 32 B"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from .cases import THREADS_BATCH
 from .rows import Row
 
 __all__ = ["all_versions", "tables", "write_json"]
@@ -53,6 +54,7 @@ def tables(rows: Sequence[Row], versions: dict[str, str]) -> list[Table]:
             "publish": f"publish {body}, batches of {batch:,}" if batch > 1 else f"publish {body}, one by one",
             "consume": f"consume {body}, {batch:,} in one go: read, decode, acknowledge and delete",
             "latency": "publish one event, and wait for the server",
+            "threads": f"publish {body} in batches of {THREADS_BATCH}, from {batch} threads with a flusher each",
             "concurrent": f"publish {body} one by one, from {batch:,} tasks at the same time",
             "scaling": "CPU per event, whatever the batch, the body and the pieces of a reply",
             "memory": "memory",
@@ -73,6 +75,7 @@ def _table(case: str, title: str, rows: Sequence[Row]) -> Table:
     columns += [
         ("events/s", [_number(row.events_per_second, ",.0f") for row in rows]),
         ("of the ceiling", [_number(row.ratio_to_ceiling, ".2f") for row in rows]),
+        ("send then wait", [_number(row.ratio_to_waiting_ceiling, ".2f") for row in rows]),
         ("of the script's", [_number(row.ratio_to_script_ceiling, ".2f") for row in rows]),
         ("of the packed one", [_number(row.ratio_to_packed_ceiling, ".2f") for row in rows]),
         ("x redis-py", [_number(row.ratio_to_redis_py, ".1f") for row in rows]),

@@ -14,6 +14,7 @@ PACKED_CEILING = "ceiling, packed"
 REDIS_PY = "redis-py"
 _COMPARED_WITH = {
     "ratio_to_ceiling": CEILING,
+    "ratio_to_waiting_ceiling": "ceiling, send then wait",
     "ratio_to_script_ceiling": "ceiling, script",
     "ratio_to_packed_ceiling": PACKED_CEILING,
     "ratio_to_redis_py": REDIS_PY,
@@ -39,7 +40,7 @@ class Row:
     """The median of a contender's samples.
 
     Attributes:
-        case: ``publish``, ``consume``, ``latency``, ``concurrent``, ``scaling``, ``memory`` or ``import``.
+        case: ``publish``, ``consume``, ``latency``, ``concurrent``, ``threads``, ``scaling``, ``memory`` or ``import``.
         client: the contender.
         batch: how many events are published or read together.
         body: the shape of the event.
@@ -47,6 +48,7 @@ class Row:
         client_cpu_us: CPU microseconds of the client's process per event, building the event included.
         server_cpu_us: CPU microseconds of the server per event, by ``INFO cpu``.
         ratio_to_ceiling: events per second, divided by the events per second of the ceiling (encoded before).
+        ratio_to_waiting_ceiling: the same of the ceiling with one batch at a time.
         ratio_to_script_ceiling: the same of the ceiling whose script trims, in place of XDEL.
         ratio_to_packed_ceiling: the same of the ceiling with packed entries; only of contenders that pack.
         ratio_to_redis_py: events per second, divided by the events per second of redis-py.
@@ -65,6 +67,7 @@ class Row:
     client_cpu_us: float | None = None
     server_cpu_us: float | None = None
     ratio_to_ceiling: float | None = None
+    ratio_to_waiting_ceiling: float | None = None
     ratio_to_script_ceiling: float | None = None
     ratio_to_packed_ceiling: float | None = None
     ratio_to_redis_py: float | None = None

@@ -52,13 +52,17 @@ class Contender:
 _COMPILED = {"FLUXA_FAST_IMPL": "c"}
 _PURE = {"FLUXA_FAST_IMPL": "python"}
 _AWAITED = frozenset({"publish", "consume", "latency", "concurrent"})
-_OURS = frozenset({"publish", "consume", "latency", "scaling", "memory"})
+_OURS = frozenset({"publish", "consume", "latency", "threads", "scaling", "memory"})
 _PACKED = frozenset({"publish", "consume"})
 
 CONTENDERS = (
     Contender("ceiling", "ceiling"),
     Contender(
-        "ceiling, send then wait", "ceiling", arguments=("one",), cases=frozenset({"publish"}), only_batches=True
+        "ceiling, send then wait",
+        "ceiling",
+        arguments=("one",),
+        cases=frozenset({"publish", "threads"}),
+        only_batches=True,
     ),
     Contender("ceiling, script", "ceiling", arguments=("script",), cases=frozenset({"consume"})),
     Contender("ceiling, packed", "ceiling", cases=_PACKED, arguments=("packed",), only_batches=True),
