@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -144,14 +144,14 @@ class _ClusterDriver(Driver):
         super().__init__(None)
         self._cluster = cluster
 
-    async def _perform(self, step: Any) -> Any:
+    def _do(self, step: Any) -> Awaitable[Any]:
         if isinstance(step, Concurrently):
-            return await self._cluster.run_concurrently(step.jobs)
+            return self._cluster.run_concurrently(step.jobs)
         if isinstance(step, Publish):
-            return await self._cluster.node(step.node).publish(step.head, step.body, step.tags)
+            return self._cluster.node(step.node).publish(step.head, step.body, step.tags)
         if isinstance(step, Refresh):
-            return await self._cluster.refresh(step.seen)
-        return await super()._perform(step)
+            return self._cluster.refresh(step.seen)
+        return super()._do(step)
 
 
 class RoutedLink(RoutedLinkBase, Link):

@@ -10,12 +10,15 @@ from typing import Any
 from ...protocol.interface import INCOMPLETE, ReplyReader
 from ..blocking.connection import poller
 from ..pool_base import WINDOW
+from .one_loop import process
+from .resuming import resume, resumes_at_once
 
 __all__ = ["Conversation"]
 
 
 _RECEIVE = 128 * 1024  # bytes that are received in one go at most
 _UNSENT = 4 * WINDOW  # bytes that a transport may keep; with fewer, sockets run dry between turns of the loop
+_SMALL = 16 * 1024  # bytes of replies that are parsed and handled in about a tenth of a millisecond
 
 
 class Conversation(asyncio.BufferedProtocol):
@@ -29,6 +32,8 @@ class Conversation(asyncio.BufferedProtocol):
         paused: whether the transport has more to send than it wants to keep.
         on_error: called once with the error, when there is one.
         on_resumed: called when it is no longer paused.
+        answered: a future whose reply `take` has read, and its result; None: there is none. The future has the result
+            as soon as `take` has returned, and the task that waits for it may be resumed at once.
     """
 
     def __init__(self, transport: asyncio.Transport, reader: ReplyReader, timeout: float | None) -> None:
@@ -37,9 +42,13 @@ class Conversation(asyncio.BufferedProtocol):
         self.paused: bool = False
         self.on_error: Callable[[Exception], object] | None = None
         self.on_resumed: Callable[[], object] | None = None
+        self.answered: tuple[asyncio.Future[Any], Any] | None = None
         self._transport = transport
+        self._resumes = resumes_at_once(transport)
+        self._last = True
         self._streams: Any = transport.get_protocol()
         self._reader = reader
+        self._process = process.number
         # Not the reader's own memory: a frame of the event loop holds a view of it, and a traceback may keep it.
         # Memory with a view can't grow. The copy costs a twentieth of what parsing costs.
         self._room = memoryview(bytearray(_RECEIVE))
@@ -53,6 +62,18 @@ class Conversation(asyncio.BufferedProtocol):
         self._readable = poller(transport.get_extra_info("socket"))
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=_UNSENT)
+
+    def is_here(self) -> bool:
+        """Whether it was made in the running event loop, and in this process."""
+        return self.loop is asyncio.get_running_loop() and self._process == process.number
+
+    @property
+    def quiet(self) -> bool:
+        """Whether a new command may be sent. What can be read now, no command has asked for.
+
+        False in a forked child, and once the other side has closed.
+        """
+        return self._process == process.number and not (self._reader.unread or self.error or self._readable())
 
     @property
     def arrived(self) -> bool:
@@ -72,21 +93,47 @@ class Conversation(asyncio.BufferedProtocol):
     async def writable(self) -> None:
         """Let other tasks run, until the transport wants more."""
         if self.paused:
-            await self._wait()
+            self.check()
+            waiter = self._waiter = self.loop.create_future()
+            self.expect()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+                self.expect_nothing()
         else:
             await asyncio.sleep(0)
             self.check()
 
     def listen(self, take: Callable[[], Any]) -> None:
         """Take what comes by calling `take` for every piece of it, until that returns anything but INCOMPLETE."""
+        self.listen_on(take)
+        self._advance()
+        if self.answered is not None:
+            self._answer(at_once=False)
+
+    def listen_on(self, take: Callable[[], Any]) -> None:
+        """As `listen`, where `take` would read nothing yet."""
         self._taken = INCOMPLETE
         self._take = take
-        self._advance()
 
-    async def outcome(self, wait: float = 0.0) -> Any:
-        """What `take` returned. The server may take `wait` seconds longer than the connection's timeout."""
+    async def outcome(self, wait: float = 0.0, *, last: bool = True) -> Any:
+        """What `take` returned.
+
+        Args:
+            wait: seconds that the server may take longer than the connection's timeout.
+            last: whether no other reply is under way. Else a turn of the event loop takes in what has come meanwhile.
+        """
+        self._last = last
         while self._taken is INCOMPLETE:
-            await self._wait(wait)
+            self.check()
+            waiter = self._waiter = self.loop.create_future()
+            self.expect(wait)
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+                self.expect_nothing()
         taken, self._taken = self._taken, INCOMPLETE
         return taken
 
@@ -95,15 +142,16 @@ class Conversation(asyncio.BufferedProtocol):
         if self.error is not None:
             raise self.error
 
-    async def _wait(self, wait: float = 0.0) -> None:
-        self.check()
-        waiter = self._waiter = self.loop.create_future()
-        self.expect(wait)
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            self.expect_nothing()
+    def _answer(self, *, at_once: bool) -> None:
+        answered, self.answered = self.answered, None
+        assert answered is not None
+        future, result = answered
+        if future.done():
+            return
+        if at_once and asyncio.current_task(self.loop) is None:
+            resume(future, result)
+        else:
+            future.set_result(result)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -174,8 +222,9 @@ class Conversation(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._reader.feed(self._room[:nbytes])
-        self._deadline = self.loop.time() + self._patience
         self._advance()
+        if self.answered is not None:
+            self._answer(at_once=self._resumes and nbytes <= _SMALL)
 
     def _advance(self) -> None:
         if self._take is None:
@@ -185,9 +234,14 @@ class Conversation(asyncio.BufferedProtocol):
         except Exception as error:
             self._fail(error)
         else:
-            if self._taken is not INCOMPLETE:
+            if self._taken is INCOMPLETE:
+                self._deadline = self.loop.time() + self._patience
+            else:
                 self._take = None
-                self._wake()
+                if self._last and self._waiter is not None:
+                    self.answered = self._waiter, None
+                else:
+                    self._wake()
 
     def pause_writing(self) -> None:
         self.paused = True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ...flows.steps import (
     Arrived,
@@ -25,13 +25,18 @@ from ...protocol.interface import INCOMPLETE
 from ..base import AsyncLink
 from ..failures import network_error
 
-__all__ = ["GRACE", "Driver", "ended", "together"]
+if TYPE_CHECKING:
+    from .link import Link
+
+__all__ = ["GRACE", "MANY", "Driver", "ended", "together"]
+
+_MUST_WAIT: object = object()  # the outcome of a step that can't be done now
 
 T = TypeVar("T")
 Handler = Callable[[Sequence[Any]], object]
 
 GRACE = 1.0  # seconds in which a cancelled flow may still settle what was handled
-_MANY = 2000  # events whose memory takes about half a millisecond to free
+MANY = 2000  # events whose memory takes about half a millisecond to free
 
 
 class Driver:
@@ -42,7 +47,7 @@ class Driver:
     """
 
     def __init__(self, link: AsyncLink | None) -> None:
-        self._link = link
+        self._link = cast("Link | None", link)  # the links of this face are of one class
         self._delivered: deque[list[Any]] = deque()
         self._deadline: float | None = None  # loop time, once the flow was cancelled
 
@@ -70,7 +75,9 @@ class Driver:
             step = resume(value)
             while True:
                 try:
-                    outcome = await self.perform(step)
+                    outcome = self._do_now(step)
+                    if outcome is _MUST_WAIT:
+                        outcome = await (self._do(step) if self._deadline is None else self._do_in_time(step))
                 except BaseException as error:
                     self.interrupted_by(error)
                     step = flow.throw(error)
@@ -85,7 +92,8 @@ class Driver:
         finally:
             if not waits and self._link is not None and not self._link.in_order:
                 await self._link.drop()
-        await self._let_go()
+        if self._delivered:
+            await self._let_go()
         return None, result
 
     def interrupted_by(self, error: BaseException) -> None:
@@ -93,58 +101,69 @@ class Driver:
         if isinstance(error, asyncio.CancelledError) and self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + GRACE
 
-    async def perform(self, step: Any) -> Any:
-        """Do what one step asks for. Returns the outcome; INCOMPLETE: the step is for the caller of `advance`."""
-        if self._deadline is None:
-            return await self._perform(step)
+    def _do_now(self, step: Any) -> Any:
+        """Do what needs no waiting. Returns the outcome, or `_MUST_WAIT`."""
+        link = self._link
+        if link is None:
+            return _MUST_WAIT
+        kind = type(step)
+        if kind is Receive:
+            reply = link.receive_now(step.take)
+            return _MUST_WAIT if reply is INCOMPLETE else reply
+        if kind is Send:
+            return None if link.send_now(step.commands, behind=step.behind) else _MUST_WAIT
+        if kind is Arrived:
+            return link.arrived()
+        return _MUST_WAIT
+
+    async def _do_in_time(self, step: Any) -> Any:
+        assert self._deadline is not None
         try:
             async with asyncio.timeout_at(self._deadline):
-                return await self._perform(step)
+                return await self._do(step)
         except TimeoutError as error:
             if self._link is None:
                 raise
             await self._link.drop()
             raise network_error(error, "settling with", self._link.pool) from error
 
-    async def _perform(self, step: Any) -> Any:
+    def _do(self, step: Any) -> Awaitable[Any]:
+        """Do what one step asks for. Awaited, it gives the outcome; INCOMPLETE: it is for the caller of `advance`."""
         kind = type(step)
         link = self._link
         if kind is Pause:
-            return await asyncio.sleep(step.seconds)
+            return asyncio.sleep(step.seconds)
         if link is None:
             raise TypeError(f"this driver does not support the step {step!r}")
-        if kind is Ask:
-            return await link.ask(step.commands, step.take, step.wait)
         if kind is Receive:
-            return await link.receive(step.take, step.wait)
-        if kind is Send:
-            return await link.send(step.commands, behind=step.behind)
+            return link.receive(step.take, step.wait)
         if kind is Exchange:
-            return await link.exchange(step.commands, step.takes)
+            return link.exchange(step.commands, step.takes)
         if kind is ReceiveAll:
-            return await link.receive_all(step.takes)
-        if kind is Arrived:
-            return link.arrived()
+            return link.receive_all(step.takes)
         if kind is Pipeline:
-            return await link.pipeline(step.commands, step.confirmations)
+            return link.pipeline(step.commands, step.confirmations)
+        if kind is Ask:
+            return link.ask(step.commands, step.take, step.wait)
+        if kind is Send:
+            return link.send(step.commands, behind=step.behind)
         if kind is YieldControl:
-            return await asyncio.sleep(0)
+            return asyncio.sleep(0)
         if kind is Disconnect:
-            return await link.disconnect(step.error)
+            return link.disconnect(step.error)
         if kind is Connect:
-            return await link.connect() and None
+            return _connected(link)
         raise TypeError(f"this driver does not support the step {step!r}")
 
     # To free a hundred thousand events takes tens of milliseconds. So the last reference to those of a large batch is
     # kept here until the flow has acknowledged them, which it has when two more batches were delivered.
 
     async def delivering(self, events: Sequence[Any]) -> None:
-        """Note that a batch is about to be delivered."""
-        if len(events) > _MANY:
-            self._delivered.append(list(events))
-            await asyncio.sleep(0)
-            if len(self._delivered) > 2:
-                await _free(self._delivered.popleft())
+        """Note that a large batch is about to be delivered."""
+        self._delivered.append(list(events))
+        await asyncio.sleep(0)
+        if len(self._delivered) > 2:
+            await _free(self._delivered.popleft())
 
     async def _let_go(self) -> None:
         """The flow is over."""
@@ -152,9 +171,13 @@ class Driver:
             await _free(self._delivered.popleft())
 
 
+async def _connected(link: Link) -> None:
+    await link.connect()
+
+
 async def _free(events: list[Any]) -> None:
     while events:
-        del events[-_MANY:]
+        del events[-MANY:]
         await asyncio.sleep(0)
 
 

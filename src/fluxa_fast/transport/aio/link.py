@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AskError, ConnectionError, RedisError
@@ -63,19 +61,18 @@ class Link(LinkBase):
     def connected(self) -> bool:
         """Whether a new command may be sent at once."""
         conversation = self.conversation
-        return conversation is not None and new_token(self._connection) is None and self._usable(conversation)
+        return conversation is not None and conversation.loop is asyncio.get_running_loop() and self.connected_here
 
-    def _usable(self, conversation: Conversation) -> bool:
+    @property
+    def connected_here(self) -> bool:
+        """As `connected`, where the running event loop is known to be the pool's."""
+        conversation = self.conversation
         return (
-            conversation.loop is asyncio.get_running_loop()
-            and self._pid == os.getpid()
+            conversation is not None
             and not self._owed
-            # What can be read now, no command has asked for; or the server has closed the connection.
-            and not conversation.arrived
+            and new_token(self._connection) is None
+            and conversation.quiet
         )
-
-    def _is_here(self, conversation: Conversation) -> bool:
-        return conversation.loop is asyncio.get_running_loop() and self._pid == os.getpid()
 
     async def connect(self) -> Conversation:
         """The connection, ready for a new command."""
@@ -93,7 +90,6 @@ class Link(LinkBase):
             if self.pool.closed:  # meanwhile, and with it what redis-py was connecting
                 raise closed_error() from error
             raise
-        self._pid = os.getpid()
         transport = redis_py.raw_transport(self._connection)
         self.conversation = Conversation(transport, self.reader, self._connection.socket_timeout)
         self.pool.lent[self._connection] = self.conversation
@@ -101,12 +97,15 @@ class Link(LinkBase):
             return await self.connect()  # redis-py makes a new one then, with what the provider has now
         return self.conversation
 
+    def _usable(self, conversation: Conversation) -> bool:
+        return not self._owed and conversation.is_here() and conversation.quiet
+
     async def _borrow(self) -> Any:
         return await self.pool.borrow()
 
     async def _connected(self) -> Conversation:
         """The connection, if replies are to come over it."""
-        if self.conversation is not None and not self._is_here(self.conversation):
+        if self.conversation is not None and not self.conversation.is_here():
             await self._leave()
         if self.conversation is None:
             if self.pool.closed:
@@ -127,21 +126,27 @@ class Link(LinkBase):
 
     async def _authenticated(self, conversation: Conversation) -> bool:
         """Send AUTH with the new token. False if the server refuses it: then the connection is not to be used."""
+        try:
+            await self._authenticate(conversation)
+        except RedisError:
+            return False
+        return True
+
+    async def _authenticate(self, conversation: Conversation) -> None:
         renewal = Renewal(self._connection)
         commands = type(self.commands)()
         renewal.write(commands)
         self._owed = 1
         try:
-            async with DropOnError(self, "authenticating to"):
-                with commands.view() as view:
-                    conversation.write(bytes(view))
-                conversation.listen(partial(any_reply, self.reader))
-                reply = await conversation.outcome()
-                renewal.settle(reply)
-        except RedisError:
-            return False
+            with commands.view() as view:
+                conversation.write(bytes(view))
+            conversation.listen(partial(any_reply, self.reader))
+            reply = await conversation.outcome()
+            renewal.settle(reply)
+        except BaseException as error:
+            await self._failed(error, "authenticating to")
+            raise
         self._owed = 0
-        return True
 
     # ---- giving the connection back ----
 
@@ -151,7 +156,7 @@ class Link(LinkBase):
         connection, conversation = self._connection, self.conversation
         self._connection = self.conversation = None
         if conversation is not None:
-            if not self._is_here(conversation):
+            if not conversation.is_here():
                 return  # the other loop can't be reached from here
             conversation.abort()
         if connection is not None and self.pool.lent.pop(connection, None) is not None:
@@ -181,6 +186,26 @@ class Link(LinkBase):
 
     # ---- moving bytes ----
 
+    def send_now(self, commands: CommandBuffer, *, behind: bool = False) -> bool:
+        """As `send`, if there is nothing to wait for. False: nothing was sent."""
+        conversation = self.conversation
+        if conversation is None or conversation.paused or self._ask_at is not None or len(commands) > WINDOW:
+            return False
+        if not ((conversation.is_here() and not self.outdated) if behind else self.connected):
+            return False
+        self._owed += commands.command_count
+        try:
+            with commands.view() as view:
+                conversation.write(bytes(view))
+        except BaseException as error:
+            self.abandon()
+            self._forget_state()
+            if isinstance(error, OSError):
+                raise network_error(error, "writing to", self.pool) from error
+            raise
+        commands.clear()
+        return True
+
     async def send(self, commands: CommandBuffer, *, behind: bool = False) -> None:
         """Send the commands, and empty their buffer. `behind`: more replies are to come, and these after them."""
         conversation = await (self._connected() if behind else self.connect())
@@ -188,38 +213,59 @@ class Link(LinkBase):
         if self._ask_at is not None or (behind and self.outdated):
             wire = self._with_own(commands)
         self._owed += commands.command_count
-        async with DropOnError(self, "writing to"):
+        try:
             with wire.view() as view:
                 conversation.write(bytes(view))
             commands.clear()
             if conversation.paused:
                 await conversation.writable()
+        except BaseException as error:
+            await self._failed(error, "writing to")
+            raise
 
     async def ask(self, commands: CommandBuffer, take: Take, wait: float = 0.0) -> Any:
         """Send the one command of the buffer, empty it, and wait for its reply."""
-        await self.send(commands)
+        if not self.send_now(commands):
+            await self.send(commands)
         return await self.receive(take, wait)
+
+    def receive_now(self, take: Take) -> Any:
+        """The next reply; or INCOMPLETE, if it is not here yet."""
+        if self._renewal is not None or self._ask_at is not None:
+            return INCOMPLETE  # `receive` reads what comes before the reply
+        reply = take(self.reader)
+        if reply is not INCOMPLETE:
+            self._owed -= 1
+        return reply
 
     async def receive(self, take: Take, wait: float) -> Any:
         """The next reply. The server may take `wait` seconds longer than the connection's time-out."""
         if self._renewal is not None or self._ask_at is not None:
             take = self._taking(take)
-        reply = take(self.reader)
-        if reply is INCOMPLETE:
+        conversation = self.conversation
+        if conversation is None or not conversation.is_here():
             conversation = await self._connected()
-            async with DropOnError(self, "reading from"):
-                conversation.listen(partial(take, self.reader))
-                reply = await conversation.outcome(wait)
+        try:
+            conversation.listen(partial(take, self.reader))
+            reply = await conversation.outcome(wait, last=self._owed <= 1)
+        except BaseException as error:
+            await self._failed(error, "reading from")
+            raise
         self._owed -= 1
         return reply
 
     async def receive_all(self, takes: Sequence[Take]) -> list[Any]:
         """The next replies, each as `receive`."""
-        return [await self.receive(take, 0.0) for take in takes]
+        replies = []
+        for take in takes:
+            reply = self.receive_now(take)
+            replies.append(await self.receive(take, 0.0) if reply is INCOMPLETE else reply)
+        return replies
 
     async def exchange(self, commands: CommandBuffer, takes: Sequence[Take]) -> list[Any]:
         """Send the commands behind what is in flight, empty their buffer, and return the replies that come first."""
-        await self.send(commands, behind=True)
+        if not self.send_now(commands, behind=True):
+            await self.send(commands, behind=True)
         return await self.receive_all(takes)
 
     def push(self, commands: CommandBuffer, replies: Confirmations) -> None:
@@ -239,10 +285,14 @@ class Link(LinkBase):
 
     async def pipeline(self, commands: CommandBuffer, replies: Confirmations) -> None:
         """Send the commands by the window, and take the replies of one window while the next is under way."""
-        conversation = await (self._connected() if self._pushed else self.connect())
+        conversation = self.conversation
+        if self._pushed:
+            conversation = await self._connected()
+        elif conversation is None or not self.connected:
+            conversation = await self.connect()
         self._owed = replies.expected
         sent = self._pushed
-        async with DropOnError(self, "flushing to"):
+        try:
             conversation.listen(lambda: replies.take(self.reader) or INCOMPLETE)
             with commands.view() as view:
                 while sent < len(view):
@@ -251,27 +301,17 @@ class Link(LinkBase):
                     if sent < len(view):
                         await conversation.writable()
             await conversation.outcome()
+        except BaseException as error:
+            await self._failed(error, "flushing to")
+            raise
         self._owed = self._pushed = 0
 
+    async def _failed(self, error: BaseException, doing: str) -> None:
+        """An error leaves the connection in an unknown state, so it is dropped.
 
-class DropOnError:
-    """A context: an error leaves the connection in an unknown state, so it is dropped.
-
-    Errors of the network become redis-py's.
-    """
-
-    __slots__ = ("_doing", "_link")
-
-    def __init__(self, link: Link, doing: str) -> None:
-        self._link = link
-        self._doing = doing
-
-    async def __aenter__(self) -> None:
-        return
-
-    async def __aexit__(self, kind: object, error: BaseException | None, frames: TracebackType | None) -> None:
-        if error is None:
-            return
-        await self._link.drop()
+        Raises:
+            redis.RedisError, FluxaError: for an error of the network.
+        """
+        await self.drop()
         if isinstance(error, OSError):
-            raise network_error(error, self._doing, self._link.pool) from error
+            raise network_error(error, doing, self.pool) from error

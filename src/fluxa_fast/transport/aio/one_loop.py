@@ -5,28 +5,38 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from ...errors import FluxaError
 
-__all__ = ["OneLoop", "OneLoopLock"]
+__all__ = ["OneLoop", "OneLoopLock", "process"]
 
 Loop = asyncio.AbstractEventLoop
 
 
-class _Switching:
-    """The lock under which loops take turns. A forked child has a new one: a thread of its parent may have held it."""
+class _Process:
+    """What belongs to this process. A forked child has its own.
+
+    Attributes:
+        number: another number than the parent's. (To ask the system for the process's ID takes much longer.)
+        lock: the lock under which loops take turns. A thread of the parent may have held the parent's.
+    """
+
+    __slots__ = ("lock", "number")
 
     def __init__(self) -> None:
+        self.number: int = 0
         self.lock: threading.Lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
+        self.number += 1
         self.lock = threading.Lock()
 
 
-_switching = _Switching()
+process = _Process()
 
 
 class OneLoop:
@@ -39,12 +49,12 @@ class OneLoop:
         loop: the loop; None before the first.
     """
 
-    __slots__ = ("_pid", "_what", "loop")
+    __slots__ = ("_process", "_what", "loop")
 
     def __init__(self, what: str) -> None:
         self.loop: Loop | None = None
         self._what = what
-        self._pid = 0
+        self._process = process.number
 
     def enter(self, loop: Loop, leave: Callable[[Loop | None], object]) -> None:
         """Use it in this loop from now on.
@@ -56,17 +66,17 @@ class OneLoop:
         Raises:
             FluxaError: if another loop uses it, and is running. Nothing has changed then.
         """
-        with _switching.lock:
+        with process.lock:
             before = self.loop
             if before is loop:
                 return
-            if before is not None and self._pid == os.getpid() and before.is_running():
+            if before is not None and self._process == process.number and before.is_running():
                 raise FluxaError(
                     f"{self._what} is in use by another event loop, which is running; "
                     "make an engine for each event loop: validate the registry again"
                 )
             leave(before)
-            self._pid = os.getpid()
+            self._process = process.number
             self.loop = loop
 
 
@@ -101,9 +111,17 @@ class OneLoopLock:
         """Whether a task holds it."""
         return self._lock.locked()
 
-    async def __aenter__(self) -> None:
+    def acquire(self) -> Coroutine[Any, Any, object]:
+        """Wait for it, and hold it. `release` gives it up."""
         self.check()
-        await self._lock.acquire()
+        return self._lock.acquire()
+
+    def release(self) -> None:
+        """Give it up."""
+        self._lock.release()
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
 
     async def __aexit__(self, *error: object) -> None:
-        self._lock.release()
+        self.release()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -20,7 +19,7 @@ from ...statistics import RedisStreamStatistics
 from ..pool_base import IDLE_LINKS, ServerPoolBase
 from .driver import Driver
 from .link import Link
-from .one_loop import OneLoop
+from .one_loop import OneLoop, process
 from .shared_pipeline import SharedPipeline
 
 __all__ = ["Pool"]
@@ -34,7 +33,7 @@ class Pool(ServerPoolBase[Link]):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._home = OneLoop(f"Redis pool {self.name!r}")
-        self._pid = os.getpid()
+        self._process = process.number
         self._parents: list[Any] = []  # what belongs to the process that forked this one
         self._publishing = SharedPipeline(Link(self))
 
@@ -54,8 +53,8 @@ class Pool(ServerPoolBase[Link]):
 
     def _leave_loop(self, before: asyncio.AbstractEventLoop | None) -> None:
         """Leave behind what belongs to an event loop that was used before."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
+        if self._process != process.number:
+            self._process = process.number
             self._parents += redis_py.async_after_fork(self.connections)
         if before is not None:
             self._idle.clear()
@@ -126,11 +125,11 @@ class Pool(ServerPoolBase[Link]):
         self.check_open()
         return Link(self)
 
-    async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
+    def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> Coroutine[Any, Any, str]:
         """Send one event, together with those of other tasks, and return its ID."""
         self.check_open()
         self.enter_loop()
-        return await self._publishing.publish(head, body, tags)
+        return self._publishing.publish(head, body, tags)
 
     async def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
         """The state of these streams, in one round trip."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from ...flows.consume.in_hand import InHand
@@ -15,13 +15,13 @@ from ...protocol.interface import INCOMPLETE
 from ..base import AsyncLink, AsyncPool
 from ..node_links import NodeLinksBase
 from .concurrency import ConcurrentBatches
-from .driver import Driver, ended
+from .driver import MANY, Driver, ended
 from .handling import Handling, begin
 
 __all__ = ["NodeLinks", "SessionDriver"]
 
 Handler = Callable[[Sequence[Any]], object]
-Deliverer = Callable[[Deliver], Any]
+Deliverer = Callable[[Deliver], Awaitable[object]]
 """Hands over what a flow delivers; awaited, it gives the outcome."""
 
 
@@ -88,9 +88,9 @@ class SessionDriver:
         """The task was cancelled: end the session."""
         self._session.interrupt(error)
 
-    async def deliver(self, step: Deliver) -> object:
+    def deliver(self, step: Deliver) -> Awaitable[object]:
         """Hand over what a flow delivers."""
-        return await (self._to_loop(step) if self._deliver is None else self._deliver(step))
+        return self._to_loop(step) if self._deliver is None else self._deliver(step)
 
     # ---- a handler ----
 
@@ -263,16 +263,22 @@ class _FlowDriver(Driver):
             self._session.interrupt(error)
         super().interrupted_by(error)
 
-    async def _perform(self, step: Any) -> Any:
+    def _do_now(self, step: Any) -> Any:
+        if type(step) is Start:
+            return self._session.start(step.node, step.flow)
+        return super()._do_now(step)
+
+    def _do(self, step: Any) -> Awaitable[Any]:
         kind = type(step)
         if kind is Deliver:
-            await self.delivering(step.events)
-            return await self._session.deliver(step)
-        if kind is Start:
-            return self._session.start(step.node, step.flow)
+            return self._session.deliver(step) if len(step.events) <= MANY else self._deliver_many(step)
         if kind is Refresh:
-            return await self._session.refresh(step.seen)
-        return await super()._perform(step)
+            return self._session.refresh(step.seen)
+        return super()._do(step)
+
+    async def _deliver_many(self, step: Deliver) -> object:
+        await self.delivering(step.events)
+        return await self._session.deliver(step)
 
 
 def _limited(session: ConsumerSession, handling: Handling, limit: int) -> Deliverer:

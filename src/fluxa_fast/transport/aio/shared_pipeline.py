@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from ...flows.publish.pipeline import write_event
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .link import Link
 
 __all__ = ["SharedPipeline"]
+
+_is_cancelled = methodcaller("cancelled")
 
 
 class SharedPipeline:
@@ -36,16 +39,17 @@ class SharedPipeline:
         self._renewing: asyncio.Task[None] | None = None
 
     async def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> str:
-        """Send the event, and return its ID."""
-        write_event(self._link.commands, head, body, tags)
-        loop = asyncio.get_running_loop()
+        """Send the event, and return its ID. The running event loop is the pool's."""
+        link = self._link
+        write_event(link.commands, head, body, tags)
+        loop = asyncio.get_running_loop() if link.conversation is None else link.conversation.loop
         published: asyncio.Future[str] = loop.create_future()
         self._unsent.append(published)
         if self._sent:
             if not self._scheduled:
                 self._scheduled = True
                 loop.call_soon(self._write)
-        elif self._link.connected and not self._connecting.locked():
+        elif link.connected_here and not self._connecting.locked():
             self._write()
         else:
             try:
@@ -88,7 +92,7 @@ class SharedPipeline:
                 self._renewing = conversation.loop.create_task(self._renew())
             return
         commands = self._link.commands
-        if any(published.cancelled() for published in self._unsent):
+        if any(map(_is_cancelled, self._unsent)):
             wanted = [place for place, published in enumerate(self._unsent) if not published.cancelled()]
             commands.keep(wanted)
             self._unsent = [self._unsent[place] for place in wanted]
@@ -101,13 +105,14 @@ class SharedPipeline:
             conversation.write(bytes(view))
         commands.clear()
         if idle:
-            conversation.expect()
             conversation.listen(self._take)
+            conversation.expect()
 
     def _take(self) -> bool | Incomplete:
         """Tell the tasks whose replies have come. True when no task waits any more."""
         reader = self._link.reader
         demoted: Exception | None = None
+        alone = len(self._sent) == 1
         while self._sent:
             reply: object = ENTRY_ID(reader)
             if reply is INCOMPLETE:
@@ -115,7 +120,11 @@ class SharedPipeline:
             published = self._sent.popleft()
             if not published.done():
                 try:
-                    published.set_result(id_of(reply))
+                    given = id_of(reply)
+                    if alone and (conversation := self._link.conversation) is not None:
+                        conversation.answered = published, given
+                    else:
+                        published.set_result(given)
                 except Exception as error:
                     published.set_exception(self._link.pool.told(error))
                     demoted = error if rule_of(error).demoted else demoted
