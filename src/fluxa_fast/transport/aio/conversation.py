@@ -32,6 +32,9 @@ class Conversation(asyncio.BufferedProtocol):
         paused: whether the transport has more to send than it wants to keep.
         on_error: called once with the error, when there is one.
         on_resumed: called when it is no longer paused.
+        write: sends commands, which are a copy: the transport may keep it for later. And the traceback of an error
+            keeps the frames of all callers: with a view of the buffer in one of them, the buffer could not be written
+            to any more.
         answered: a future whose reply `take` has read, and its result; None: there is none. The future has the result
             as soon as `take` has returned, and the task that waits for it may be resumed at once.
     """
@@ -42,6 +45,7 @@ class Conversation(asyncio.BufferedProtocol):
         self.paused: bool = False
         self.on_error: Callable[[Exception], object] | None = None
         self.on_resumed: Callable[[], object] | None = None
+        self.write: Callable[[bytes], None] = transport.write
         self.answered: tuple[asyncio.Future[Any], Any] | None = None
         self._transport = transport
         self._resumes = resumes_at_once(transport)
@@ -82,14 +86,6 @@ class Conversation(asyncio.BufferedProtocol):
 
     # ---- sending and waiting ----
 
-    def write(self, commands: bytes) -> None:
-        """Send the commands.
-
-        They are a copy. The transport may keep it for later. And the traceback of an error keeps the frames of all
-        callers: with a view of the buffer in one of them, the buffer could not be written to any more.
-        """
-        self._transport.write(commands)
-
     async def writable(self) -> None:
         """Let other tasks run, until the transport wants more."""
         if self.paused:
@@ -110,7 +106,9 @@ class Conversation(asyncio.BufferedProtocol):
         self.listen_on(take)
         self._advance()
         if self.answered is not None:
-            self._answer(at_once=False)
+            (future, result), self.answered = self.answered, None
+            if not future.done():
+                future.set_result(result)
 
     def listen_on(self, take: Callable[[], Any]) -> None:
         """As `listen`, where `take` would read nothing yet."""
@@ -122,7 +120,8 @@ class Conversation(asyncio.BufferedProtocol):
 
         Args:
             wait: seconds that the server may take longer than the connection's timeout.
-            last: whether no other reply is under way. Else a turn of the event loop takes in what has come meanwhile.
+            last: whether no other reply is under way. Else the next turn of the event loop takes in what has come
+                meanwhile.
         """
         self._last = last
         while self._taken is INCOMPLETE:
@@ -141,17 +140,6 @@ class Conversation(asyncio.BufferedProtocol):
         """Raise the error, if there is one."""
         if self.error is not None:
             raise self.error
-
-    def _answer(self, *, at_once: bool) -> None:
-        answered, self.answered = self.answered, None
-        assert answered is not None
-        future, result = answered
-        if future.done():
-            return
-        if at_once and asyncio.current_task(self.loop) is None:
-            resume(future, result)
-        else:
-            future.set_result(result)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -224,7 +212,13 @@ class Conversation(asyncio.BufferedProtocol):
         self._reader.feed(self._room[:nbytes])
         self._advance()
         if self.answered is not None:
-            self._answer(at_once=self._resumes and nbytes <= _SMALL)
+            (future, result), self.answered = self.answered, None
+            if future.done():
+                pass
+            elif self._resumes and nbytes <= _SMALL:
+                resume(future, result)
+            else:
+                future.set_result(result)
 
     def _advance(self) -> None:
         if self._take is None:
@@ -238,7 +232,9 @@ class Conversation(asyncio.BufferedProtocol):
                 self._deadline = self.loop.time() + self._patience
             else:
                 self._take = None
-                if self._last and self._waiter is not None:
+                if self._waiter is None:
+                    pass
+                elif self._last or self._reader.unread:
                     self.answered = self._waiter, None
                 else:
                     self._wake()

@@ -108,10 +108,15 @@ class Pool(ServerPoolBase[Link]):
 
     async def return_link(self, link: Link) -> None:
         """Keep the link for the next use, or return its connection to redis-py's pool."""
-        if not self.closed and len(self._idle) < IDLE_LINKS:
-            self._idle.append(link)
-        else:
+        if not self._keep(link):
             await link.release()
+
+    def _keep(self, link: Link) -> bool:
+        """Keep the link for the next use, if there is need of it."""
+        if self.closed or len(self._idle) >= IDLE_LINKS:
+            return False
+        self._idle.append(link)
+        return True
 
     def node_link(self, node: str, key: str) -> Link:
         """A link to a node; there is one node only."""
@@ -127,8 +132,10 @@ class Pool(ServerPoolBase[Link]):
 
     def publish(self, head: EntryHead, body: object, tags: Mapping[str, str] | None) -> Coroutine[Any, Any, str]:
         """Send one event, together with those of other tasks, and return its ID."""
-        self.check_open()
-        self.enter_loop()
+        if self.closed:
+            raise closed_error()
+        if self._home.loop is not asyncio.get_running_loop():
+            self.enter_loop()
         return self._publishing.publish(head, body, tags)
 
     async def statistics(self, streams: Sequence[str]) -> list[RedisStreamStatistics]:
@@ -150,7 +157,8 @@ class Pool(ServerPoolBase[Link]):
                 elif flush.begin():
                     await self._send(flush, link)
         finally:
-            await self.return_link(link)
+            if not self._keep(link):
+                await link.release()
 
     @staticmethod
     async def _send(flush: BufferFlush, link: Link) -> None:
@@ -169,7 +177,8 @@ class Pool(ServerPoolBase[Link]):
         try:
             return await Driver(link).drive(flow)
         finally:
-            await self.return_link(link)
+            if not self._keep(link):
+                await link.release()
 
     async def close(self) -> None:
         """Return or close all connections. Closes redis-py's as well, unless the user handed the client in."""

@@ -263,18 +263,18 @@ class _FlowDriver(Driver):
             self._session.interrupt(error)
         super().interrupted_by(error)
 
-    def _do_now(self, step: Any) -> Any:
-        if type(step) is Start:
-            return self._session.start(step.node, step.flow)
-        return super()._do_now(step)
-
     def _do(self, step: Any) -> Awaitable[Any]:
         kind = type(step)
         if kind is Deliver:
             return self._session.deliver(step) if len(step.events) <= MANY else self._deliver_many(step)
+        if kind is Start:
+            return self._start(step)
         if kind is Refresh:
             return self._session.refresh(step.seen)
         return super()._do(step)
+
+    async def _start(self, step: Start) -> None:
+        self._session.start(step.node, step.flow)
 
     async def _deliver_many(self, step: Deliver) -> object:
         await self.delivering(step.events)

@@ -15,6 +15,7 @@ from ...protocol.interface import INCOMPLETE, EntryHead, Incomplete
 from ..failures import network_error, told_again
 
 if TYPE_CHECKING:
+    from .conversation import Conversation
     from .link import Link
 
 __all__ = ["SharedPipeline"]
@@ -42,16 +43,23 @@ class SharedPipeline:
         """Send the event, and return its ID. The running event loop is the pool's."""
         link = self._link
         write_event(link.commands, head, body, tags)
-        loop = asyncio.get_running_loop() if link.conversation is None else link.conversation.loop
-        published: asyncio.Future[str] = loop.create_future()
-        self._unsent.append(published)
-        if self._sent:
+        conversation = link.conversation
+        published: asyncio.Future[str]
+        if conversation is not None and self._sent:
+            published = conversation.loop.create_future()
+            self._unsent.append(published)
             if not self._scheduled:
                 self._scheduled = True
-                loop.call_soon(self._write)
-        elif link.connected_here and not self._connecting.locked():
-            self._write()
+                conversation.loop.call_soon(self._write)
+        elif conversation is not None and not self._unsent and not conversation.paused and link.connected_here:
+            published = conversation.loop.create_future()
+            self._sent.append(published)
+            self._send(conversation)
+            conversation.listen_on(self._take)
+            conversation.expect()
         else:
+            published = asyncio.get_running_loop().create_future()
+            self._unsent.append(published)
             try:
                 await self._connect(published)
             except BaseException:
@@ -101,12 +109,16 @@ class SharedPipeline:
         idle = not self._sent
         self._sent += self._unsent
         self._unsent = []
-        with commands.view() as view:
-            conversation.write(bytes(view))
-        commands.clear()
+        self._send(conversation)
         if idle:
             conversation.listen(self._take)
             conversation.expect()
+
+    def _send(self, conversation: Conversation) -> None:
+        commands = self._link.commands
+        with commands.view() as view:
+            conversation.write(bytes(view))
+        commands.clear()
 
     def _take(self) -> bool | Incomplete:
         """Tell the tasks whose replies have come. True when no task waits any more."""
