@@ -268,7 +268,9 @@ def test_what_a_task_raises_after_a_reply_disturbs_no_other(
             task = asyncio.create_task(broken())
             await asyncio.wait([task])
             assert isinstance(task.exception(), expected)
-            assert await broker.publish("orders", None, {"n": "1"}) == client.xrevrange("orders", count=1)[0][0].decode()
+            assert (
+                await broker.publish("orders", None, {"n": "1"}) == client.xrevrange("orders", count=1)[0][0].decode()
+            )
 
     run(work())
 
@@ -304,7 +306,6 @@ def test_a_connection_that_breaks_right_behind_a_reply(
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
-@ALL_LOOPS
 def test_eager_tasks(async_engine: Engine, client: redis.Redis, run: Run) -> None:
     broker = broker_of(async_engine)
     flusher = broker.new_flusher()
@@ -318,9 +319,11 @@ def test_eager_tasks(async_engine: Engine, client: redis.Redis, run: Run) -> Non
         return id
 
     async def work() -> None:
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
         alone = [await one(number) for number in range(5)]
         together = await asyncio.gather(*(one(number) for number in range(5, 40)))
+        loop.set_task_factory(None)
         ids = ids_of(client)
         assert [*alone, *together] == [ids[number] for number in range(40)]
         assert len(ids) == 80

@@ -68,10 +68,7 @@ class Link(LinkBase):
         """As `connected`, where the running event loop is known to be the pool's."""
         conversation = self.conversation
         return (
-            conversation is not None
-            and not self._owed
-            and new_token(self._connection) is None
-            and conversation.quiet
+            conversation is not None and not self._owed and new_token(self._connection) is None and conversation.quiet
         )
 
     async def connect(self) -> Conversation:
