@@ -77,7 +77,7 @@ class Conversation(asyncio.BufferedProtocol):
 
         False in a forked child, and once the other side has closed.
         """
-        return self._process == process.number and not (self._reader.unread or self.error or self._readable())
+        return self._process == process.number and not self.arrived
 
     @property
     def arrived(self) -> bool:
@@ -221,23 +221,20 @@ class Conversation(asyncio.BufferedProtocol):
                 future.set_result(result)
 
     def _advance(self) -> None:
-        if self._take is None:
+        if self._take is not None:
+            try:
+                self._taken = self._take()
+            except Exception as error:
+                self._fail(error)
+                return
+        if self._take is None or self._taken is INCOMPLETE:
+            self._deadline = self.loop.time() + self._patience
             return
-        try:
-            self._taken = self._take()
-        except Exception as error:
-            self._fail(error)
+        self._take = None
+        if self._waiter is not None and (self._last or self._reader.unread):
+            self.answered = self._waiter, None
         else:
-            if self._taken is INCOMPLETE:
-                self._deadline = self.loop.time() + self._patience
-            else:
-                self._take = None
-                if self._waiter is None:
-                    pass
-                elif self._last or self._reader.unread:
-                    self.answered = self._waiter, None
-                else:
-                    self._wake()
+            self._wake()
 
     def pause_writing(self) -> None:
         self.paused = True
