@@ -21,7 +21,7 @@ from redis.exceptions import AskError, MovedError, ResponseError
 from fluxa_fast import ProtocolError
 from fluxa_fast.flows.replies import error_of, in_a_cluster, retold
 from fluxa_fast.protocol import Implementation, load, missing_modules
-from fluxa_fast.protocol.interface import INCOMPLETE, ErrorReply
+from fluxa_fast.protocol.interface import INCOMPLETE, ErrorReply, EventBatch
 
 ALL = [load("python")] if missing_modules() else [load("c"), load("python")]
 
@@ -250,6 +250,44 @@ def test_xautoclaim(implementation: Implementation, null: bytes) -> None:
         batch = read_cut(implementation, new, cut, "read_claimed", "orders")
         assert (len(batch.events), batch.cursor, batch.dropped) == (1, "0-0", 2)
         assert batch.events[0].stream == "orders"
+
+
+ALIKE = b"*1\r\n*2\r\n$1\r\nk\r\n*3\r\n" + 3 * ENTRY
+BODIES_ONLY = b"%1\r\n$1\r\nk\r\n*2\r\n" + 2 * b"*2\r\n$5\r\n12-34\r\n*2\r\n$1\r\ns\r\n$3\r\n\xa2\r\n\r\n"
+ACKNOWLEDGED = b"*3\r\n$3\r\n1-0\r\n$3\r\n1-9\r\n:10\r\n"
+
+
+@pytest.mark.parametrize("text", [ALIKE, BODIES_ONLY, ACKNOWLEDGED], ids=["tags", "line ends", "no entries"])
+@pytest.mark.parametrize("damage", [b"", b"0", b"9", b"+", b"\r\n", b"-"])
+def test_what_is_damaged_anywhere_is_read_alike(text: bytes, damage: bytes) -> None:
+    """By both implementations: each of them has a fast way for replies that look like most of them."""
+    for at in range(len(text)):
+        if text[at] in b"\r\n":  # hiredis does not look at the line end behind a value
+            continue
+        damaged = text[:at] + damage + text[at + 1 :] + b":1\r\n"
+        outcomes = []
+        for implementation in ALL:
+            reader = implementation.ReplyReader()
+            reader.feed(damaged)
+            try:
+                batch: Any = reader.read() if text is ACKNOWLEDGED else reader.read_streams()
+            except ProtocolError as error:
+                outcomes.append(f"refused: {error}")
+                continue
+            if isinstance(batch, EventBatch):
+                batch = [(one.id, one.stream, one.raw_body, one.tags) for one in batch.events]
+            outcomes.append(repr(batch))
+        assert outcomes[0] == outcomes[-1], f"damaged at {at}"
+
+
+def test_replies_with_entries_that_are_alike_follow_each_other(implementation: Implementation) -> None:
+    reader = implementation.ReplyReader()
+    reader.feed(ALIKE + ACKNOWLEDGED + ALIKE)
+    for _ in range(2):
+        batch: Any = reader.read_streams()
+        assert [(event.body, event.tags) for event in batch.events] == [([5], {"a": "b"})] * 3
+        assert reader.read() in ([b"1-0", b"1-9", 10], INCOMPLETE)
+    assert reader.unread == 0
 
 
 def test_several_streams_and_the_next_reply(implementation: Implementation) -> None:

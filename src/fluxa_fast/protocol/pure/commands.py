@@ -25,7 +25,7 @@ from .open_entries import OpenEntry
 class CommandBuffer(StreamCommands):
     """`..interface.CommandBuffer`, in pure Python."""
 
-    __slots__ = ("_busy", "_bytes", "_encode_body", "_packer", "command_count", "default", "full_at", "packed")
+    __slots__ = ("_body_packer", "_busy", "_bytes", "_encode_body", "command_count", "default", "full_at", "packed")
 
     def __init__(self, default: Default | None = None, encode_body: Callable[[bytes], bytes] | None = None) -> None:
         self.default: Default | None = default
@@ -34,7 +34,7 @@ class CommandBuffer(StreamCommands):
         self.command_count: int = 0
         self.packed: PackedLog | None = None
         self._bytes = bytearray()
-        self._packer = BodyPacker(default)
+        self._body_packer: BodyPacker | None = None
         self._busy = False
 
     def __len__(self) -> int:
@@ -110,13 +110,21 @@ class CommandBuffer(StreamCommands):
         return b"*%d\r\n%b" % (arguments, b"".join(parts))
 
     def _packed(self, body: object) -> bytes:
-        packed = self._packer.pack(body)
+        packed = (self._body_packer or self._packer).pack(body)
         return packed if self._encode_body is None else encoded(self._encode_body, packed)
+
+    @property
+    def _packer(self) -> BodyPacker:
+        """Packs the bodies of this buffer. It has much memory, so a buffer without bodies has none."""
+        if self._body_packer is None:
+            self._body_packer = BodyPacker(self.default)
+        return self._body_packer
 
     def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Event]) -> int:
         ids = [event._id for event in events if not event._acknowledged]
         if ids:
-            self._append(_command([*map(argument_bytes, arguments), *map(str.encode, ids)]), 1)
+            first = b"".join([bulk(argument_bytes(argument)) for argument in arguments])
+            self._append(b"*%d\r\n%b%b" % (len(arguments) + len(ids), first, _bulks(ids)), 1)
         return len(ids)
 
     def keys(self, positions: Iterable[int]) -> list[str]:
@@ -237,6 +245,26 @@ class CommandBuffer(StreamCommands):
 
 def _viewed() -> BufferError:
     return BufferError("the buffer can't be written to while a view of it is held")
+
+
+class _Headers(dict[int, str]):
+    """What stands in front of a bulk string, by its length."""
+
+    def __missing__(self, length: int) -> str:
+        header = self[length] = f"\r\n${length}\r\n"
+        return header
+
+
+_HEADERS = _Headers()
+
+
+def _bulks(ids: list[str]) -> bytes:
+    """Return IDs as bulk strings."""
+    parts = [""] * (2 * len(ids))
+    parts[0::2] = map(_HEADERS.__getitem__, map(len, ids))
+    parts[1::2] = ids
+    parts.append("\r\n")
+    return "".join(parts).encode()[2:]
 
 
 def _command(arguments: list[bytes]) -> bytes:

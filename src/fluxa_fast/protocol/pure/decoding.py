@@ -12,7 +12,7 @@ from .events import Event, new_event, split_entry
 from .scanning import NULL_LENGTH, STREAMED_LENGTH, length_of
 
 _ID = re.compile(rb"(\d{1,20})-(\d{1,20})")
-_NUMBER = rb"(?:0|[1-9]\d{0,18})"
+_NUMBER = rb"(?:[1-9][0-9]{0,18}+|0)"
 # Lines with an ID each, as every server writes it: two numbers of at most 19 digits, without leading zeros.
 ORDINARY_IDS = re.compile(rb"%b-%b(?:\n%b-%b)*+" % ((_NUMBER,) * 4))
 _LARGEST = 2**64 - 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SerializationError
 from .. import entries, packed
+from ..entries import TypedOrigin
 from ..entry_ids import parse_id
 from ..interface import Acknowledge, Tests
 from ..packed import Layout, PackedTags
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ..body_codec import BodyCodec
     from ..typed import Reader
 
+Origin = tuple[str, Acknowledge | None]
+"""The name of the stream, and the function that `Event.ack` calls."""
+
 _UNDECODED: Any = object()
 _NOT_TOLD = (None, None)
 
@@ -26,11 +30,12 @@ _NOT_TOLD = (None, None)
 class Event:
     """`..interface.Event`, in pure Python."""
 
-    __slots__ = ("_acknowledged", "_body", "_fields", "_id", "_origin", "_tags", "_waited")
+    __slots__ = ("_acknowledged", "_body", "_id", "_origin", "_packed_body", "_tag_fields", "_tags", "_waited")
 
     _id: str
-    _origin: tuple[str, Acknowledge | None]  # the name of the stream, and the function that `ack` calls
-    _fields: list[bytes]
+    _origin: Origin
+    _packed_body: bytes | None
+    _tag_fields: Sequence[bytes]  # names and values in turn, without the body
     _acknowledged: bool | None  # None: another consumer has taken it over
     _body: Any
     _tags: dict[str, str] | None
@@ -59,30 +64,25 @@ class Event:
     def body(self) -> Any:
         if self._body is _UNDECODED:
             origin = self._origin[1]
-            self._body = self._decode_as(origin.reader) if type(origin) is entries.TypedOrigin else self._decode()
+            body = self._packed_body
+            if body is not None and type(origin) is not TypedOrigin:
+                try:
+                    self._body = unpack(body)
+                except SerializationError:
+                    self._decode()  # raises it again, with the place
+            else:
+                self._body = self._decode_as(origin.reader) if type(origin) is TypedOrigin else self._decode()
         return self._body
 
     @property
     def raw_body(self) -> bytes | None:
-        fields = self._fields
-        if fields and fields[0] == BODY_FIELD_BYTES:
-            return fields[1]
-        try:
-            return fields[fields[::2].index(BODY_FIELD_BYTES) * 2 + 1]
-        except ValueError:
-            return None
+        return self._packed_body
 
     @property
     def tags(self) -> dict[str, str]:
         if self._tags is None:
-            names, values = self._fields[::2], self._fields[1::2]
-            if BODY_FIELD_BYTES in names:
-                body = names.index(BODY_FIELD_BYTES)
-                del names[body], values[body]
-            self._tags = {
-                name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
-                for name, value in zip(names, values, strict=True)
-            }
+            texts = [part.decode("utf-8", "surrogateescape") for part in self._tag_fields]
+            self._tags = dict(zip(texts[::2], texts[1::2], strict=True))
         return self._tags
 
     @property
@@ -113,12 +113,12 @@ class Event:
         codec = self._codec
         if type is not None:
             return self._decode_as(entries.reader_of(type) if codec is None else codec.reader(type))
-        return self._decode_as(origin.reader) if isinstance(origin, entries.TypedOrigin) else self._decode()
+        return self._decode_as(origin.reader) if isinstance(origin, TypedOrigin) else self._decode()
 
     @property
     def _codec(self) -> BodyCodec | None:
         origin = self._origin[1]
-        return origin.reader.codec if isinstance(origin, entries.TypedOrigin) else None
+        return origin.reader.codec if isinstance(origin, TypedOrigin) else None
 
     def ack(self) -> Any:
         acknowledge = self._origin[1]
@@ -144,8 +144,6 @@ class Event:
 
     def _check_readable(self) -> None:
         """Refuse an entry that says it is packed, and could not be split into its events."""
-        if self._fields and self._fields[0] == PACKED_FIELD_BYTES:
-            raise entries.unreadable_pack(self._fields)
 
     def _decode(self) -> Any:
         body = self.raw_body
@@ -158,6 +156,75 @@ class Event:
         except SerializationError as error:
             entries.locate(error, self)
             raise
+
+
+class EntryEvent(Event):
+    """An event that is an entry."""
+
+    __slots__ = ()
+    __init__ = object.__init__
+
+
+class UnreadableEvent(EntryEvent):
+    """An entry that says it is packed, and could not be split into its events."""
+
+    __slots__ = ("_fields",)
+
+    _fields: Sequence[bytes]
+
+    @property
+    def body(self) -> Any:
+        return self._decode()
+
+    def _check_readable(self) -> None:
+        raise entries.unreadable_pack(self._fields)
+
+
+def new_event(id: str, fields: Sequence[bytes], origin: Origin) -> Event:
+    """Return the event of an entry with these fields."""
+    body = None
+    tag_fields = fields
+    if BODY_FIELD_BYTES in (names := fields[::2]):
+        at = 2 * names.index(BODY_FIELD_BYTES)
+        body = fields[at + 1]
+        tag_fields = [*fields[:at], *fields[at + 2 :]]
+    unreadable = bool(fields) and fields[0] == PACKED_FIELD_BYTES
+    (event,) = new_events([id], [body], [tag_fields], origin, UnreadableEvent if unreadable else EntryEvent)
+    if isinstance(event, UnreadableEvent):
+        event._fields = fields
+    return event
+
+
+def new_events(
+    ids: Iterable[str],
+    bodies: Iterable[bytes | None],
+    tag_fields: Iterable[Sequence[bytes]],
+    origin: Origin,
+    kind: type[EntryEvent] = EntryEvent,
+) -> list[EntryEvent]:
+    """Return the events of entries.
+
+    Args:
+        ids: of the entries.
+        bodies: of the entries, packed; None for an entry without a body.
+        tag_fields: of each entry, the names and values of its other fields in turn.
+        origin: of the entries.
+        kind: the class of the events.
+    """
+    events: list[EntryEvent] = []
+    add = events.append
+    for id, body, fields in zip(ids, bodies, tag_fields, strict=False):
+        event = kind()
+        event._id = id
+        event._packed_body = body
+        event._tag_fields = fields
+        event._origin = origin
+        event._acknowledged = False
+        event._body = _UNDECODED
+        event._tags = None
+        event._waited = _NOT_TOLD
+        add(event)
+    return events
 
 
 class Pack:
@@ -181,9 +248,9 @@ class Pack:
 
     __slots__ = ("_bodies", "_ends", "_layout", "acknowledged", "count", "handled", "id", "origin", "tags", "waited")
 
-    def __init__(self, id: str, origin: tuple[str, Acknowledge | None], layout: Layout) -> None:
+    def __init__(self, id: str, origin: Origin, layout: Layout) -> None:
         self.id: str = id
-        self.origin: tuple[str, Acknowledge | None] = origin
+        self.origin: Origin = origin
         self.tags: PackedTags | None = layout.tags
         self.count: int = layout.events
         self.handled: set[int] = set()
@@ -206,7 +273,7 @@ class Pack:
 
     def decoded(self) -> Sequence[Any] | None:
         """Return all bodies, if they are plain values that can be decoded at once."""
-        if self._layout.wrapped or type(self.origin[1]) is entries.TypedOrigin:
+        if self._layout.wrapped or type(self.origin[1]) is TypedOrigin:
             return None
         longest = max(map(sub, self._ends[1:], self._ends))
         return unpack_array(self._layout.array, longest)
@@ -228,6 +295,7 @@ class PackedEvent(Event):
     """An event of a packed entry."""
 
     __slots__ = ("_pack", "_place")
+    __init__ = object.__init__
 
     _pack: Pack
     _place: int
@@ -241,7 +309,7 @@ class PackedEvent(Event):
         return f"{self._pack.id}/{self._place}"
 
     @property
-    def raw_body(self) -> bytes | None:
+    def _packed_body(self) -> bytes | None:  # type: ignore[override]
         return self._pack.bodies[self._place]
 
     @property
@@ -254,11 +322,8 @@ class PackedEvent(Event):
             entries.locate(error, self)
             raise
 
-    def _check_readable(self) -> None:
-        pass
 
-
-def split_entry(id: str, fields: list[bytes], origin: tuple[str, Acknowledge | None]) -> list[Event]:
+def split_entry(id: str, fields: list[bytes], origin: Origin) -> list[Event]:
     """Return the events of a packed entry. If they can't be read: an event whose body raises the error."""
     try:
         pack = Pack(id, origin, packed.layout(fields))
@@ -268,26 +333,14 @@ def split_entry(id: str, fields: list[bytes], origin: tuple[str, Acknowledge | N
     except SerializationError:
         return [new_event(id, fields, origin)]
     events: list[Event] = []
-    add, new = events.append, PackedEvent.__new__
+    add = events.append
     for place, value in enumerate(values):
-        event = new(PackedEvent)
+        event = PackedEvent()
         event._pack = pack
         event._place = place
         event._body = value
         add(event)
     return events
-
-
-def new_event(id: str, fields: list[bytes], origin: tuple[str, Acknowledge | None]) -> Event:
-    event = Event.__new__(Event)
-    event._id = id
-    event._fields = fields
-    event._origin = origin
-    event._acknowledged = False
-    event._body = _UNDECODED
-    event._tags = None
-    event._waited = _NOT_TOLD
-    return event
 
 
 def mark_acknowledged(events: Iterable[Event]) -> None:
@@ -388,7 +441,7 @@ def matching(events: Iterable[Event], tests: Tests) -> list[Event]:
             if _passes(event, tests):
                 found.append(event)
             continue
-        fields = event._fields
+        fields = event._tag_fields
         values_of = dict(zip(fields[::2], fields[1::2], strict=True))
         if all(values_of.get(tag) in values for tag, values in tests):
             found.append(event)

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..._gil import may_import_hiredis
 from ..interface import INCOMPLETE, Acknowledge, Acknowledges, EventBatch, Incomplete
-from ..wire import PACKED_FIELD_RESP
+from ..wire import BODY_FIELD_BYTES, PACKED_FIELD_RESP
 from .decoding import ORDINARY_IDS, checked_id
-from .events import new_event
+from .events import new_event, new_events
 
 try:
     if not may_import_hiredis():
@@ -23,10 +23,17 @@ try:
 except ImportError:
     hiredis = None
 
-# Finds types that hiredis turns into the same Python values as other types, and large lengths: hiredis makes a list of
+# Find types that hiredis turns into the same Python values as other types, and large lengths: hiredis makes a list of
 # as many elements as a header announces, before they arrive. Lengths are looked for at any place, because hiredis does
 # not check which two bytes stand before a header. If a body matches by chance, the reply is read in the slower way.
-_ODD = re.compile(rb"[*%~>|]\d{6,}|\r\n(?:[+=(~,#|!>.;]|\$(?:\d{9,}|\?)|\*\?|%[?-])")
+# (Each begins with bytes that are always the same, because Python looks for these in C.)
+_ODD = [
+    re.compile(pattern).search
+    for pattern in (
+        *(rb"%b\d{6}" % marker for marker in (rb"\*", b"%", b"~", b">", rb"\|")),
+        rb"\r\n(?:[+=(~,#|!>.;]|\$(?:\d{9}|\?)|\*\?|%[?-])",
+    )
+]
 _ODD_LENGTH = 16  # bytes of the longest match
 _BEGINNING = 512  # bytes in which the first entry of a reply begins
 
@@ -73,7 +80,8 @@ class Shortcut:
         """
         if self._fed < end:
             looked = max(begin, self._fed - _ODD_LENGTH)
-            if _ODD.search(buffer, looked, end) or buffer.startswith((b"*?", b"$?"), begin, end):
+            odd = any(search(buffer, looked, end) for search in _ODD)
+            if odd or buffer.startswith((b"*?", b"$?"), begin, end):
                 raise NotForHiredisError
             with memoryview(buffer) as view:
                 self._reader.feed(view[self._fed : end].tobytes())
@@ -143,7 +151,12 @@ def _plain_entries(batch: EventBatch, listed: list[Any], origin: tuple[str, Ackn
         return False
     if not ORDINARY_IDS.fullmatch(joined) or any(map((1).__and__, map(len, fields))):
         return False
-    batch.events += map(new_event, joined.decode().split("\n"), fields, repeat(origin))
+    texts = joined.decode().split("\n")
+    if all(fields) and [names[0] for names in fields].count(BODY_FIELD_BYTES) == len(fields):
+        bodies = [values[1] for values in fields]
+        batch.events += new_events(texts, bodies, [rest[2:] for rest in fields], origin)
+    else:
+        batch.events += map(new_event, texts, fields, repeat(origin))
     return True
 
 

@@ -131,7 +131,7 @@ _CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 # Finds timestamps that may have 1 000 000 000 nanoseconds or more, which msgpack-python before 1.2 accepts.
 _ODD_TIMES = re.compile(rb"\xd7\xff[\xee-\xff]|\xc7\x0c\xff[\x3b-\xff]")
 _TRUSTED_BYTES = 1024 * 1024  # the most memory that msgpack-python may allocate for elements that are only announced
-_HARMLESS_BYTES = 360  # in so few bytes, headers can't make it allocate more than that
+_HARMLESS_BYTES = 360  # in so few bytes, headers can't make it allocate more than that, and nothing is nested too deep
 
 
 _TRUSTED: dict[str, Any] = {"strict_map_key": False, "timestamp": 3, "ext_hook": from_extension}
@@ -139,6 +139,15 @@ _TRUSTED: dict[str, Any] = {"strict_map_key": False, "timestamp": 3, "ext_hook":
 
 def unpack(data: Any) -> Any:
     """Return the value that msgpack bytes (any contiguous bytes-like) hold."""
+    if type(data) is bytes and len(data) <= _HARMLESS_BYTES and 0xFF not in data:  # so there is no timestamp
+        try:
+            return unpackb(data, strict_map_key=False, ext_hook=from_extension)
+        except Exception:
+            return reading.read(data)
+    return _unpack_with_care(data)
+
+
+def _unpack_with_care(data: Any) -> Any:
     if type(data) is not bytes:
         with memoryview(data) as view:
             data = view.tobytes()
@@ -147,7 +156,7 @@ def unpack(data: Any) -> Any:
         if headers * len(data) * 8 > _TRUSTED_BYTES:
             # msgpack-python allocates room for as many elements as a header announces, for every nested header.
             return reading.read(data)
-    if b"\xff" in data and _ODD_TIMES.search(data):
+    if 0xFF in data and _ODD_TIMES.search(data):
         return reading.read(data)
     try:
         value = unpackb(data, **_TRUSTED)
@@ -165,7 +174,7 @@ def unpack_array(data: bytes, longest: int) -> list[Any] | None:
         data: the msgpack of the array, which was walked over: so no header in it announces more than there is.
         longest: bytes of the longest value. In few bytes, values can't be nested too deep.
     """
-    if longest > MAX_DEPTH or (b"\xff" in data and _ODD_TIMES.search(data)):
+    if longest > MAX_DEPTH or (0xFF in data and _ODD_TIMES.search(data)):
         return None
     try:
         values: list[Any] = unpackb(data, **_TRUSTED)

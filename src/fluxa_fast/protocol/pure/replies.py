@@ -13,8 +13,11 @@ from ..interface import INCOMPLETE, Acknowledge, Acknowledges, ErrorReply, Event
 from ..limits import KEEP_BUFFER
 from . import hiredis_entries
 from .decoding import ORDINARY_IDS, Decoder, checked_id
+from .events import new_events
 from .hiredis_entries import NotForHiredisError, Shortcut
+from .lines import read_alike
 from .scanning import Scanner
+from .small_replies import read_small
 
 _ID = re.compile(rb"\d{1,20}-\d{1,20}")
 _RECEIVE = 64 * 1024  # bytes: the least room of a receive
@@ -124,6 +127,12 @@ class ReplyReader:
         return value
 
     def read(self) -> object:
+        if self._untouched() and not self._broken:
+            small = read_small(self._buffer, self._begin, self._end)
+            if small is not None:
+                value, end = small
+                self._finish(end)
+                return value
         if not self._ready():
             return INCOMPLETE
         return self._decode(Decoder.value)
@@ -144,6 +153,15 @@ class ReplyReader:
         raise decode_errors.unexpected_reply(expected, reply)
 
     def read_streams(self, acknowledge: Acknowledges = None) -> EventBatch | ErrorReply | Incomplete:
+        if self._shortcut is None and self._untouched() and not self._broken:
+            entries = read_alike(self._buffer, self._begin, self._end)
+            if entries is not None:
+                own = acknowledge.get(entries.stream) if isinstance(acknowledge, dict) else acknowledge
+                batch = EventBatch()
+                ids = entries.ids.split("\n")
+                batch.events = new_events(ids, entries.bodies, entries.tag_fields, (entries.stream, own))
+                self._finish(entries.end)
+                return batch
         return self._read_batch(Decoder.streams, hiredis_entries.streams, acknowledge)
 
     def read_claimed(self, stream: str, acknowledge: Acknowledge | None = None) -> EventBatch | ErrorReply | Incomplete:
@@ -185,9 +203,11 @@ class ReplyReader:
         decoded: EventBatch | ErrorReply = self._decode(partial(_batch, decode, acknowledge))
         return decoded
 
+    def _untouched(self) -> bool:
+        return self._scanner.untouched and self._scanner.scanned == self._begin
+
     def _at_a_beginning(self) -> bool:
-        untouched = self._scanner.untouched and self._scanner.scanned == self._begin
-        return untouched and Shortcut.possible(self._buffer, self._begin, self._end)
+        return self._untouched() and Shortcut.possible(self._buffer, self._begin, self._end)
 
 
 def _is_id(reply: Any) -> bool:
