@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import ClusterDownError, ConnectionError, RedisError, TimeoutError
 
@@ -33,7 +33,7 @@ from ..steps import Concurrently, Connect, Flow, Pause, Pipeline, Publish, Recei
 from ..topology import ClusterMap, next_node
 from .pipeline import BufferFlush, Outcome, Replication, replicated, write_event
 
-__all__ = ["Attempts", "flush_cluster", "publish_one"]
+__all__ = ["Attempts", "NodePipeline", "NotReachedError", "SendAll", "flush_cluster", "publish_one"]
 
 
 class Attempts:
@@ -98,6 +98,8 @@ class BufferSend:
         ask_redirect: the node that has the key and not yet the slot, so that it must be told ASKING; or None.
     """
 
+    __slots__ = ("ask_redirect", "buffer", "flush", "key", "places", "replies")
+
     def __init__(self, flush: BufferFlush, key: str) -> None:
         self.flush: BufferFlush = flush
         self.key: str = key
@@ -106,6 +108,11 @@ class BufferSend:
         self.replies: Confirmations = flush.replies
         self.replies.expected = self.buffer.command_count
         self.ask_redirect: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the events were sent once, and none of those that were answered was refused."""
+        return self.places is None and not self.replies.errors
 
     def redirected(self) -> dict[int, ErrorReply]:
         """The events that can be sent again: for the index of each its reply."""
@@ -145,7 +152,7 @@ class _RepliesInOrder:
     def __init__(self, sends: Sequence[BufferSend]) -> None:
         self._parts = [_RepliesWithAsking(one.replies) if one.ask_redirect else one.replies for one in sends]
         self._next = 0
-        self.expected = sum(part.expected for part in self._parts)
+        self.expected = sum([part.expected for part in self._parts])
 
     def take(self, reader: ReplyReader) -> bool:
         """As `Confirmations.take`."""
@@ -177,8 +184,49 @@ class _RepliesWithAsking:
         return True
 
 
-class _NotReachedError(Exception):
-    """There was no connection, so nothing was sent."""
+class NotReachedError(Exception):
+    """There was no connection, so nothing was sent. The cause is the error of the network."""
+
+
+class NodePipeline(NamedTuple):
+    """What one node is sent.
+
+    Attributes:
+        node: the name of the node.
+        commands: the XADDs.
+        replies: the replies to them.
+    """
+
+    node: str
+    commands: CommandBuffer
+    replies: Any
+
+    def flow(self) -> Flow[None]:
+        """Send it.
+
+        Raises:
+            NotReachedError: if there is no connection.
+            redis.ConnectionError, redis.TimeoutError: if the connection broke.
+        """
+        try:
+            yield Connect()
+        except (ConnectionError, TimeoutError) as error:
+            raise NotReachedError from error
+        yield Pipeline(self.commands, self.replies)
+
+
+class SendAll(Concurrently):
+    """Run the pipelines of several nodes at the same time. A driver may do that without their flows.
+
+    Attributes:
+        pipelines: of the nodes.
+    """
+
+    __slots__ = ("pipelines",)
+
+    def __init__(self, pipelines: Sequence[NodePipeline]) -> None:
+        super().__init__([(one.node, one.flow()) for one in pipelines])
+        self.pipelines: Sequence[NodePipeline] = pipelines
 
 
 # ---- a flush --------------------------------------------------------------------------------------------
@@ -198,9 +246,13 @@ def flush_cluster(
             generation = cluster.generation
             by_node, waiting = _assign(cluster, waiting, patience)
             stale = bool(waiting)
-            jobs = [(node, _send(cluster, sends, replication)) for node, sends in by_node.items()]
+            pipelines = [_pipeline(cluster, node, sends) for node, sends in by_node.items()]
             in_flight = [one for sends in by_node.values() for one in sends]
-            outcomes = (yield Concurrently(jobs)) if jobs else []
+            if replication is None or not pipelines:
+                outcomes = (yield SendAll(pipelines)) if pipelines else []
+            else:
+                jobs = [_replicated(cluster, one, by_node[one.node], replication) for one in pipelines]
+                outcomes = yield Concurrently(jobs)
             in_flight = []
             for (node, sends), outcome in zip(by_node.items(), outcomes, strict=True):
                 to_resend, outdated = _settle(cluster, node, sends, outcome, patience)
@@ -237,19 +289,29 @@ def _assign(
     return by_node, unassigned
 
 
-def _send(cluster: ClusterMap, sends: Sequence[BufferSend], replication: Replication | None) -> Flow[None]:
-    """Send the buffers of one node, in one pipeline."""
+def _pipeline(cluster: ClusterMap, node: str, sends: Sequence[BufferSend]) -> NodePipeline:
+    """Return the buffers of one node as one pipeline."""
+    first = sends[0]
+    if len(sends) == 1 and first.ask_redirect is None:
+        return NodePipeline(node, first.buffer, first.replies)
     wire = cluster.implementation.CommandBuffer()
     for one in sends:
         wire.extend(with_asking(one.buffer) if one.ask_redirect else one.buffer)
-    try:
-        yield Connect()
-    except (ConnectionError, TimeoutError) as error:
-        raise _NotReachedError from error
-    yield Pipeline(wire, _RepliesInOrder(sends))  # type: ignore[arg-type]
-    # A node that has taken no event may be a replica now, which refuses WAIT. Its redirections say where to go.
-    if replication is not None and any(one.replies.received > len(one.replies.errors) for one in sends):
-        yield from replicated(cluster.implementation.CommandBuffer(), cluster.name, replication)
+    return NodePipeline(node, wire, _RepliesInOrder(sends))
+
+
+def _replicated(
+    cluster: ClusterMap, pipeline: NodePipeline, sends: Sequence[BufferSend], replication: Replication
+) -> tuple[str, Flow[None]]:
+    """Return a node, and the flow that sends its pipeline and waits for its replicas."""
+
+    def flow() -> Flow[None]:
+        yield from pipeline.flow()
+        # A node that has taken no event may be a replica now, which refuses WAIT. Its redirections say where to go.
+        if any(one.replies.received > len(one.replies.errors) for one in sends):
+            yield from replicated(cluster.implementation.CommandBuffer(), cluster.name, replication)
+
+    return pipeline.node, flow()
 
 
 def _settle(
@@ -258,7 +320,7 @@ def _settle(
     """Take what a node has answered. Returns what is to be sent again, and whether the topology is outdated."""
     to_resend: list[BufferSend] = []
     stale = False
-    if isinstance(outcome, _NotReachedError):
+    if isinstance(outcome, NotReachedError):
         for one in sends:
             one.ask_redirect = None
             if patience.over:
@@ -268,6 +330,9 @@ def _settle(
                 to_resend.append(one)
         return to_resend, True
     for one in sends:
+        if outcome is None and one.is_plain:
+            one.flush.not_replicated = False
+            continue
         redirected = one.redirected()
         one.note(set(redirected))
         if isinstance(outcome, Exception):

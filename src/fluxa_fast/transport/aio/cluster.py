@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from ...flows.publish.cluster_flush import flush_cluster, publish_one
+from ...flows.publish.cluster_flush import NotReachedError, SendAll, flush_cluster, publish_one
 from ...flows.publish.pipeline import BufferFlush, Replication
 from ...flows.statistics import cluster_statistics
 from ...flows.steps import Concurrently, Flow, Publish, Refresh
@@ -18,6 +18,7 @@ from ...redis_adapter.closing import async_close_all
 from ...redis_adapter.topology import AsyncTopology
 from ...statistics import RedisStreamStatistics
 from ..cluster_base import ClusterPoolBase, RoutedLinkBase
+from ..pool_base import WINDOW
 from .driver import Driver, together
 from .link import Link
 from .one_loop import OneLoop
@@ -78,6 +79,38 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
     async def drive(self, flow: Flow[T]) -> T:
         """The result of a flow that has no connection of its own."""
         return await _ClusterDriver(self).drive(flow)
+
+    async def send_all(self, step: SendAll) -> list[Any]:
+        """Send each, and wait for the replies of one node after the other: those of the others are taken meanwhile."""
+        pipelines = step.pipelines
+        if any(len(one.commands) > WINDOW for one in pipelines):
+            return await self.run_concurrently(step.jobs)
+        pools = [self.node(one.node) for one in pipelines]
+        links = [pool.take_link() for pool in pools]
+        outcomes: list[Any] = [None] * len(pipelines)
+        try:
+            for place, (link, one) in enumerate(zip(links, pipelines, strict=True)):
+                try:
+                    await link.connect()
+                except (ConnectionError, TimeoutError) as error:
+                    outcomes[place] = NotReachedError()
+                    outcomes[place].__cause__ = error
+                except Exception as error:
+                    outcomes[place] = error
+                else:
+                    link.push(one.commands, one.replies)
+            for place, (link, one) in enumerate(zip(links, pipelines, strict=True)):
+                if outcomes[place] is None:
+                    try:
+                        await link.pipeline(one.commands, one.replies)
+                    except Exception as error:
+                        outcomes[place] = error
+        finally:
+            for pool, link in zip(pools, links, strict=True):
+                if not link.in_order:
+                    await link.drop()
+                await pool.return_link(link)
+        return outcomes
 
     async def run_concurrently(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> list[Any]:
         """What each flow returned, or the error that ended it. Each has the name of its node."""
@@ -145,6 +178,8 @@ class _ClusterDriver(Driver):
         self._cluster = cluster
 
     def _do(self, step: Any) -> Awaitable[Any]:
+        if type(step) is SendAll:
+            return self._cluster.send_all(step)
         if isinstance(step, Concurrently):
             return self._cluster.run_concurrently(step.jobs)
         if isinstance(step, Publish):
