@@ -63,7 +63,8 @@ class ClusterPoolBase(PoolBase, Generic[T, N]):
 
     def place(self, key: str) -> str | None:
         """The name of the node that has the Redis key; None if that is not known."""
-        return self.topology.owner(self.slot_of(key))
+        slot = self._slots.get(key)
+        return self.topology.owner(self.slot_of(key) if slot is None else slot)
 
     def _found(self, key: str) -> str:
         """The name of the node that has the Redis key, once the cluster was asked.

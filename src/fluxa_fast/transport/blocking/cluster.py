@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from ...flows.publish.cluster_flush import NotReachedError, SendAll, flush_cluster, publish_one
+from ...flows.publish.cluster_flush import SendAll, flush_cluster, publish_one
 from ...flows.publish.pipeline import BufferFlush, Replication
 from ...flows.statistics import cluster_statistics
 from ...flows.steps import Concurrently, Flow, Pause, Publish, Refresh
@@ -20,10 +20,10 @@ from ...redis_adapter.closing import close_all
 from ...redis_adapter.topology import Topology
 from ...statistics import RedisStreamStatistics
 from ..cluster_base import ClusterPoolBase, RoutedLinkBase
-from ..pool_base import WINDOW
 from .driver import drive, refuse, run_to_end
 from .link import Link
 from .multiplex import run_all
+from .node_pipelines import are_short, send_all
 from .pool import Pool
 
 __all__ = ["ClusterPool", "RoutedLink"]
@@ -95,45 +95,17 @@ class ClusterPool(ClusterPoolBase[Topology, Pool]):
         return refuse(step)
 
     def _send_all(self, step: SendAll) -> list[Any]:
-        """Send each, and wait for the replies of one node after the other: those of the others gather meanwhile."""
-        pipelines = step.pipelines
-        if any(len(one.commands) > WINDOW for one in pipelines):  # a node may have to read before another one does
+        if not are_short(step.pipelines):
             return self._run_concurrently(step.jobs)
-        pools = [self.node(one.node) for one in pipelines]
+        pools = [self.node(one.node) for one in step.pipelines]
         links = [pool.take_link() for pool in pools]
-        outcomes: list[Any] = [None] * len(pipelines)
         try:
-            begun = time.monotonic()
-            for place, (link, one) in enumerate(zip(links, pipelines, strict=True)):
-                try:
-                    link.connect()
-                except (ConnectionError, TimeoutError) as error:
-                    outcomes[place] = NotReachedError()
-                    outcomes[place].__cause__ = error
-                except Exception as error:
-                    outcomes[place] = error
-                else:
-                    try:
-                        link.push(one.commands, one.replies)
-                    except Exception as error:
-                        outcomes[place] = error
-            for place, (link, one) in enumerate(zip(links, pipelines, strict=True)):
-                if outcomes[place] is None:
-                    try:
-                        if link.sending(one.commands):
-                            link.pipeline(one.commands, one.replies)
-                        else:
-                            timeout = link.timeout
-                            overdue = timeout is not None and time.monotonic() > begun + timeout
-                            link.gather(one.replies, overdue=overdue)
-                    except Exception as error:
-                        outcomes[place] = error
+            return send_all(step.pipelines, links)
         finally:
             for pool, link in zip(pools, links, strict=True):
                 if not link.in_order:
                     link.drop()
                 pool.return_link(link)
-        return outcomes
 
     def _run_concurrently(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> list[Any]:
         pools = [self.node(name) for name, _ in jobs]
