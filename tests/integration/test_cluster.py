@@ -261,6 +261,20 @@ def test_a_flush_goes_to_all_nodes_in_order(cluster: EmbeddedCluster, make_clust
         places[partition] += 1
 
 
+@pytest.mark.parametrize("sizes", [[10], [200_000], [10, 200_000]], ids=["short", "long", "both"])
+def test_a_flush_has_pipelines_of_any_length(
+    sizes: list[int], cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
+) -> None:
+    """A node that is sent little, and one that reads its replies before it is sent the rest."""
+    flusher = _broker(make_cluster_engine(cluster.url)).new_flusher()
+    for _ in range(2):
+        for number in range(24):
+            flusher.publish("orders", "x" * sizes[number % len(sizes)], key=number)
+        assert len(flusher.flush().ids) == 24
+    assert sum(_lengths(cluster)) == 48
+    assert len(flusher) == 0
+
+
 def test_without_keys_a_batch_goes_to_one_partition_and_the_next_to_another(
     cluster: EmbeddedCluster, make_cluster_engine: MakeClusterEngine
 ) -> None:

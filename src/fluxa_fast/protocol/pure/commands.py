@@ -58,7 +58,7 @@ class CommandBuffer(StreamCommands):
         self._check_idle()
         if not arguments:
             raise ValueError("a command has a name at least")
-        self._append(_command([argument_bytes(argument) for argument in arguments]), 1)
+        self._append(b"*%d\r\n%b" % (len(arguments), _arguments(arguments)), 1)
 
     def entry(self, head: EntryHead, body: object = None, tags: Mapping[str, str] | None = None) -> None:
         # *<arguments>\r\n <prefix> [$1\r\ns\r\n $<size>\r\n<msgpack>\r\n] [<name> <value>]...
@@ -123,8 +123,7 @@ class CommandBuffer(StreamCommands):
     def with_ids(self, arguments: Sequence[str | bytes | int], events: Iterable[Event]) -> int:
         ids = [event._id for event in events if not event._acknowledged]
         if ids:
-            first = b"".join([bulk(argument_bytes(argument)) for argument in arguments])
-            self._append(b"*%d\r\n%b%b" % (len(arguments) + len(ids), first, _bulks(ids)), 1)
+            self._append(b"*%d\r\n%b%b" % (len(arguments) + len(ids), _arguments(arguments), _bulks(ids)), 1)
         return len(ids)
 
     def keys(self, positions: Iterable[int]) -> list[str]:
@@ -267,8 +266,10 @@ def _bulks(ids: list[str]) -> bytes:
     return "".join(parts).encode()[2:]
 
 
-def _command(arguments: list[bytes]) -> bytes:
-    return b"*%d\r\n%b" % (len(arguments), b"".join(map(bulk, arguments)))
+def _arguments(arguments: Sequence[object]) -> bytes:
+    """Return arguments as bulk strings. Most are str, and those take no call of their own."""
+    encoded = [one.encode() if type(one) is str else argument_bytes(one) for one in arguments]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in encoded])
 
 
 def _tag(item: tuple[Any, Any]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from ...flows.publish.cluster_flush import NotReachedError, SendAll, flush_cluster, publish_one
+from ...flows.publish.cluster_flush import NodePipeline, SendAll, flush_cluster, publish_one
 from ...flows.publish.pipeline import BufferFlush, Replication
 from ...flows.statistics import cluster_statistics
 from ...flows.steps import Concurrently, Flow, Publish, Refresh
@@ -81,36 +81,20 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
         return await _ClusterDriver(self).drive(flow)
 
     async def send_all(self, step: SendAll) -> list[Any]:
-        """Send each, and wait for the replies of one node after the other: those of the others are taken meanwhile."""
-        pipelines = step.pipelines
-        if any(len(one.commands) > WINDOW for one in pipelines):
-            return await self.run_concurrently(step.jobs)
-        pools = [self.node(one.node) for one in pipelines]
+        """As `run_concurrently`. Short pipelines over connections that are there need no task for each."""
+        pools = [self.node(one.node) for one in step.pipelines]
         links = [pool.take_link() for pool in pools]
-        outcomes: list[Any] = [None] * len(pipelines)
+        outcomes: list[Any] | None = None
         try:
-            for place, (link, one) in enumerate(zip(links, pipelines, strict=True)):
-                try:
-                    await link.connect()
-                except (ConnectionError, TimeoutError) as error:
-                    outcomes[place] = NotReachedError()
-                    outcomes[place].__cause__ = error
-                except Exception as error:
-                    outcomes[place] = error
-                else:
-                    link.push(one.commands, one.replies)
-            for place, (link, one) in enumerate(zip(links, pipelines, strict=True)):
-                if outcomes[place] is None:
-                    try:
-                        await link.pipeline(one.commands, one.replies)
-                    except Exception as error:
-                        outcomes[place] = error
+            short = max([len(one.commands) for one in step.pipelines]) <= WINDOW
+            if short and all([link.connected for link in links]):  # noqa: C419 (a generator would take longer)
+                outcomes = await _pushed(step.pipelines, links)
         finally:
             for pool, link in zip(pools, links, strict=True):
                 if not link.in_order:
                     await link.drop()
                 await pool.return_link(link)
-        return outcomes
+        return await self.run_concurrently(step.jobs) if outcomes is None else outcomes
 
     async def run_concurrently(self, jobs: Sequence[tuple[str, Flow[Any]]]) -> list[Any]:
         """What each flow returned, or the error that ended it. Each has the name of its node."""
@@ -168,6 +152,20 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
         self.closed = True
         nodes = tuple(self._nodes.values())
         await async_close_all((*(node.close for node in nodes), *([self.topology.close] if self._owned else [])))
+
+
+async def _pushed(pipelines: Sequence[NodePipeline], links: Sequence[Link]) -> list[Any]:
+    """Send all, and then wait for the replies of one node after the other: those of the others are taken meanwhile."""
+    outcomes: list[Any] = []
+    for one, link in zip(pipelines, links, strict=True):
+        link.push(one.commands, one.replies)
+    for one, link in zip(pipelines, links, strict=True):
+        outcomes.append(None)
+        try:
+            await link.pipeline(one.commands, one.replies)
+        except Exception as error:
+            outcomes[-1] = error
+    return outcomes
 
 
 class _ClusterDriver(Driver):

@@ -32,10 +32,11 @@ def send_all(pipelines: Sequence[NodePipeline], links: Sequence[Link]) -> list[A
     """Send short pipelines, each over its link. Returns for each None, or the error that ended it."""
     outcomes: list[Any] = []
     for one, link in zip(pipelines, links, strict=True):
+        outcomes.append(None)
         try:
-            outcomes.append(_begin(link, one))
+            _begin(link, one)
         except Exception as error:
-            outcomes.append(error)
+            outcomes[-1] = error
     begun = time.monotonic()
     for place, (one, link) in enumerate(zip(pipelines, links, strict=True)):
         if outcomes[place] is None:
