@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...protocol.interface import INCOMPLETE, ReplyReader
-from ..blocking.connection import poller
+from ..blocking.wire import poller
 from ..pool_base import WINDOW
 from .one_loop import process
 from .resuming import resume, resumes_at_once

@@ -18,12 +18,12 @@ from ...redis_adapter.credentials import Renewal, new_token
 from ..failures import network_error, raised_by_a_signal
 from ..link_base import LinkBase
 from ..pool_base import PoolBase
-from .wire import NO_WIRE, Wire, poller, wire_over
+from .wire import NO_WIRE, Wire, wire_over
 
 if TYPE_CHECKING:
     from .pool import Pool
 
-__all__ = ["GRACE", "INSTANT", "Connection", "poller"]
+__all__ = ["GRACE", "INSTANT", "Connection"]
 
 GRACE = 1.0  # seconds in which a call that was interrupted may still settle what was handled
 INSTANT = 0.001  # seconds: with none at all, a read would fail for another reason than that the server is silent

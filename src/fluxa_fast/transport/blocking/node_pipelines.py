@@ -6,7 +6,6 @@ meanwhile, and are read in large pieces.
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,12 +14,9 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from ...flows.publish.cluster_flush import NodePipeline, NotReachedError
 from ..pool_base import WINDOW
-from .connection import WOULD_WAIT, DropOnError
 from .link import Link
 
 __all__ = ["are_short", "send_all"]
-
-_AT_ONCE: int = getattr(socket, "MSG_DONTWAIT", 0)
 
 
 def are_short(pipelines: Sequence[NodePipeline]) -> bool:
@@ -55,23 +51,10 @@ def _begin(link: Link, one: NodePipeline) -> None:
         redis.ConnectionError, redis.TimeoutError: if the connection broke.
     """
     try:
-        sock = link.connect()
+        link.connect()
     except (ConnectionError, TimeoutError) as error:
         raise NotReachedError from error
-    if not _AT_ONCE or type(sock) is not socket.socket:  # TLS knows no such flag
-        link.push(one.commands, one.replies)
-        return
-    link._owed = one.replies.expected
-    try:
-        with one.commands.view() as view:
-            link._pushed = sock.send(view, _AT_ONCE)
-    except WOULD_WAIT:
-        link._owed = 0  # nothing was sent
-    except BaseException as error:
-        with DropOnError(link, "flushing to"):
-            if isinstance(error, OSError):
-                link._read_what_arrived(one.replies)
-            raise
+    link.push(one.commands, one.replies)
 
 
 def _finish(link: Link, one: NodePipeline, begun: float) -> None:
