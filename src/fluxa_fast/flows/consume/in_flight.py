@@ -138,8 +138,7 @@ class FewAcknowledged(PendingReply):
     is_one: bool = True
 
     def __init__(self, partition: Partition, commands: CommandBuffer) -> None:
-        self.partition = partition
-        self.partitions = (partition,)
+        super().__init__(partition)
         member, events = partition.member, partition.to_acknowledge
         self._events = events
         waiting = commands.with_ids(("XACK", member.stream, member.group), events)

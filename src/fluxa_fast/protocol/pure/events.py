@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import sub
 from typing import TYPE_CHECKING, Any
@@ -162,7 +162,7 @@ class EntryEvent(Event):
     """An event that is an entry."""
 
     __slots__ = ()
-    __init__ = object.__init__
+    __init__: Callable[..., None] = object.__init__
 
 
 class UnreadableEvent(EntryEvent):
@@ -295,7 +295,7 @@ class PackedEvent(Event):
     """An event of a packed entry."""
 
     __slots__ = ("_pack", "_place")
-    __init__ = object.__init__
+    __init__: Callable[..., None] = object.__init__
 
     _pack: Pack
     _place: int

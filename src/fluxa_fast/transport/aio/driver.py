@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from ...flows.steps import (
     Arrived,
@@ -24,9 +24,6 @@ from ...flows.steps import (
 from ...protocol.interface import INCOMPLETE
 from ..base import AsyncLink
 from ..failures import network_error
-
-if TYPE_CHECKING:
-    from .link import Link
 
 __all__ = ["GRACE", "MANY", "Driver", "ended", "together"]
 
@@ -47,7 +44,7 @@ class Driver:
     """
 
     def __init__(self, link: AsyncLink | None) -> None:
-        self._link = cast("Link | None", link)  # the links of this face are of one class
+        self._link = link
         self._delivered: deque[list[Any]] = deque()
         self._deadline: float | None = None  # loop time, once the flow was cancelled
 
@@ -171,7 +168,7 @@ class Driver:
             await _free(self._delivered.popleft())
 
 
-async def _connected(link: Link) -> None:
+async def _connected(link: AsyncLink) -> None:
     await link.connect()
 
 

@@ -36,7 +36,7 @@ class _Process:
         self.lock = threading.Lock()
 
 
-process = _Process()
+process: _Process = _Process()
 
 
 class OneLoop:
