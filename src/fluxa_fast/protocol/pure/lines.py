@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
+from ..wire import BODY_FIELD_BYTES, BODY_FIELD_RESP
 from .decoding import ORDINARY_IDS
 
 __all__ = ["Entries", "read_alike"]
@@ -18,8 +19,11 @@ __all__ = ["Entries", "read_alike"]
 # The beginning of a reply about one stream, up to the stream's name.
 _STREAM = re.compile(rb"(?:\*1\r\n\*2|%1)\r\n\$(\d{1,5})\r\n")
 # What follows the name: the number of entries, and the first one up to its body, with the number of its fields.
-_FIRST_ENTRY = re.compile(rb"\r\n\*([1-9]\d{0,6})\r\n\*2\r\n\$\d\d?\r\n[0-9-]+\r\n\*(\d\d?)\r\n\$1\r\ns\r\n")
+_FIRST_ENTRY = re.compile(
+    rb"\r\n\*([1-9]\d{0,6})\r\n\*2\r\n\$\d\d?\r\n[0-9-]+\r\n\*(\d\d?)\r\n" + re.escape(BODY_FIELD_RESP)
+)
 
+_BODY_HEADER = b"$%d" % len(BODY_FIELD_BYTES)
 _LINES = 4  # of an entry, in front of its fields: of an array, an ID, and an array of fields
 _MOST_HEADERS = 4096  # that are kept
 
@@ -77,7 +81,7 @@ def read_alike(buffer: bytearray, begin: int, end: int) -> Entries | None:
     ids = b"\n".join(columns[2])
     alike = (
         columns[0].count(b"*2") == columns[3].count(b"*%d" % fields) == count
-        and columns[4].count(b"$1") == columns[5].count(b"s") == count
+        and columns[4].count(_BODY_HEADER) == columns[5].count(BODY_FIELD_BYTES) == count
         and all(map(_told, columns[1:2] + columns[6::2], columns[2:3] + columns[7::2]))
     )
     if not (alike and ORDINARY_IDS.fullmatch(ids)):
