@@ -8,7 +8,7 @@ BUILT_FROM = pyproject.toml setup.py src/fluxa_fast/_version.py \
 	$(wildcard src/fluxa_fast/protocol/compiled/*.pyx src/fluxa_fast/protocol/compiled/*.pxd)
 
 # Left out are files whose tests ask for an implementation by name, and have had the pure one in `make test`, or for none.
-PURE = tests/unit $(addprefix --ignore=tests/unit/test_,faces.py hostile.py msgpack.py registry.py) \
+PURE = tests/unit $(addprefix --ignore=tests/unit/test_,faces.py hostile.py msgpack.py registry.py resuming.py wires.py) \
 	$(addprefix tests/integration/test_,publish.py flush.py consume.py) -k 'not redis and not asyncio'
 
 QUICK = $(addprefix tests/integration/test_,publish.py consume.py acknowledge.py)
@@ -80,7 +80,7 @@ check: lint types docs test ## Everything that CI checks, in one go: about 15 mi
 	$(MAKE) test-pure ARGS="$(PURE)"
 	$(MAKE) micro ARGS="--quiet --benchmark-disable"  # that they still run; what they measure here means nothing
 	tools/check-oldest
-	$(MAKE) fuzz ARGS=16000  # the compiled core under sanitizers
+	$(MAKE) fuzz ARGS=10000  # the compiled core under sanitizers
 	tools/check-pure-install  # as a machine without a compiler gets it
 
 clean: ## Remove what was built
