@@ -386,7 +386,7 @@ cdef inline bint take(replies, ReplyReader reader) except -1:
 
 
 cdef int hold(CommandCore commands) except -1:
-    # As a view does: nobody may write into the buffer, which would move it.
+    # As a view does: a write into the buffer, which could move it, is refused.
     with cython.critical_section(commands):
         commands.check_idle()
         commands.views += 1

@@ -160,7 +160,7 @@ def wire_over(sock: Any, implementation: Implementation, timeout: float | None) 
 
 
 def _is_plain(sock: Any) -> bool:
-    """Whether a socket sends and receives by system calls of its own: no TLS, and nobody has patched it."""
+    """Whether a socket sends and receives by system calls of its own: it has no TLS, and its class was not patched."""
     return all(getattr(type(sock), name, None) is getattr(_socket.socket, name) for name in _USED)
 
 
