@@ -80,7 +80,7 @@ check: lint types docs test ## Everything that CI checks, in one go: about 15 mi
 	$(MAKE) test-pure ARGS="$(PURE)"
 	$(MAKE) micro ARGS="--quiet --benchmark-disable"  # that they still run; what they measure here means nothing
 	tools/check-oldest
-	$(MAKE) fuzz ARGS=10000  # the compiled core under sanitizers
+	$(MAKE) fuzz ARGS=8000  # the compiled core under sanitizers
 	tools/check-pure-install  # as a machine without a compiler gets it
 
 clean: ## Remove what was built
