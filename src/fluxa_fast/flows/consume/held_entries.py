@@ -59,6 +59,12 @@ class HeldEntries:
         self.sent = _united(self.sent, new)
         return self.sent
 
+    def cut_off(self) -> None:
+        """Acknowledgements were sent, and their replies are not waited for: what they were about may be held."""
+        if self.sent != NOTHING:
+            self.span = self.sent
+            self.untidy = True
+
     def tried(self, asked: Span, left: Span) -> None:
         """Take note of an acknowledgement that was given the span `asked`, and says that `left` may stay."""
         if asked == self.sent:

@@ -127,13 +127,13 @@ class NodeWriter:
         """Whether there is nothing better to do than to delete what was acknowledged and could not be trimmed."""
         if not (self._idle_rounds or self._session.ending):
             return False
-        return not self._session.deletes_at_once and partition.member.may_trim
+        return partition.member.may_trim
 
     def _write_acknowledgement(
         self, commands: CommandBuffer, written: list[PendingReply], partition: Partition, *, pending: bool
     ) -> Flow[None]:
         events = partition.to_acknowledge if pending else partition.to_trim
-        at_once = self._session.deletes_at_once
+        at_once = self._session.deletes_at_once and bool(events)
         acknowledgements = Acknowledgements(partition.member, events, pending=pending, at_once=at_once)
         before = commands.command_count
         yield from acknowledgements.write(commands)

@@ -177,16 +177,21 @@ class Partition:
         self.full: bool = False
         self.last_id: str | None = None
         self.ask_redirect: str | None = None
+        self.to_acknowledge: list[Any] = []
+        self.to_trim: list[Any] = []
+        self.unconfirmed: int = 0
         self.begin_session(claims=False)
 
     def begin_session(self, *, claims: bool) -> None:
         """Forget what an earlier session has left, however that ended. `claims`: the session takes over events."""
-        self.to_acknowledge: list[Any] = []
-        self.to_trim: list[Any] = []
+        if self.unsettled:
+            self.member.held.cut_off()
+        self.to_acknowledge = []
+        self.to_trim = []
         self.deleted: list[str] = []
         self.in_handler: int = 0
         self.entries_in_handler: int = 0
-        self.unconfirmed: int = 0
+        self.unconfirmed = 0
         self.read_sent: bool = False
         self.groups_lost: int = 0
         self.takes_over: bool = False
