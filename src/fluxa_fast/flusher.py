@@ -105,7 +105,7 @@ class EventFlusher(FlusherBase[BlockingPool]):
             PartitionsDifferError: if other services use a stream with another number of partitions; nothing was sent.
             TypeError, ValueError: for another number of replicas or another timeout; nothing was sent.
         """
-        replication = None if replicas == 0 and timeout == 1.0 else replication_to(replicas, timeout)
+        replication = replication_to(replicas, timeout)
         with self._guard:
             if replication is None and (alone := self._buffer.begin_alone()) is not None:
                 return self._flush_alone(*alone)
@@ -118,8 +118,7 @@ class EventFlusher(FlusherBase[BlockingPool]):
                 self._abandon_links()
                 self._interrupted(flushing)
                 raise
-            if self._buffer.links:
-                self._abandon_links()
+            self._abandon_links()
             result = self._buffer.settle(flushing)
             self._buffer.recycle(flushing)
             if self._buffer.targets.kept and flushing:

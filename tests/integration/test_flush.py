@@ -369,3 +369,17 @@ def test_promise_3_an_interruption_between_two_pools_keeps_what_was_not_sent(
         assert len(flusher) == 1
         assert len(flusher.flush()) == 1
         assert client.xlen("orders") == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": True}, {"timeout": -1.0}, {"replicas": -1}, {"replicas": "1"}], ids=str
+)
+def test_what_is_asked_of_replicas_is_checked_before_anything_is_sent(
+    broker: EventBroker, client: redis.Redis, options: dict[str, Any]
+) -> None:
+    flusher = broker.new_flusher()
+    flusher.publish("orders", 1)
+    with pytest.raises((TypeError, ValueError)):
+        flusher.flush(**options)
+    assert client.xlen("orders") == 0
+    assert len(flusher.flush()) == 1

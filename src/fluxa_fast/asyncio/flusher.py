@@ -127,16 +127,16 @@ class EventFlusher(FlusherBase[AsyncPool]):
             asyncio.CancelledError: if the task was cancelled; the confirmed events have left the flusher.
         """
         replication = replication_to(replicas, timeout)
-        await self._flushing.acquire()
-        try:
+        async with self._flushing:
             errors = (await self._compare_partitions()) if self._buffer.targets.unchecked else {}
             flushing = self._buffer.begin(errors)
             try:
-                work = [
-                    pool.flush(flushes, replication, self._buffer.links.pop(index, None))
-                    for index, pool, flushes in self._buffer.by_pool(flushing)
-                ]
-                await (work[0] if len(work) == 1 else together(work))
+                await together(
+                    [
+                        pool.flush(flushes, replication, self._buffer.links.pop(index, None))
+                        for index, pool, flushes in self._buffer.by_pool(flushing)
+                    ]
+                )
             except BaseException:  # cancelled, for example
                 self._interrupted(flushing)
                 raise
@@ -151,8 +151,6 @@ class EventFlusher(FlusherBase[AsyncPool]):
             if self._buffer.targets.kept and flushing:
                 await self._trim()
             return result
-        finally:
-            self._flushing.release()
 
     async def _trim(self) -> None:
         for pool, key, retention in self._trims():

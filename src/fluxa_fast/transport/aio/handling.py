@@ -36,9 +36,7 @@ class Handling:
 
     async def call(self, step: Deliver) -> object:
         """Call the handler with a batch. Returns the outcome of the step."""
-        if time.monotonic() > step.stale_at:
-            await _refresh(self._session, self._pool, step)
-        if not _begin(step):
+        if not await begin(self._session, self._pool, step):
             return Deliver.TOO_LATE
         task = asyncio.current_task()
         assert task is not None
@@ -66,19 +64,10 @@ class Handling:
 async def begin(session: ConsumerSession, pool: AsyncPool, step: Deliver) -> bool:
     """A batch is about to be handed over. Returns whether it has events that no other consumer has taken over."""
     if time.monotonic() > step.stale_at:
-        await _refresh(session, pool, step)
-    return _begin(step)
-
-
-async def _refresh(session: ConsumerSession, pool: AsyncPool, step: Deliver) -> None:
-    """Take out of a batch what other consumers have taken over."""
-    for flow, key in session.refreshing(step):
-        with suppress(RedisError, FluxaError):  # the connection of the session will meet it as well, and wait
-            await pool.run(flow, key)
-    step.events[:] = [event for event in step.events if not event.taken_over]
-
-
-def _begin(step: Deliver) -> bool:
+        for flow, key in session.refreshing(step):
+            with suppress(RedisError, FluxaError):  # the connection of the session will meet it as well, and wait
+                await pool.run(flow, key)
+        step.events[:] = [event for event in step.events if not event.taken_over]
     if step.hand is not None:
         step.hand.begin()
     return bool(step.events)
