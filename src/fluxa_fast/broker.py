@@ -306,8 +306,7 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
                 may have the event all the same.
         """
         destination = self._route(stream)
-        heads = destination.heads
-        head = heads[0] if key is None and len(heads) == 1 else destination.head_for(stream, key)
+        head = destination.head_for(stream, key)
         if id is not None:
             head = head.numbered(id)
         if (check := destination.check) is not None and check.due:

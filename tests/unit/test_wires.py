@@ -173,7 +173,7 @@ def test_a_pipeline_that_was_begun_goes_on(ends: Ends) -> None:
 @pytest.mark.parametrize("timeout", [0.02, 30])
 @pytest.mark.parametrize("call", ["receive", "ask"])
 def test_a_silent_server_times_out_and_never_too_early(ends: Ends, call: str, timeout: float) -> None:
-    """Also if the time-out is that of the connection, for which a socket of the plain kind blocks by itself."""
+    """The second time-out is that of the connection: a plain socket blocks for it, without a poll."""
     wire = ends.wire
     if timeout == 30:
         timeout = 0.02

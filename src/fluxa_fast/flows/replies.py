@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from operator import methodcaller
 from typing import Any
 
 from ..protocol import decode_errors
+from ..protocol.entry_ids import is_id
 from ..protocol.interface import INCOMPLETE, ErrorReply, ReplyReader
 from ..redis_adapter.errors import error_of, in_a_cluster, retold
 from .steps import Take
@@ -29,8 +29,6 @@ __all__ = [
     "named",
     "retold",
 ]
-
-_ID = re.compile(rb"\d{1,20}-\d{1,20}")
 
 
 def id_of(reply: Any) -> str:
@@ -79,17 +77,13 @@ def _are_numbers(reply: Any) -> bool:
 
 
 def _are_ids(reply: Any) -> bool:
-    return type(reply) is list and all(map(_is_id, reply))
-
-
-def _is_id(reply: Any) -> bool:
-    return type(reply) is bytes and _ID.fullmatch(reply) is not None
+    return type(reply) is list and all(map(is_id, reply))
 
 
 def _is_acknowledgement(reply: Any) -> bool:
     if type(reply) is not list or len(reply) != 3 or not _is_number(reply[0]):
         return False
-    return reply[1:] == [b"", b""] or all(map(_is_id, reply[1:]))
+    return reply[1:] == [b"", b""] or all(map(is_id, reply[1:]))
 
 
 def _is_tidied(reply: Any) -> bool:
@@ -97,7 +91,7 @@ def _is_tidied(reply: Any) -> bool:
         type(reply) is list
         and len(reply) == 5
         and _is_acknowledgement(reply[:3])
-        and (reply[3] == b"" or _is_id(reply[3]))
+        and (reply[3] == b"" or is_id(reply[3]))
         and _is_number(reply[4])
     )
 
@@ -108,7 +102,7 @@ def _is_trimmed(reply: Any) -> bool:
 
 def _are_pending(reply: Any) -> bool:
     return type(reply) is list and all(
-        type(entry) is list and len(entry) == 4 and _is_id(entry[0]) and _is_number(entry[3]) for entry in reply
+        type(entry) is list and len(entry) == 4 and is_id(entry[0]) and _is_number(entry[3]) for entry in reply
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .interface import Event
 
-__all__ = ["MOST", "EntryId", "by_id", "checked_id", "highest_id", "parse_id", "split_id"]
+__all__ = ["MOST", "EntryId", "by_id", "checked_id", "highest_id", "is_id", "parse_id", "split_id"]
 
 MOST = 2**64 - 1
 """The largest number in an ID."""
@@ -34,6 +34,14 @@ def parse_id(id: str | bytes) -> EntryId:
         return int(milliseconds), int(sequence)
     except ValueError:
         raise ValueError(f"{id!r} is not the ID of a stream entry") from None
+
+
+_TOLD = re.compile(rb"\d{1,20}-\d{1,20}")
+
+
+def is_id(reply: object) -> bool:
+    """Return whether a reply has the form of an entry's ID."""
+    return type(reply) is bytes and _TOLD.fullmatch(reply) is not None
 
 
 _CHOSEN = re.compile(r"([0-9]{1,20})-([0-9]{1,20}|\*)")

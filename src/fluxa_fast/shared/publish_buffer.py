@@ -212,7 +212,7 @@ class PublishBuffer(Generic[P]):
         Returns:
             The target and its flush. None: nothing was begun.
         """
-        if self._hooks is not None or self._packed or self._torn or self._eager or self._refused:
+        if self._hooks is not None or self._packed or self._torn or self._eager:
             return None
         filled = self.writer.filled
         if len(filled) != 1:
@@ -222,6 +222,7 @@ class PublishBuffer(Generic[P]):
             return None
         self.writer.check_idle()
         self.given_up = 0
+        self._refused = {}
         self._order = self.writer.order
         flush = target.take(self._spares.pop(target.index, None))
         if self._spares:

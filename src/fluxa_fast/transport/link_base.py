@@ -31,7 +31,6 @@ class LinkBase:
         self.reader: ReplyReader = pool.implementation.ReplyReader()
         self.commands: CommandBuffer = pool.codec.event_buffer()
         self._connection: Any = None
-        self._pid = 0
         self._owed = 0  # replies to commands of flows that are still to come
         self._pushed = 0  # bytes of a pipeline that `push` has sent
         self._renewal: Renewal | None = None  # an AUTH is under way

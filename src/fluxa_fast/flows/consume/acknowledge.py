@@ -94,10 +94,6 @@ class Acknowledgements:
         if self._member.keeps:
             yield from self._write_kept(commands)
             return
-        if self._pending and few_and_alone(self._member, self.events):
-            if self.events:
-                self._write_plain(commands, self.events)
-            return
         if self.events and self._has_to_ask():
             commands.xinfo_groups(self._member.stream)
             self._pages.append(_Page(1, self.events, asks=True))
@@ -221,8 +217,7 @@ class Acknowledgements:
         events = page.events
         try:
             for reply in replies:
-                if type(reply) is not int or page.asks or page.script is FENCED_ACKNOWLEDGE_KEPT:
-                    self._settle(page, reply)
+                self._settle(page, reply)
         except ScriptRefusedError:
             return list(events)
         self._member.implementation.mark_acknowledged(events)

@@ -53,6 +53,7 @@ class PendingReply(ABC):
         partition: that it is about; the first of them.
         partitions: that it is about.
         reads: whether it may bring events.
+        is_one: whether it is an acknowledgement whose replies can be taken at once.
         inconclusive: whether a read that brought nothing does not mean that there are no new events.
         moves_leases: whether other partitions may be this consumer's after it.
         pages: whether it is a full page of a larger batch.
@@ -60,6 +61,7 @@ class PendingReply(ABC):
     """
 
     reads: bool = False
+    is_one: bool = False
     inconclusive: bool = False
     moves_leases: bool = False
     pages: bool = False
@@ -96,6 +98,7 @@ class EventsAcknowledged(PendingReply):
         super().__init__(partition)
         self._acknowledgements = acknowledgements
         self._pending = pending
+        self.is_one: bool = acknowledgements.is_one
         partition.acknowledgement_was_sent(pending=pending)
 
     def receive(self) -> Flow[Sequence[ReadEvents]]:
@@ -107,11 +110,6 @@ class EventsAcknowledged(PendingReply):
         else:
             self.partition.acknowledgement_was_answered(again, pending=self._pending)
         return ()
-
-    @property
-    def is_one(self) -> bool:
-        """Whether `answered` can take the replies."""
-        return self._acknowledgements.is_one
 
     @property
     def takes(self) -> Sequence[Take]:
@@ -156,7 +154,7 @@ class FewAcknowledged(PendingReply):
     def answered(self, replies: Sequence[Any]) -> None:
         """As `receive`, if these replies came already, and none is an error."""
         self.partition.member.implementation.mark_acknowledged(self._events)
-        self.partition.acknowledgement_was_confirmed()
+        self.partition.acknowledgement_was_answered([], pending=True)
 
     def lost(self) -> None:
         self.partition.acknowledgement_was_answered(self._events, pending=True)

@@ -387,10 +387,6 @@ class Partition:
         else:
             self.to_trim = []
 
-    def acknowledgement_was_confirmed(self) -> None:
-        """The server has confirmed an acknowledgement, all of it."""
-        self.unconfirmed -= 1
-
     def acknowledgement_was_answered(self, again: list[Any], *, pending: bool) -> None:
         """The server has confirmed it, or it will not come. `again`: what has to be acknowledged once more."""
         self.unconfirmed -= 1

@@ -17,7 +17,7 @@ from ...protocol.interface import ErrorReply, EventBatch
 from ...shared.handlers import HandlerFailedError
 from ..steps import Deliver, Exchange, Flow, Receive, ReceiveAll
 from .acknowledge import PAGE, Acknowledgements, few_and_alone
-from .in_flight import EventsAcknowledged, FewAcknowledged, PendingReply, ReadReply
+from .in_flight import EventsAcknowledged, FewAcknowledged, ReadReply
 from .node_writer import NodeWriter
 from .partition_state import NEW, Partition, ReadEvents
 from .reading import events_reply, write_read
@@ -52,7 +52,7 @@ class SteadyRounds(NodeWriter):
             and member.sizes.plain
             and session.count <= min(PAGE, member.page)
             and isinstance(self._in_flight[-1], ReadReply)
-            and (len(self._in_flight) == 1 or (len(self._in_flight) == 2 and _is_one(self._in_flight[0])))
+            and (len(self._in_flight) == 1 or (len(self._in_flight) == 2 and self._in_flight[0].is_one))
         )
 
     def _is_steady(self, partition: Partition) -> bool:
@@ -114,10 +114,9 @@ class SteadyRounds(NodeWriter):
                 self._not_handled((part,), outcome)
                 break
             session.events_found()
-            mine = part.events
             if session.robbed:
-                mine = [event for event in mine if not event.taken_over]
-            session.were_handled((part._replace(events=mine),) if session.robbed else (part,), len(mine))
+                part = part._replace(events=[event for event in part.events if not event.taken_over])
+            session.were_handled((part,), len(part.events))
         self._ahead = True
 
     def _handler_failed(self, parts: Sequence[ReadEvents], error: BaseException) -> BaseException:
@@ -132,11 +131,6 @@ class SteadyRounds(NodeWriter):
             part.requeue()
             if outcome is Deliver.CUT_SHORT:
                 part.partition.gave_up(part.events)
-
-
-def _is_one(reply: PendingReply) -> bool:
-    """Whether it is an acknowledgement whose replies can be taken at once."""
-    return isinstance(reply, (EventsAcknowledged, FewAcknowledged)) and reply.is_one
 
 
 def _is_full(batch: Any, count: int) -> bool:

@@ -248,8 +248,10 @@ def flush_cluster(
             stale = bool(waiting)
             pipelines = [_pipeline(cluster, node, sends) for node, sends in by_node.items()]
             in_flight = [one for sends in by_node.values() for one in sends]
-            if replication is None or not pipelines:
-                outcomes = (yield SendAll(pipelines)) if pipelines else []
+            if not pipelines:
+                outcomes = []
+            elif replication is None:
+                outcomes = yield SendAll(pipelines)
             else:
                 jobs = [_replicated(cluster, one, by_node[one.node], replication) for one in pipelines]
                 outcomes = yield Concurrently(jobs)

@@ -26,8 +26,7 @@ def write_event(commands: CommandBuffer, head: EntryHead, body: object, tags: Ma
     These two are no flow, because for one event a flow would take longer than both of them.
     """
     try:
-        if head.check is not None:
-            head.check_body(body)
+        head.check_body(body)
         commands.entry(head, body, tags)
     except SerializationError as error:
         error.stream = head.stream

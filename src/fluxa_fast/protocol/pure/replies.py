@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ...errors import ProtocolError
 from .. import decode_errors
+from ..entry_ids import is_id
 from ..interface import INCOMPLETE, Acknowledge, Acknowledges, ErrorReply, EventBatch, Incomplete
 from ..limits import KEEP_BUFFER
 from . import hiredis_entries
@@ -19,7 +19,6 @@ from .lines import read_alike
 from .scanning import Scanner
 from .small_replies import read_small
 
-_ID = re.compile(rb"\d{1,20}-\d{1,20}")
 _RECEIVE = 64 * 1024  # bytes: the least room of a receive
 
 _Decode = Callable[[Decoder, EventBatch, Acknowledge | None], None]
@@ -138,7 +137,7 @@ class ReplyReader:
         return self._decode(Decoder.value)
 
     def read_id(self) -> str | ErrorReply | Incomplete:
-        reply = self._read_as(_is_id, "the ID of an entry")
+        reply = self._read_as(is_id, "the ID of an entry")
         return reply.decode("ascii") if type(reply) is bytes else reply
 
     def read_number(self) -> int | ErrorReply | Incomplete:
@@ -208,10 +207,6 @@ class ReplyReader:
 
     def _at_a_beginning(self) -> bool:
         return self._untouched() and Shortcut.possible(self._buffer, self._begin, self._end)
-
-
-def _is_id(reply: Any) -> bool:
-    return type(reply) is bytes and _ID.fullmatch(reply) is not None
 
 
 def _is_number(reply: Any) -> bool:

@@ -155,7 +155,7 @@ class ClusterPool(ClusterPoolBase[AsyncTopology, Pool]):
 
 
 async def _pushed(pipelines: Sequence[NodePipeline], links: Sequence[Link]) -> list[Any]:
-    """Send all, and then wait for the replies of one node after the other: those of the others are taken meanwhile."""
+    """Send all, and wait for one node after the other. The event loop takes the replies of all nodes meanwhile."""
     outcomes: list[Any] = []
     for one, link in zip(pipelines, links, strict=True):
         link.push(one.commands, one.replies)

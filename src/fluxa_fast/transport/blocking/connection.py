@@ -104,6 +104,13 @@ class Connection(LinkBase):
 
     def _authenticated(self) -> bool:
         """Send AUTH with the new token. False if the server refuses it: then the connection is not to be used."""
+        try:
+            self._authenticate()
+        except RedisError:
+            return False
+        return True
+
+    def _authenticate(self) -> None:
         renewal = Renewal(self._connection)
         commands = type(self.commands)()
         renewal.write(commands)
@@ -113,17 +120,10 @@ class Connection(LinkBase):
             while (reply := any_reply(self.reader)) is INCOMPLETE:
                 self._wire.receive(self.reader, self._patience())
             renewal.settle(reply)
-        except RedisError:
-            self.drop()
-            return False
         except BaseException as error:
-            try:
-                self._drop_after(error, "authenticating to")
-            except RedisError:
-                return False
+            self._drop_after(error, "authenticating to")
             raise
         self._owed = 0
-        return True
 
     # ---- giving it back ----
 

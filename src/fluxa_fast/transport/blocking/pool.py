@@ -165,7 +165,7 @@ class Pool(ServerPoolBase[Link]):
         except BaseException as error:
             if not flush.keeps(error):
                 raise
-        if flush.replies.errors and flush.demoted:
+        if flush.demoted:
             link.drop()
 
     def close(self) -> None:
