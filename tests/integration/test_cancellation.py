@@ -470,4 +470,4 @@ def test_promise_4_everything_at_once_and_cancelled_at_random(
     run(work())
     assert published <= set(handled)
     assert set(handled) <= set(range(next(counter)))
-    assert client.xlen("orders") == client.xpending("orders", GROUP)["pending"] == 0
+    assert (client.xlen("orders"), client.xpending("orders", GROUP)["pending"]) == (0, 0)

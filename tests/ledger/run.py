@@ -240,11 +240,11 @@ def _process_fault(
 
 def _drain(site: Any, folder: Path) -> None:
     """Wait until nothing is left, or nothing happens any more."""
-    size, since = -1, time.monotonic()
+    batches, since = -1, time.monotonic()
     while site.state().left:
-        now = sum(path.stat().st_size for path in folder.glob("consumer-*.records"))
-        if now != size:
-            size, since = now, time.monotonic()
+        now = sum(path.read_bytes().count(b" handled ") for path in folder.glob("consumer-*.records"))
+        if now != batches:
+            batches, since = now, time.monotonic()
         if time.monotonic() > since + _DRAINING:
             return
         time.sleep(0.2)
