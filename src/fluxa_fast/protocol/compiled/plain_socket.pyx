@@ -123,12 +123,16 @@ supported = bool(FLUXA_HAS_SOCKETS) and fluxa_watch_forks() == 0
 cdef enum:
     WINDOW = 128 * 1024     # as `pool_base.WINDOW`, which a test compares
     RECEIVE = 64 * 1024     # bytes: the least room of a receive
+    LEAST_ROOM = 4 * 1024   # and while Python's lock is not held
+    RUNS = 4 * 1024         # bytes for IDs
+    DOLLAR = 36
 
 cdef enum Outcome:
     DONE
     TIMED_OUT
     CLOSED          # by the other side
     FAILED          # `code` says why
+    NOT_PLAIN       # Python has to read the replies that are there
 
 cdef struct Transfer:
     # What is to be sent, and then received in one piece.
@@ -250,16 +254,20 @@ cdef class PlainSocket:
                 outcome = transfer(this)
             if outcome == DONE:
                 return 0
-            if outcome == FAILED and this.code == EINTR:
-                PyErr_CheckSignals()
-                this.blocks = False  # a part of the time is over
-                continue
-            if outcome == TIMED_OUT:
-                raise TimeoutError("timed out")
-            if outcome == CLOSED:
-                raise ConnectionResetError("the server closed the connection")
-            fluxa_set_errno(this.code)
-            PyErr_SetFromErrno(OSError)
+            self.after(this, outcome)
+
+    cdef int after(self, Transfer *this, Outcome outcome) except -1:
+        # Returns if the transfer can go on: a signal was handled.
+        if outcome == FAILED and this.code == EINTR:
+            PyErr_CheckSignals()
+            this.blocks = False  # a part of the time is over
+            return 0
+        if outcome == TIMED_OUT:
+            raise TimeoutError("timed out")
+        if outcome == CLOSED:
+            raise ConnectionResetError("the server closed the connection")
+        fluxa_set_errno(this.code)
+        PyErr_SetFromErrno(OSError)
 
     # Receives into the reader, behind what is to be sent.
     cdef int fill(self, Transfer *this, ReplyReader reader) except -1:
@@ -357,32 +365,112 @@ cdef class PlainSocket:
     ):
         cdef Transfer this
         cdef Py_ssize_t at = begin
-        cdef double patience = patience_of(timeout)
+        cdef bint goes_on = True
         hold(commands)
         try:
-            while at < commands.length:
-                self.begin(&this, patience)
-                this.data = commands.start + at
-                this.left = min(WINDOW, commands.length - at)
-                at += this.left
-                if at == commands.length:
-                    self.fill(&this, reader)
-                    break
+            self.begin(&this, patience_of(timeout))
+            if type(replies) is Confirmations:
+                goes_on = not self.confirm_all(&this, commands, &at, <Confirmations>replies, reader)
+            while goes_on:
+                if not this.left and at < commands.length:
+                    next_window(&this, commands, &at)
+                this.size = 0
                 self.finish(&this)
-                while fluxa_poll(this.fd, FLUXA_READABLE, 0) > 0 and not take(replies, reader):
-                    self.begin(&this, patience)
+                while at == commands.length or fluxa_poll(this.fd, FLUXA_READABLE, 0) > 0:
+                    if replies.take(reader):
+                        goes_on = at < commands.length
+                        break
                     self.fill(&this, reader)
-            while not take(replies, reader):
-                self.begin(&this, patience)
-                self.fill(&this, reader)
+                    this.deadline = 0
         finally:
             let_go(commands)
 
+    cdef bint confirm_all(
+        self, Transfer *this, CommandCore commands, Py_ssize_t *at, Confirmations replies, ReplyReader reader
+    ) except -1:
+        # The same without Python's lock, for all windows together, as long as the replies are plain IDs.
+        cdef Outcome outcome
+        while True:
+            replies.runs.room(RUNS)
+            reader.make_room(RECEIVE)
+            reader.views += 1
+            try:
+                with nogil:
+                    outcome = confirm(this, commands, at, replies, reader)
+            finally:
+                reader.views -= 1
+            if outcome == DONE:
+                reader.finish()
+                return True
+            if outcome == NOT_PLAIN:
+                if not replies.take(reader) and reader.end > reader.begin:
+                    self.fill(this, reader)  # the rest of a long reply
+                    this.deadline = 0
+            else:
+                self.after(this, outcome)
 
-cdef inline bint take(replies, ReplyReader reader) except -1:
-    if type(replies) is Confirmations:
-        return (<Confirmations>replies).take(reader)
-    return replies.take(reader)
+cdef inline void next_window(Transfer *this, CommandCore commands, Py_ssize_t *at) noexcept nogil:
+    this.data = commands.start + at[0]
+    this.left = min(WINDOW, commands.length - at[0])
+    at[0] += this.left
+
+
+cdef Outcome confirm(
+    Transfer *this, CommandCore commands, Py_ssize_t *at, Confirmations replies, ReplyReader reader
+) noexcept nogil:
+    # Goes on where it was interrupted, if it is called again.
+    cdef Outcome outcome
+    while this.left or at[0] < commands.length:
+        if not this.left:
+            next_window(this, commands, at)
+        this.size = 0
+        outcome = transfer(this)
+        if outcome != DONE:
+            return outcome
+        while at[0] < commands.length and fluxa_poll(this.fd, FLUXA_READABLE, 0) > 0:
+            if replies.received == replies.expected:
+                break
+            outcome = receive_plain(this, replies, reader)
+            if outcome != DONE:
+                return outcome
+    while replies.received < replies.expected:
+        outcome = receive_plain(this, replies, reader)
+        if outcome != DONE:
+            return outcome
+    return DONE
+
+
+cdef bint is_part(const unsigned char *reply, Py_ssize_t size) noexcept nogil:
+    # Whether this is the beginning of a reply, which is not all there: of $<2 digits>\r\n<ID>\r\n at least.
+    if reply[0] != DOLLAR:
+        return False
+    if size < 5:
+        return True
+    if reply[3] != 13 or reply[4] != 10 or <unsigned char>(reply[1] - 48) > 9 or <unsigned char>(reply[2] - 48) > 9:
+        return False
+    return size < 5 + 10 * (reply[1] - 48) + (reply[2] - 48) + 2
+
+
+cdef Outcome receive_plain(Transfer *this, Confirmations replies, ReplyReader reader) noexcept nogil:
+    cdef Outcome outcome
+    replies.take_plain_now(reader)  # of bytes that were there before
+    if replies.received == replies.expected:
+        return DONE
+    if reader.end > reader.begin and not is_part(reader.start + reader.begin, reader.end - reader.begin):
+        return NOT_PLAIN  # or there is no room for more IDs
+    if reader.begin == reader.end:
+        reader.begin = reader.end = reader.scanned = reader.searched = 0
+    if reader.capacity_ - reader.end < LEAST_ROOM:
+        return NOT_PLAIN
+    this.room = reader.start + reader.end
+    this.size = reader.capacity_ - reader.end
+    outcome = transfer(this)
+    if outcome != DONE:
+        return outcome
+    reader.end += this.received
+    this.deadline = 0
+    replies.take_plain_now(reader)
+    return DONE
 
 
 cdef int hold(CommandCore commands) except -1:

@@ -75,4 +75,6 @@ cdef class Confirmations:
 
     cpdef bint take(self, ReplyReader reader) except -1
     cdef bint take_plain(self, ReplyReader reader) except -1
+    cdef Py_ssize_t take_plain_now(self, ReplyReader reader) noexcept nogil
+    cdef bint add_now(self, uint64_t milliseconds, uint64_t sequence) noexcept nogil
     cdef int add(self, uint64_t milliseconds, uint64_t sequence) except -1

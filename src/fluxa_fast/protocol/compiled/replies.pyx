@@ -748,7 +748,7 @@ cdef bint is_id(const unsigned char *at, const unsigned char *end) noexcept:
     return at == end
 
 
-cdef bint parse(const unsigned char *at, const unsigned char *end, uint64_t *number) noexcept:
+cdef bint parse(const unsigned char *at, const unsigned char *end, uint64_t *number) noexcept nogil:
     cdef uint64_t total = 0
     cdef unsigned char digit
     cdef const unsigned char *safe = at + 19  # 19 digits fit into 64 bits, whatever they are
@@ -806,7 +806,16 @@ cdef class Confirmations:
         return True
 
     cdef bint take_plain(self, ReplyReader reader) except -1:
-        # Takes $<2 digits>\r\n<13 digits>-<at most 18 digits>\r\n as long as such replies are there. True if one was.
+        # Takes plain replies as long as they are there. True if one was.
+        self.runs.room(sizeof(Run))
+        if not self.take_plain_now(reader):
+            return False
+        reader.finish()
+        return True
+
+    cdef Py_ssize_t take_plain_now(self, ReplyReader reader) noexcept nogil:
+        # Takes $<2 digits>\r\n<13 digits>-<at most 18 digits>\r\n as long as such replies are there, and room for their
+        # IDs. Returns how many. The reader may have no views, or the caller has to call `finish`.
         cdef const unsigned char *at = reader.start + reader.begin
         cdef const unsigned char *end = reader.start + reader.end
         cdef const unsigned char *id
@@ -816,7 +825,7 @@ cdef class Confirmations:
         cdef Py_ssize_t size
         cdef Py_ssize_t before = self.received
         if reader.broken or reader.depth or reader.scanned != reader.begin or reader.begin == reader.end:
-            return False
+            return 0
         while self.received < self.expected and end - at >= 5 and at[0] == DOLLAR:
             if at[3] != 13 or at[4] != 10 or <unsigned char>(at[1] - 48) > 9 or <unsigned char>(at[2] - 48) > 9:
                 break
@@ -828,31 +837,39 @@ cdef class Confirmations:
                 if not parse(id, id + 13, &milliseconds):
                     break
                 same = id
-            if not parse(id + 14, id + size, &sequence):
+            if not parse(id + 14, id + size, &sequence) or not self.add_now(milliseconds, sequence):
                 break
-            self.add(milliseconds, sequence)
             self.received += 1
             at = id + size + 2
         if self.received == before:
-            return False
-        reader.scanned = at - reader.start
+            return 0
+        reader.begin = reader.scanned = at - reader.start
         if reader.searched < reader.scanned:
             reader.searched = reader.scanned
-        reader.finish()
-        return True
+        return self.received - before
 
-    cdef inline int add(self, uint64_t milliseconds, uint64_t sequence) except -1:
+    cdef bint add_now(self, uint64_t milliseconds, uint64_t sequence) noexcept nogil:
+        # Returns whether there was room.
         cdef Run run
         if self.runs.length:
             memcpy(&run, self.runs.start + self.runs.length - sizeof(Run), sizeof(Run))
             if run.milliseconds == milliseconds and run.first + run.count == sequence:
                 run.count += 1
                 memcpy(self.runs.start + self.runs.length - sizeof(Run), &run, sizeof(Run))
-                return 0
+                return True
+        if self.runs.capacity - self.runs.length < <Py_ssize_t>sizeof(Run):
+            return False
         run.milliseconds = milliseconds
         run.first = sequence
         run.count = 1
-        return self.runs.write(&run, sizeof(Run))
+        memcpy(self.runs.start + self.runs.length, &run, sizeof(Run))
+        self.runs.length += sizeof(Run)
+        return True
+
+    cdef int add(self, uint64_t milliseconds, uint64_t sequence) except -1:
+        self.runs.room(sizeof(Run))
+        self.add_now(milliseconds, sequence)
+        return 0
 
     def ids(self):
         cdef Py_ssize_t at = 0
