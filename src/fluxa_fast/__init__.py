@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import _gil, protocol  # noqa: F401 (_gil first: it decides how redis-py is imported)
 from ._version import __version__
 from .errors import (
+    DeliveryTimeoutError,
     FiltersDifferError,
     FlushError,
     FluxaError,
@@ -22,6 +23,7 @@ from .errors import (
     LeaseLostError,
     NotReplicatedError,
     PartitionsDifferError,
+    ProducerFullError,
     ProtocolError,
     RefusedEvent,
     RegistryError,
@@ -36,6 +38,7 @@ from .registry import Registry
 if TYPE_CHECKING:
     from .broker import EventBroker
     from .consumer import EventConsumer, Handler
+    from .delivery import DeliveryReport, ProducerCounters
     from .dropin.pipeline import pipeline
     from .dropin.reads import xautoclaim, xrange, xread, xreadgroup
     from .engine import Context, Engine
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from .flows.retry import Recovery
     from .flusher import EventFlusher
     from .hooks import Hooks
+    from .producer import EventProducer
     from .protocol.interface import Event, Pack, Unpack
     from .protocol.naming import wire_names
     from .statistics import RedisStreamConsumerStatistics, RedisStreamGroupStatistics, RedisStreamStatistics
@@ -50,11 +54,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Context",
+    "DeliveryReport",
+    "DeliveryTimeoutError",
     "Engine",
     "Event",
     "EventBroker",
     "EventConsumer",
     "EventFlusher",
+    "EventProducer",
     "FiltersDifferError",
     "FlushError",
     "FlushResult",
@@ -68,6 +75,8 @@ __all__ = [
     "NotReplicatedError",
     "Packing",
     "PartitionsDifferError",
+    "ProducerCounters",
+    "ProducerFullError",
     "ProtocolError",
     "Recovery",
     "RedisStreamConsumerStatistics",
@@ -102,14 +111,17 @@ unpack: Unpack = protocol.default.unpack
 # `import redis`, which it needs.
 _LATER = {
     "Context": "engine",
+    "DeliveryReport": "delivery",
     "Engine": "engine",
     "Event": "protocol.interface",
     "EventBroker": "broker",
     "EventConsumer": "consumer",
     "EventFlusher": "flusher",
+    "EventProducer": "producer",
     "FlushResult": "flows.publish.outcome",
     "Handler": "consumer",
     "Hooks": "hooks",
+    "ProducerCounters": "delivery",
     "Recovery": "flows.retry",
     "RedisStreamConsumerStatistics": "statistics",
     "RedisStreamGroupStatistics": "statistics",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, overload
 
 from .consumer import EventConsumer
+from .delivery import DeliveryReport
 from .errors import UnregisteredStreamError
 from .flows.agreement import Agreement, agree
 from .flows.consume.filter_check import FilterCheck
@@ -25,15 +26,17 @@ from .hooks import Hooks
 from .keep import Retention
 from .partitions import RegisteredStream, key_slot
 from .positions import Start, first_id, last_id, position_before
+from .producer import EventProducer
 from .protocol.commands import entry_head
 from .protocol.generic import BodyT
 from .protocol.hashing import Key
 from .protocol.interface import Event
 from .shared.consumer_base import ConsumerParts
 from .shared.consumer_factory import MakesConsumers
+from .shared.producing.options import OnFull, ProducerOptions
 from .shared.publish_reporter import PublishReporter
 from .shared.routing import StreamRoute
-from .shared.validation import positive_int
+from .shared.validation import Duration, positive_int
 from .statistics import RedisStreamStatistics, added_up, for_groups
 from .transport.base import AnyPool, BlockingPool
 from .typed_stream import TypedStream
@@ -199,6 +202,15 @@ class BrokerBase(Generic[P]):
         heads = tuple(head.taking(check, exact) for head in destination.heads)
         self._routes[stream] = StreamRoute(destination.pool, heads, destination.check, destination.retention)
 
+    def _readers_by_key(self) -> dict[str, Reader]:
+        """What makes the bodies of each Redis key, where they are more than plain values."""
+        found: dict[str, Reader] = {}
+        for name, stream in self._streams.items():
+            reader = self._readers.get(name) or self._route(name).pool.codec.plain_reader()
+            if reader is not None:
+                found |= dict.fromkeys(stream.keys, reader)
+        return found
+
     def _is_registered(self, stream: object) -> bool:
         try:
             return stream in self._streams
@@ -329,6 +341,57 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
             eager: begin to send while still collecting; up to a third faster, but what was sent can't be taken back.
         """
         return EventFlusher(self._routes, eager=eager, hooks=self._hooks)
+
+    def new_producer(
+        self,
+        *,
+        linger: Duration = 0.005,
+        max_batch_bytes: int = 4_000_000,
+        max_buffered_bytes: int = 32_000_000,
+        max_buffered_events: int = 1_000_000,
+        on_full: OnFull = "wait",
+        full_timeout: Duration | None = None,
+        delivery_timeout: Duration | None = 120.0,
+        exit_timeout: Duration = 2.0,
+        on_delivery: Callable[[DeliveryReport], object] | None = None,
+        on_error: Callable[[DeliveryReport], object] | None = None,
+    ) -> EventProducer:
+        """A producer, whose `publish` returns at once: a thread sends what was published.
+
+        Args:
+            linger: seconds (or a timedelta) that an event waits for others, from the first event of a batch. A batch of
+                64 kB does not wait, nor one that has grown while another one was being sent.
+            max_batch_bytes: with how many bytes a batch is complete; half of `max_buffered_bytes` at most.
+            max_buffered_bytes: how many bytes of events wait at most, to be sent or to be confirmed, for each pool. The
+                last event may go beyond.
+            max_buffered_events: how many events wait at most, for each pool.
+            on_full: what `publish` does when there is no room: ``"wait"``, ``"raise"`` a ProducerFullError, or
+                ``"drop"`` the event, which is counted and told.
+            full_timeout: seconds (or a timedelta) to wait for room, then `publish` raises. None: no matter how long.
+            delivery_timeout: seconds (or a timedelta) from the first event of a batch, after which events that can't be
+                delivered are given up. None: never.
+            exit_timeout: seconds (or a timedelta) for the rest at the end of the process.
+            on_delivery: is called with a `DeliveryReport` for each batch, in a thread of the producer's callbacks. What
+                it raises is logged. It may publish, which never waits there.
+            on_error: the same, only for batches with events that were refused or given up, and after events were
+                dropped. If there is neither of the two, the log tells of these.
+
+        Raises:
+            TypeError, ValueError: for an argument that can't be right.
+        """
+        options = ProducerOptions.checked(
+            linger=linger,
+            max_batch_bytes=max_batch_bytes,
+            max_buffered_bytes=max_buffered_bytes,
+            max_buffered_events=max_buffered_events,
+            on_full=on_full,
+            full_timeout=full_timeout,
+            delivery_timeout=delivery_timeout,
+            exit_timeout=exit_timeout,
+            on_delivery=on_delivery,
+            on_error=on_error,
+        )
+        return EventProducer(self._routes, self._readers_by_key(), options, self._hooks)
 
     # ---- consuming ----
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .flows.publish.outcome import FlushResult
 
 __all__ = [
+    "DeliveryTimeoutError",
     "FlushError",
     "FluxaError",
     "GroupRemovedError",
@@ -26,6 +27,7 @@ __all__ = [
     "LeaseLostError",
     "NotReplicatedError",
     "PartitionsDifferError",
+    "ProducerFullError",
     "ProtocolError",
     "RefusedEvent",
     "RegistryError",
@@ -255,6 +257,38 @@ class NotReplicatedError(FluxaError):
         self.wanted = wanted
         self.timeout = timeout
         super().__init__(f"{replicas} of {wanted} replicas have the events after {timeout:g} s")
+
+
+class ProducerFullError(FluxaError):
+    """A producer has no room for an event: the server takes them more slowly than they are published.
+
+    Attributes:
+        pool: the Redis pool.
+        events: how many events wait for it.
+        bytes: of these events.
+    """
+
+    def __init__(self, pool: str, events: int, bytes: int) -> None:
+        self.pool = pool
+        self.events = events
+        self.bytes = bytes
+        super().__init__(
+            f"the producer has no room for one more event for Redis pool {pool!r}: {events} events of {bytes} bytes "
+            "wait to be sent and confirmed; publish more slowly, or raise max_buffered_events or max_buffered_bytes"
+        )
+
+
+class DeliveryTimeoutError(FluxaError):
+    """Some events of a producer are still waiting when the time of `flush` or `close` is over.
+
+    Attributes:
+        waiting: how many events that are.
+    """
+
+    def __init__(self, call: str, waiting: int, timeout: float, told: str) -> None:
+        self.waiting = waiting
+        what_next = "they are sent as soon as that is possible" if call == "flush" else "they are not sent any more"
+        super().__init__(f"after {timeout:g} s of {call}() {waiting} events are waiting, and {what_next}: {told}")
 
 
 class FlushError(FluxaError):

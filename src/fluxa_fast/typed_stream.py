@@ -13,6 +13,7 @@ from .shared.consumer_factory import MakesItsConsumers
 if TYPE_CHECKING:
     from .broker import EventBroker
     from .flusher import EventFlusher
+    from .producer import EventProducer
 
 __all__ = ["TypedStream", "TypedStreamBase"]
 
@@ -57,3 +58,14 @@ class TypedStream(TypedStreamBase[BodyT], MakesItsConsumers[EventConsumer[BodyT]
             flusher.publish(self._name, body, tags, key)
         else:
             flusher.publish(self._name, body, tags, key, id)
+
+    def produce(
+        self,
+        producer: EventProducer,
+        body: BodyT,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
+    ) -> None:
+        """Call ``producer.publish(name, body, tags, key)``, with `id` if there is one; the body's type is checked."""
+        producer.publish(self._name, body, tags, key, id)

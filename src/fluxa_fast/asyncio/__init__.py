@@ -5,9 +5,11 @@ A program begins with a `Registry`, as in `fluxa_fast`. Runs on the event loops 
 
 from __future__ import annotations
 
+from ..delivery import DeliveryReport, ProducerCounters
 from ..dropin.pipeline import pipeline
 from ..dropin.reads import xautoclaim, xrange, xread, xreadgroup
 from ..errors import (
+    DeliveryTimeoutError,
     FiltersDifferError,
     FlushError,
     FluxaError,
@@ -16,6 +18,7 @@ from ..errors import (
     LeaseLostError,
     NotReplicatedError,
     PartitionsDifferError,
+    ProducerFullError,
     ProtocolError,
     RefusedEvent,
     RegistryError,
@@ -35,16 +38,20 @@ from .consumer import EventConsumer, Handler
 from .engine import Context, Engine
 from .event import Event
 from .flusher import EventFlusher
+from .producer import EventProducer
 from .registry import Registry
 from .typed_stream import TypedStream
 
 __all__ = [
     "Context",
+    "DeliveryReport",
+    "DeliveryTimeoutError",
     "Engine",
     "Event",
     "EventBroker",
     "EventConsumer",
     "EventFlusher",
+    "EventProducer",
     "FiltersDifferError",
     "FlushError",
     "FlushResult",
@@ -58,6 +65,8 @@ __all__ = [
     "NotReplicatedError",
     "Packing",
     "PartitionsDifferError",
+    "ProducerCounters",
+    "ProducerFullError",
     "ProtocolError",
     "Recovery",
     "RedisStreamConsumerStatistics",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, overload
 
 from ..broker import BrokerBase
+from ..delivery import DeliveryReport
 from ..flows.consume.options import ConsumerOptions
 from ..flows.trimming import trim_kept, trimming
 from ..positions import Start
 from ..protocol.generic import BodyT
 from ..protocol.hashing import Key
 from ..shared.consumer_factory import MakesConsumers
+from ..shared.producing.options import OnFull, ProducerOptions
 from ..shared.publish_reporter import PublishReporter
+from ..shared.validation import Duration
 from ..statistics import RedisStreamStatistics
 from ..transport.base import AsyncPool
 from .checking import checked_together
@@ -21,6 +24,7 @@ from .consumer import EventConsumer
 from .event import Event
 from .flusher import EventFlusher
 from .history import StreamEvents
+from .producer import EventProducer
 from .typed_stream import TypedStream
 
 __all__ = ["EventBroker"]
@@ -121,6 +125,58 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
             eager: begin to send while still collecting, once there is a connection; what was sent can't be taken back.
         """
         return EventFlusher(self._routes, eager=eager, hooks=self._hooks)
+
+    def new_producer(
+        self,
+        *,
+        linger: Duration = 0.005,
+        max_batch_bytes: int = 4_000_000,
+        max_buffered_bytes: int = 32_000_000,
+        max_buffered_events: int = 1_000_000,
+        on_full: OnFull = "wait",
+        full_timeout: Duration | None = None,
+        delivery_timeout: Duration | None = 120.0,
+        exit_timeout: Duration = 2.0,
+        on_delivery: Callable[[DeliveryReport], object] | None = None,
+        on_error: Callable[[DeliveryReport], object] | None = None,
+    ) -> EventProducer:
+        """A producer, whose `publish` waits for nothing but room: a task sends what was published.
+
+        Args:
+            linger: seconds (or a timedelta) that an event waits for others, from the first event of a batch. A batch of
+                64 kB does not wait, nor one that has grown while another one was being sent.
+            max_batch_bytes: with how many bytes a batch is complete; half of `max_buffered_bytes` at most.
+            max_buffered_bytes: how many bytes of events wait at most, to be sent or to be confirmed, for each pool. The
+                last event may go beyond.
+            max_buffered_events: how many events wait at most, for each pool.
+            on_full: what `publish` does when there is no room: ``"wait"``, ``"raise"`` a ProducerFullError, or
+                ``"drop"`` the event, which is counted and told.
+            full_timeout: seconds (or a timedelta) to wait for room, then `publish` raises. None: no matter how long.
+            delivery_timeout: seconds (or a timedelta) from the first event of a batch, after which events that can't be
+                delivered are given up. None: never.
+            exit_timeout: seconds (or a timedelta) for the rest at the end of the process.
+            on_delivery: is called with a `DeliveryReport` for each batch, in a task of the producer's callbacks, and
+                awaited if it is a coroutine function. What it raises is logged. It may publish, which never waits
+                there.
+            on_error: the same, only for batches with events that were refused or given up, and after events were
+                dropped. If there is neither of the two, the log tells of these.
+
+        Raises:
+            TypeError, ValueError: for an argument that can't be right.
+        """
+        options = ProducerOptions.checked(
+            linger=linger,
+            max_batch_bytes=max_batch_bytes,
+            max_buffered_bytes=max_buffered_bytes,
+            max_buffered_events=max_buffered_events,
+            on_full=on_full,
+            full_timeout=full_timeout,
+            delivery_timeout=delivery_timeout,
+            exit_timeout=exit_timeout,
+            on_delivery=on_delivery,
+            on_error=on_error,
+        )
+        return EventProducer(self._routes, self._readers_by_key(), options, self._hooks)
 
     # ---- consuming ----
 

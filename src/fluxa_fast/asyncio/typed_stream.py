@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
 from ..protocol.generic import BodyT
@@ -14,6 +14,7 @@ from .consumer import EventConsumer
 if TYPE_CHECKING:
     from .broker import EventBroker
     from .flusher import EventFlusher
+    from .producer import EventProducer
 
 __all__ = ["TypedStream"]
 
@@ -42,3 +43,14 @@ class TypedStream(TypedStreamBase[BodyT], MakesItsConsumers[EventConsumer[BodyT]
             flusher.publish(self._name, body, tags, key)
         else:
             flusher.publish(self._name, body, tags, key, id)
+
+    def produce(
+        self,
+        producer: EventProducer,
+        body: BodyT,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
+    ) -> Awaitable[None]:
+        """Call ``producer.publish(name, body, tags, key)``, with `id` if there is one; the body's type is checked."""
+        return producer.publish(self._name, body, tags, key, id)

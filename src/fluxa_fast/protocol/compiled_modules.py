@@ -14,6 +14,7 @@ __all__ = ["COMPILED_MODULES", "PACKAGE", "missing_modules"]
 PACKAGE: Final = f"{__package__}.compiled"
 
 COMPILED_MODULES: Final = (
+    "batches",
     "buffer",
     "commands",
     "events",

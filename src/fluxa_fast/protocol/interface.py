@@ -9,6 +9,7 @@ The file is long because it is the whole contract, with the documentation of eve
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, final, overload, runtime_checkable
@@ -18,12 +19,14 @@ from .conversions import Default
 from .generic import BodyT_co
 from .hashing import Key
 from .packed_log import PackedLog
+from .sealed_batch import SealedBatch
 
 __all__ = [
     "INCOMPLETE",
     "NOT_PLAIN",
     "Acknowledge",
     "Acknowledges",
+    "BatchWriter",
     "CommandBuffer",
     "CommandStack",
     "Confirmations",
@@ -392,6 +395,127 @@ class EventWriter(Protocol):
         """Begin a new order, with the runs of the events that are still in the buffers."""
 
 
+class BatchWriter(Protocol):
+    """Publishes for a producer: from several threads, into batches, within limits. The hot path of the producer.
+
+    Events are added to the batch that is open until it is sealed. Then the sender takes it out of `sealed`.
+
+    Args:
+        heads, open_target: as for `EventWriter`.
+        limits: four numbers. The bytes with which a batch is worth sending; the bytes with which it is sealed at once;
+            and how many events and how many bytes there may be before `on_full` is called.
+        on_batch: is called when the open batch has its first event, when it is worth sending, whenever it has grown by
+            as much again, and when it was sealed. What it returns, `publish` returns.
+        on_full: is called with the arguments of `publish` in place of adding the event. What it returns, `publish`
+            returns.
+        lock: a new ``threading.Lock``; None: the writer belongs to one thread.
+        accepted: what `publish` returns otherwise.
+    """
+
+    def __init__(
+        self,
+        heads: Mapping[str, Sequence[EntryHead]],
+        open_target: Callable[[str, int], tuple[int, int, Any]],
+        limits: tuple[int, int, int, int],
+        on_batch: Callable[[], Any],
+        on_full: Callable[[str, Any, Any, Any, Any], Any],
+        *,
+        lock: Any = None,
+        accepted: Any = None,
+    ) -> None: ...
+
+    @property
+    def sealed(self) -> deque[SealedBatch]:
+        """The batches that wait for the sender, which takes them from the left."""
+
+    @property
+    def began(self) -> float | None:
+        """When the first event of the open batch was added, in monotonic seconds; None: it has none."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+
+    @property
+    def total(self) -> int:
+        """How many events were added since the beginning."""
+
+    @property
+    def count(self) -> int:
+        """How many events were added and not let go."""
+
+    @property
+    def waiting(self) -> int:
+        """How many events the open batch has."""
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes the events have that were added and not let go, about."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the open batch is worth sending, or holds up publishers."""
+
+    @property
+    def room(self) -> bool:
+        """Whether one more event may be added."""
+
+    def publish(
+        self,
+        stream: str,
+        body: object = None,
+        tags: Mapping[str, str] | None = None,
+        key: Key | None = None,
+        id: str | None = None,
+    ) -> Any:
+        """Add one event, or call `on_full`.
+
+        Raises:
+            UnregisteredStreamError, SerializationError, ValueError, TypeError: as `EventWriter.publish`. Also if an
+                event is being written by this thread: a hook publishes.
+        """
+
+    def add(
+        self,
+        stream: str,
+        body: object,
+        tags: Mapping[str, str] | None,
+        key: Key | None,
+        id: str | None,
+        receipt: Any,
+        beyond: bool,
+    ) -> bool:
+        """As `publish`, without `on_full`. False: there is no room, or the writer is closed.
+
+        Args:
+            receipt: what the batch is to have for the event, which makes it worth sending at once; None: nothing.
+            beyond: add it even if there is no room.
+        """
+
+    def add_many(
+        self,
+        stream: str,
+        bodies: Sequence[object],
+        tags: Mapping[str, str] | None,
+        first: int,
+        key: Key | None,
+        beyond: bool,
+    ) -> bool:
+        """As `add`, for an event of each body: all of them or none. They may go beyond the limits."""
+
+    def seal(self) -> None:
+        """Put the open batch behind the others, if it has events."""
+
+    def let_go(self, events: int, size: int) -> None:
+        """So many events with so many bytes of sealed batches are there no more."""
+
+    def close(self) -> None:
+        """Add nothing from now on."""
+
+    def renew(self, lock: Any = None) -> None:
+        """Drop everything, in a forked child."""
+
+
 class Confirmations(Protocol):
     """The replies to a pipeline of XADDs. They are counted and checked as they arrive; `ids` decodes their IDs.
 
@@ -571,6 +695,8 @@ class Implementation(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def BatchWriter(self) -> type[BatchWriter]: ...  # noqa: N802
     @property
     def CommandBuffer(self) -> type[CommandBuffer]: ...  # noqa: N802 (it is the name of a class)
     @property

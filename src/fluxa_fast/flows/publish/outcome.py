@@ -15,7 +15,7 @@ from ...protocol.packed_log import PackedLog
 from ..replies import error_of, in_a_cluster
 from .pipeline import BufferFlush, FlushReplies, Outcome
 
-__all__ = ["FlushAccount", "FlushResult", "Order", "Unsettled", "order_without"]
+__all__ = ["FlushAccount", "FlushResult", "Order", "Unsettled", "order_without", "result_of"]
 
 Order = Iterable[tuple[int, int]]
 """Runs of (lane, number of events), in the order of publishing.
@@ -247,7 +247,7 @@ class FlushResult(Sequence[str]):
         return self.ids[index]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _decoded, (list(self.ids),)
+        return result_of, (list(self.ids),)
 
     def __repr__(self) -> str:
         return f"<FlushResult: {len(self)} events>"
@@ -287,7 +287,7 @@ def _ids_by_place(replies: FlushReplies) -> dict[int, str]:
     return found
 
 
-def _decoded(ids: list[str]) -> FlushResult:
+def result_of(ids: list[str]) -> FlushResult:
     """Return a result that has these IDs."""
     result = FlushResult((), {})
     result.__dict__.update(ids=ids, _count=len(ids))

@@ -7,6 +7,7 @@ from importlib import import_module
 from ..._version import __version__
 from ..compiled_modules import COMPILED_MODULES, PACKAGE
 from . import plain_replies, staging
+from .batches import BatchWriter
 from .buffer import built_with
 from .commands import CommandBuffer, EventWriter
 from .events import (
@@ -26,6 +27,7 @@ from .replies import Confirmations, ReplyReader
 from .unpacking import unpack
 
 __all__ = [
+    "BatchWriter",
     "CommandBuffer",
     "Confirmations",
     "Event",

@@ -390,20 +390,8 @@ cdef int write_encoded(CommandCore out, object body) except -1:
 
 
 @cython.final
-@cython.internal
 cdef class Route:
-    # The head and the buffer of the events of a stream, or of a partition.
-    cdef object head
-    cdef bytes prefix
-    cdef bytes before_body
-    cdef Py_ssize_t arguments
-    cdef Py_ssize_t lane    # of its events in the order of publishing
-    cdef Py_ssize_t index   # of the target
-    cdef CommandCore buffer
-    cdef OpenEntry open     # that its events are packed into; None: each event is an entry
-    cdef OpenEntry spare
-    cdef object check_body  # None: every body is accepted
-    cdef object exact       # a class whose instances need no check
+    pass
 
 
 ctypedef int (*attempt_packed)(Route, OpenEntry, object, object) noexcept
@@ -415,15 +403,7 @@ cdef enum:
 
 
 @cython.final
-@cython.internal
 cdef class Runs:
-    # Runs of (index of the buffer, number of events). With partitions there may be a run for each event, so a run has
-    # 8 bytes: the index in the upper half, the number in the lower half.
-    cdef uint64_t *runs
-    cdef Py_ssize_t count
-    cdef Py_ssize_t room
-    cdef Py_ssize_t total   # events
-
     def __dealloc__(self):
         PyMem_RawFree(self.runs)
 
@@ -465,27 +445,13 @@ cdef class Runs:
 
 
 @cython.final
-@cython.internal
 cdef class Routes:
-    # Where the events of one stream go: to one of its partitions, or to the only place there is.
-    cdef object heads
-    cdef list opened       # the Route of each partition; None before its first event
-    cdef Py_ssize_t next   # the partition of an event without a key
-    cdef bint partitioned
+    pass
 
 
 @cython.final
 cdef class EventWriter:
     """`..interface.EventWriter`, compiled."""
-
-    cdef dict routes            # the Routes of each stream
-    cdef dict buffers           # the buffer of each target, by the target's index
-    cdef list packed            # the Route of each packed Redis key
-    cdef Runs runs
-    cdef object open_target
-    cdef object on_full
-    cdef object last_stream     # the same object is often named again: that saves a look into `routes`
-    cdef Routes last_routes
 
     def __init__(self, heads, open_target, on_full=None):
         self.open_target = open_target
@@ -496,7 +462,9 @@ cdef class EventWriter:
         self.restart(())
 
     def publish(self, stream, body=None, tags=None, key=None, id=None):
-        cdef Route route = self.route_of(stream, key)
+        self.publish_to(self.route_of(stream, key), stream, body, tags, id)
+
+    cdef int publish_to(self, Route route, object stream, object body, object tags, object id) except -1:
         cdef bytes prefix = route.prefix
         cdef bytes before_body = route.before_body
         if route.check_body is not None:
@@ -504,8 +472,7 @@ cdef class EventWriter:
         if route.open is not None and id is None:
             if (<attempt_packed>pack_event)(route, route.open, body, tags):
                 entry_failed(stream)
-            self.written(route, 1)
-            return
+            return self.written(route, 1)
         if id is not None:
             head = route.head.numbered(id)
             prefix, before_body = head.prefix, head.before_body
@@ -515,10 +482,14 @@ cdef class EventWriter:
             entry_failed(stream)
         if route.open is not None:
             route.buffer.note_packed(route.lane, 1)
-        self.written(route, 1)
+        return self.written(route, 1)
 
     def publish_many(self, stream, bodies, tags=None, first=0, key=None):
-        cdef Route route = self.route_of(stream, key)
+        return self.publish_many_to(self.route_of(stream, key), stream, bodies, tags, first)
+
+    cdef Py_ssize_t publish_many_to(
+        self, Route route, object stream, object bodies, object tags, object first
+    ) except -1:
         cdef Py_ssize_t count
         if type(bodies) is not list and type(bodies) is not tuple:
             checks.check_bodies(bodies)
@@ -600,12 +571,28 @@ cdef class EventWriter:
         return sum([(<Route>route).open.length + (<Route>route).open.tag_bytes for route in self.packed])
 
     def close_entries(self):
+        self.close_all()
+
+    cdef int close_all(self) except -1:
         cdef Route route
         for route in list(self.packed):
             close_entry(route)
             if len(self.packed) > KEPT_OPEN:  # each would keep its memory
                 route.open = OpenEntry(route.open.default, route.open.encode_body, route.head.packing)
                 route.spare = None
+        return 0
+
+    cdef dict take_buffers(self):
+        # Moves all commands out, into buffers of their own: by the index of the target.
+        cdef dict taken = {}
+        cdef CommandCore buffer, own
+        for index, held in self.buffers.items():
+            buffer = <CommandCore>held
+            if buffer.command_count:
+                own = type(held)()
+                own.swap(buffer)
+                taken[index] = own
+        return taken
 
     def close_entry(self, stream, key=None):
         close_entry(self.route_of(stream, key))
@@ -623,14 +610,18 @@ cdef class EventWriter:
     def order(self):
         return self.runs.copy()
 
-    @cython.critical_section
     def restart(self, order):
+        self.start_order(order)
+
+    @cython.critical_section
+    cdef int start_order(self, object order) except -1:
         cdef Runs runs = Runs.__new__(Runs)
         for index, count in order:
             runs.add(index, count)
         self.runs = runs
         for routes in self.routes.values():
             (<Routes>routes).next = ((<Routes>routes).next + 1) % len((<Routes>routes).opened)
+        return 0
 
 
 cdef Py_ssize_t partition_of(Routes routes, object stream, object key) except -1:

@@ -6,6 +6,7 @@ errors, are written in Python.
 
 from __future__ import annotations
 
+from .batches import BatchWriter
 from .commands import CommandBuffer, EventWriter
 from .events import (
     Event,
@@ -23,6 +24,7 @@ from .msgpack import pack, unpack
 from .replies import Confirmations, ReplyReader
 
 __all__ = [
+    "BatchWriter",
     "CommandBuffer",
     "Confirmations",
     "Event",

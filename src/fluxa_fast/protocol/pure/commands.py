@@ -280,7 +280,7 @@ def _tag(item: tuple[Any, Any]) -> bytes:
 _NO_STREAM = object()
 
 
-class _Route(NamedTuple):
+class Route(NamedTuple):
     """Where the events of a stream, or of one of its partitions, go."""
 
     head: EntryHead
@@ -319,14 +319,14 @@ class EventWriter:
         self._runs: list[tuple[int, int]]
         self._run_index: int
         self._run_length: int
-        self._last: _Route
+        self._last: Route
         self._last_stream: object
         self._heads = dict(heads)
         self._open_target = open_target
         self._on_full = on_full
         self._next = {stream: random.randrange(len(of_stream)) for stream, of_stream in heads.items()}
-        self._routes: dict[str, dict[int, _Route]] = {stream: {} for stream in heads}
-        self._packed: list[_Route] = []
+        self._routes: dict[str, dict[int, Route]] = {stream: {} for stream in heads}
+        self._packed: list[Route] = []
         self.count: int = 0
         self._buffers: dict[int, CommandBuffer] = {}
         self.restart(())
@@ -340,7 +340,7 @@ class EventWriter:
         id: str | None = None,
     ) -> None:
         # The same object is often named again.
-        route = self._last if key is None and stream is self._last_stream else self._route(stream, key)
+        route = self._last if key is None and stream is self._last_stream else self.route_of(stream, key)
         try:
             if route.checks:
                 route.head.check_body(body)
@@ -357,7 +357,7 @@ class EventWriter:
             raise
         self._written(route, 1)
 
-    def _publish_alone(self, route: _Route, body: object, tags: Mapping[str, str] | None, id: str | None) -> None:
+    def _publish_alone(self, route: Route, body: object, tags: Mapping[str, str] | None, id: str | None) -> None:
         """Publish an event that is an entry."""
         head = route.head if id is None else route.head.numbered(id)
         if route.open is None:
@@ -375,7 +375,7 @@ class EventWriter:
         first: int = 0,
         key: Key | None = None,
     ) -> int:
-        route = self._route(stream, key)
+        route = self.route_of(stream, key)
         if type(bodies) not in (list, tuple):
             checks.check_bodies(bodies)
         try:
@@ -389,7 +389,7 @@ class EventWriter:
         self._written(route, count)
         return count
 
-    def _route(self, stream: str, key: Key | None) -> _Route:
+    def route_of(self, stream: str, key: Key | None) -> Route:
         try:
             routes = self._routes[stream]
         except (KeyError, TypeError):
@@ -403,13 +403,13 @@ class EventWriter:
         lane, index, buffer = self._open_target(stream, partition)
         self._buffers[index] = buffer
         opened = None if head.packing is None else OpenEntry(buffer, head, head.packing, lane)
-        route = routes.setdefault(partition, _Route(head, lane, index, buffer, opened, head.check is not None))
+        route = routes.setdefault(partition, Route(head, lane, index, buffer, opened, head.check is not None))
         if opened is not None and route.open is opened:
             self._packed.append(route)
         return route
 
     def index(self, stream: str, key: Key | None = None) -> int:
-        return self._route(stream, key).target
+        return self.route_of(stream, key).target
 
     def close_entries(self) -> None:
         for route in self._packed:
@@ -417,7 +417,7 @@ class EventWriter:
                 route.open.close()
 
     def close_entry(self, stream: str, key: Key | None = None) -> None:
-        opened = self._route(stream, key).open
+        opened = self.route_of(stream, key).open
         if opened is not None:
             opened.close()
 
@@ -425,7 +425,7 @@ class EventWriter:
     def open_size(self) -> int:
         return sum([route.open.size for route in self._packed if route.open is not None])
 
-    def _written(self, route: _Route, count: int) -> None:
+    def _written(self, route: Route, count: int) -> None:
         if count and route.lane != self._run_index:
             self._close_run()
             self._run_index = route.lane
@@ -442,6 +442,13 @@ class EventWriter:
     @property
     def filled(self) -> list[int]:
         return [index for index, buffer in self._buffers.items() if buffer.command_count]
+
+    def take_buffers(self) -> Iterator[tuple[int, CommandBuffer]]:
+        """Move all commands out, into buffers of their own. Yields the index of each target, and its commands."""
+        for index in self.filled:
+            own = CommandBuffer()
+            own.swap(self._buffers[index])
+            yield index, own
 
     def check_idle(self) -> None:
         for buffer in self._buffers.values():

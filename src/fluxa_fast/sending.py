@@ -1,0 +1,347 @@
+"""The threads of a producer for blocking use: one sends the batches of a pool, and one calls the callbacks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+from .delivery import DeliveryReport
+from .flows.agreement import agree
+from .flows.retry import log
+from .flows.trimming import trim_kept, trimming
+from .hooks import Hooks
+from .shared.producing.batch import Batch
+from .shared.producing.exit import at_exit
+from .shared.producing.lane import Lane
+from .shared.producing.options import ProducerOptions
+from .shared.routing import StreamRoute
+from .transport.base import BlockingPool
+from .transport.failures import told_again
+
+__all__ = ["Reporter", "Signal", "ThreadLane"]
+
+_AFTER_A_BUG = 1.0  # seconds
+
+
+class Signal:
+    """Wakes one thread that waits for it, or that will."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        with suppress(RuntimeError):  # it is set already
+            self._lock.release()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until it is set, and reset it. False: the time was over before."""
+        if seconds is None:
+            return self._lock.acquire()
+        if seconds <= 0:
+            return self._lock.acquire(blocking=False)
+        return self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+
+
+class _Worker:
+    """A thread that is made when there is something to do.
+
+    Where daemon threads are not allowed (in some subinterpreters), it ends whenever it has nothing to do: the end of an
+    interpreter waits for all other threads.
+
+    Attributes:
+        wake: says that there is something to do.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._renew()
+
+    def _renew(self) -> None:
+        self.wake: Signal = Signal()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._turn = threading.Lock()  # held by the thread that works: there is never a second one
+
+    def start(self) -> bool:
+        """See that there is a thread. False: none can be made, because the interpreter ends."""
+        with self._starting:
+            if self._thread is not None:
+                return True
+            for daemon in (True, False):
+                thread = threading.Thread(target=self._run, name=self._name, daemon=daemon)
+                self._thread = thread
+                try:
+                    thread.start()
+                except RuntimeError:  # as above; or no thread can be made
+                    self._thread = None
+                else:
+                    return True
+        return False
+
+    def _run(self) -> None:
+        with self._turn:
+            while not self.work(None):
+                if threading.current_thread().daemon:
+                    self.wake.wait(self.wait_time())
+                    continue
+                self._thread = None
+                if self.wait_time() is None or self.start():
+                    return
+
+    def work(self, until: float | None) -> bool:
+        """Do all that can be done now. True if nothing will ever be to do again.
+
+        Args:
+            until: monotonic seconds; None: no matter how long it takes.
+        """
+        raise NotImplementedError
+
+    def wait_time(self) -> float | None:
+        """Seconds until there is something to do; None: unless `wake` says so."""
+        raise NotImplementedError
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether this is called by the worker."""
+        return self._thread is not None and self._thread is threading.current_thread()
+
+
+class Reporter(_Worker):
+    """Calls the callbacks of a producer, so that a slow one does not hold up the sender."""
+
+    def __init__(self) -> None:
+        super().__init__("fluxa_fast producer's callbacks")
+        self._reports: deque[tuple[ThreadLane, Sequence[Callable[[Any], Any]], DeliveryReport, int]] = deque()
+        self.busy: bool = False
+
+    def put(
+        self, lane: ThreadLane, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int
+    ) -> None:
+        """Call these with a report about so many events."""
+        self._reports.append((lane, callbacks, report, events))
+        self.busy = True
+        self.wake.set()
+        if not self.start():
+            self.work(None)
+
+    def forget(self) -> None:
+        """Drop everything, in a forked child."""
+        self._reports.clear()
+        self.busy = False
+        self._renew()
+
+    def work(self, until: float | None) -> bool:
+        while self._reports:
+            lane, callbacks, report, events = self._reports[0]
+            for callback in callbacks:
+                try:
+                    callback(report)
+                except Exception:
+                    log.exception("a callback of a producer has failed: %r", callback)
+            self._reports.popleft()
+            self.busy = bool(self._reports)
+            lane.told(events)
+        return False
+
+    def wait_time(self) -> float | None:
+        return 0.0 if self._reports else None
+
+
+class _Sender(_Worker):
+    """Sends the batches of a lane, one after the other."""
+
+    def __init__(self, lane: ThreadLane) -> None:
+        super().__init__(f"fluxa_fast producer for {lane.pool.name}")
+        self._lane = lane
+
+    def work(self, until: float | None) -> bool:
+        lane = self._lane
+        while True:
+            self.wake.wait(0)  # what it says is seen from here on
+            if lane.stopped or (until is not None and time.monotonic() >= until):
+                return lane.stopped
+            batch = lane.next_batch()
+            if batch is None:
+                return lane.closing and lane.idle
+            try:
+                pause = self._send(batch)
+            except Exception:
+                log.exception("a producer could not send, and tries again")
+                pause = _AFTER_A_BUG
+            self._pause(pause, until)
+
+    def wait_time(self) -> float | None:
+        return self._lane.wait_time()
+
+    def _send(self, batch: Batch) -> float:
+        lane = self._lane
+        pool = lane.pool
+        errors: dict[int, Exception] = {}
+        for check in lane.unchecked():
+            with lane.compared(check, batch, errors):
+                pool.run(agree(check, pool), check.key)
+        if not batch.left:
+            lane.finish(batch)
+            return 0.0
+        flushing = batch.flushes(errors)
+        began = time.monotonic()
+        if named := lane.named(flushing):
+            pool.flush(named, None)
+        pause = lane.settle(batch, flushing, time.monotonic() - began)
+        for key, retention in lane.trims():
+            with trimming(retention, key):
+                pool.run(trim_kept(pool, key, retention), key)
+        return pause
+
+    def _pause(self, seconds: float, until: float | None) -> None:
+        """Wait, unless the producer is to end."""
+        end = time.monotonic() + seconds
+        if until is not None:
+            end = min(end, until)
+        while (left := end - time.monotonic()) > 0 and not self._lane.stopped:
+            self.wake.wait(min(left, 0.05) if self._lane.closing else left)
+
+
+class ThreadLane(Lane[BlockingPool]):
+    """A lane whose sender is a thread."""
+
+    def __init__(
+        self,
+        pool: BlockingPool,
+        routes: Mapping[str, StreamRoute[BlockingPool]],
+        readers: Mapping[str, Any],
+        options: ProducerOptions,
+        hooks: Hooks | None,
+        reporter: Reporter,
+    ) -> None:
+        super().__init__(pool, routes, readers, options, hooks, threading.Lock())
+        self._reporter = reporter
+        self.sender: _Sender = _Sender(self)
+        at_exit(self)
+
+    # ---- publishers ----
+
+    def on_full(self, stream: str, body: Any, tags: Any, key: Any, id: Any) -> None:
+        self.enter(lambda beyond: self.writer.add(stream, body, tags, key, id, None, beyond), 1)
+
+    def enter(self, add: Callable[[bool], bool], events: int) -> bool:
+        """Add events as soon as there is room. False: they are dropped.
+
+        Args:
+            add: adds them, and returns whether there was room; its argument is whether it needs none.
+            events: how many there are.
+
+        Raises:
+            ProducerFullError, FluxaError: as `may_wait`; or there was no room in time.
+        """
+        if add(self.in_callback):
+            return True
+        if not self.may_wait(events):
+            return False
+        deadline = time.monotonic() + self.options.full_timeout
+        signal = Signal()
+        self.publishers.append(signal)
+        try:
+            while not add(False):
+                self.check_open()
+                if not signal.wait(deadline - time.monotonic()):
+                    raise self.full_error()
+        finally:
+            self.publishers.remove(signal)
+            self.wake_publisher()
+        return True
+
+    @property
+    def in_callback(self) -> bool:
+        """Whether a callback calls this: it must not wait for its own thread."""
+        return self.sender.is_this_thread or self._reporter.is_this_thread
+
+    # ---- the sender ----
+
+    def noticed(self) -> None:
+        sender = self.sender
+        sender.wake.set()
+        if sender._thread is None:
+            self.see_to_it()
+
+    def see_to_it(self) -> None:
+        """See that what is there is sent."""
+        if not self.sender.start():
+            self._send_here(time.monotonic() + self.options.exit_timeout)
+
+    def _send_here(self, until: float) -> None:
+        """Send in this thread, because no other can be made."""
+        self.hurry()
+        turn = self.sender._turn
+        if turn.acquire(timeout=max(0.0, until - time.monotonic())):
+            try:
+                self.sender.work(until)
+            finally:
+                turn.release()
+
+    def tell(self, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int) -> None:
+        self._reporter.put(self, callbacks, report, events)
+
+    def reports_wait(self) -> bool:
+        return self._reporter.busy
+
+    def resolve(self, receipt: Future[str], outcome: str | Exception) -> None:
+        if not receipt.set_running_or_notify_cancel():
+            return
+        if isinstance(outcome, str):
+            receipt.set_result(outcome)
+        else:
+            receipt.set_exception(told_again(outcome))
+
+    def wait_until(self, target: int, deadline: float | None) -> bool:
+        """Wait until so many events are settled and reported. False: the time was over before."""
+        signal = Signal()
+        waiting = (target, signal)
+        self.flushers.append(waiting)
+        try:
+            while self.reported < target:
+                if not signal.wait(None if deadline is None else deadline - time.monotonic()):
+                    return self.reported >= target
+        finally:
+            self.flushers.remove(waiting)
+        return True
+
+    def stop(self) -> None:
+        """Send nothing more: the producer is closed."""
+        self.stopped = True
+        self.sender.wake.set()
+
+    def abandon(self) -> None:
+        """The producer is dropped. This waits for nothing: the collector may call it anywhere."""
+        self.closing = True
+        self.sender.wake.set()
+
+    # ---- the end of the process, and forks ----
+
+    def begin_exit(self) -> float:
+        self.closing = True
+        if not self.left:
+            return 0.0
+        self.sender.wake.set()
+        return self.options.exit_timeout
+
+    def end_exit(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        if self.left and not self.sender.start():
+            self._send_here(deadline)
+        if not self.wait_until(self.writer.total, deadline):
+            log.error("the process ends with %d events that were not delivered: %s", self.left, self.told_left())
+        self.closing = False  # other functions that are called at the exit may publish
+
+    def forget(self) -> None:
+        self.renew(threading.Lock())
+        self.sender._renew()
+        self._reporter.forget()

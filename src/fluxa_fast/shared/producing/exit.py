@@ -1,0 +1,55 @@
+"""The end of the process: producers send what they have, for a bounded time, and tell what is left."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+import weakref
+from typing import Protocol
+
+__all__ = ["Sends", "at_exit"]
+
+
+class Sends(Protocol):
+    """What sends the events of a producer for one pool."""
+
+    def begin_exit(self) -> float:
+        """Take no more events, and send those that are there. Return seconds that this may take."""
+
+    def end_exit(self, seconds: float) -> None:
+        """Wait until they are sent, for that time at most. Log what is left."""
+
+    def forget(self) -> None:
+        """Drop the events of the parent process, in a forked child."""
+
+
+_all: set[weakref.ref[Sends]] = set()
+"""A set of references can be copied while other threads change it; a WeakSet can't."""
+
+
+def at_exit(one: Sends) -> None:
+    """Call its methods at the end of the process, and in a forked child."""
+    _all.add(weakref.ref(one, _all.discard))
+
+
+def _alive() -> list[Sends]:
+    return [one for reference in list(_all) if (one := reference()) is not None]
+
+
+def _end() -> None:
+    """All of them send at the same time."""
+    began = time.monotonic()
+    ending = [(one, one.begin_exit()) for one in _alive()]
+    for one, limit in ending:
+        one.end_exit(max(0.0, began + limit - time.monotonic()))
+
+
+def _forget_all() -> None:
+    for one in _alive():
+        one.forget()
+
+
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forget_all)
