@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import fluxa_fast.asyncio
-from fluxa_fast.asyncio import Context, EventBroker, EventConsumer, EventFlusher, TypedStream
+from fluxa_fast.asyncio import Context, EventBroker, EventConsumer, EventFlusher, EventProducer, TypedStream
 from fluxa_fast.asyncio.batches import Batches
 from fluxa_fast.asyncio.history import StreamEvents
 
@@ -99,7 +99,15 @@ class _Blocking:
             return self._iterate(value)
         if isinstance(value, StreamEvents):
             return self._each(value)
-        ours = (Context, EventBroker, EventConsumer, EventFlusher, TypedStream, fluxa_fast.asyncio.Engine)
+        ours = (
+            Context,
+            EventBroker,
+            EventConsumer,
+            EventFlusher,
+            EventProducer,
+            TypedStream,
+            fluxa_fast.asyncio.Engine,
+        )
         return _Blocking(value, self._loop) if isinstance(value, ours) else value
 
     def _iterate(self, batches: Batches) -> Iterator[Sequence[Any]]:

@@ -356,7 +356,7 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
         on_delivery: Callable[[DeliveryReport], object] | None = None,
         on_error: Callable[[DeliveryReport], object] | None = None,
     ) -> EventProducer:
-        """A producer, whose `publish` returns at once: a thread sends what was published.
+        """A producer, whose `publish` returns at once: a thread of its own sends what was published.
 
         Args:
             linger: seconds (or a timedelta) that an event waits for others, from the first event of a batch. A batch of
@@ -371,8 +371,8 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
             delivery_timeout: seconds (or a timedelta) from the first event of a batch, after which events that can't be
                 delivered are given up. None: never.
             exit_timeout: seconds (or a timedelta) for the rest at the end of the process.
-            on_delivery: is called with a `DeliveryReport` for each batch, in a thread of the producer's callbacks. What
-                it raises is logged. It may publish, which never waits there.
+            on_delivery: is called with a `DeliveryReport` for each batch, in a thread of their own. What it raises is
+                logged. It may publish, which never waits there.
             on_error: the same, only for batches with events that were refused or given up, and after events were
                 dropped. If there is neither of the two, the log tells of these.
 

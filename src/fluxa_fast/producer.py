@@ -25,11 +25,11 @@ __all__ = ["EventProducer"]
 class EventProducer(ProducerBase[BlockingPool, ThreadLane]):
     """Publishes in the background: `publish` returns at once, and a thread sends what was published.
 
-    Made by `EventBroker.new_producer`, which tells what its arguments do. Threads share a producer. To each pool it
-    sends one batch after the other, in the order of publishing: while a batch is on its way, the next one grows.
+    Made by `EventBroker.new_producer`, which tells what its arguments do. Threads may share it. To each pool it sends
+    one batch after the other, in the order of publishing: while a batch is on its way, the next one grows.
 
-    At the end of the process the rest is sent, for `exit_timeout` seconds at most, and the log tells what was not. A
-    forked child's copy is empty, and sends with a thread of its own.
+    At the end of the process the rest is sent, for `exit_timeout` seconds at most, and the log tells what was not. To
+    wait for all of it, call `close`. A forked child's copy is empty, and sends with a thread of its own.
 
     Warns:
         ResourceWarning: if the producer is dropped with events in it. They are sent all the same.
@@ -122,12 +122,12 @@ class EventProducer(ProducerBase[BlockingPool, ThreadLane]):
     ) -> Future[str]:
         """As `publish`, for an event whose outcome is wanted.
 
-        A future takes longer than the event itself, some 20 us: `on_delivery` costs next to nothing.
+        Such an event does not linger. A future takes some 20 us: `on_delivery` costs next to nothing.
 
         Returns:
             The future of its ID. It raises what the event met: redis-py's error of the server or the network, after
-            ``delivery_timeout``; or a ProducerFullError, if the event was dropped. Functions that are added to it
-            run in the sender's thread, and so must be quick.
+            ``delivery_timeout``; or a ProducerFullError, if the event was dropped. Functions that are added to it run
+            in the thread that sends, and so must be quick.
 
         Raises:
             UnregisteredStreamError, SerializationError, ValueError, TypeError, ProducerFullError, FluxaError: as

@@ -13,6 +13,7 @@ import redis
 import fluxa_fast
 import fluxa_fast.asyncio
 from fluxa_fast import (
+    DeliveryTimeoutError,
     FiltersDifferError,
     FlushError,
     FlushResult,
@@ -22,6 +23,7 @@ from fluxa_fast import (
     LeaseLostError,
     NotReplicatedError,
     PartitionsDifferError,
+    ProducerFullError,
     ProtocolError,
     RefusedEvent,
     RegistryError,
@@ -55,6 +57,8 @@ SAMPLES = {
     NotReplicatedError: [NotReplicatedError("default", 1, 2, 0.5)],
     FiltersDifferError: [FiltersDifferError("orders", "eu", None, {"region": ["eu"]}, "{orders}:where@eu")],
     PartitionsDifferError: [PartitionsDifferError("orders", 4, 3, "{orders}:partitions")],
+    ProducerFullError: [ProducerFullError("default", 1000, 150_000)],
+    DeliveryTimeoutError: [DeliveryTimeoutError("flush", 3, 2.0, "3 for stream 'orders'")],
     FlushError: [FlushError(FlushResult((), {}), [REFUSED], [LOST]), FlushError(FlushResult((), {}), [], [LOST])],
 }
 ERRORS = [

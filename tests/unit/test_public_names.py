@@ -18,7 +18,17 @@ DOCS = Path(__file__).parents[2] / "docs" / "api"
 # What is no business of a face.
 ONLY_IN_THE_PACKAGE = {"__version__", "implementation", "pack", "unpack"}
 # What `fluxa_fast.asyncio` has under the same name, awaited.
-AWAITED = {"Context", "Engine", "EventBroker", "EventConsumer", "EventFlusher", "Handler", "Registry", "TypedStream"}
+AWAITED = {
+    "Context",
+    "Engine",
+    "EventBroker",
+    "EventConsumer",
+    "EventFlusher",
+    "EventProducer",
+    "Handler",
+    "Registry",
+    "TypedStream",
+}
 
 
 def test_the_names_are_sorted_and_there() -> None:

@@ -140,7 +140,7 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
         on_delivery: Callable[[DeliveryReport], object] | None = None,
         on_error: Callable[[DeliveryReport], object] | None = None,
     ) -> EventProducer:
-        """A producer, whose `publish` waits for nothing but room: a task sends what was published.
+        """A producer, whose `publish` returns at once: a task of its own sends what was published.
 
         Args:
             linger: seconds (or a timedelta) that an event waits for others, from the first event of a batch. A batch of
@@ -155,9 +155,8 @@ class EventBroker(BrokerBase[AsyncPool], MakesConsumers[EventConsumer[Any]]):
             delivery_timeout: seconds (or a timedelta) from the first event of a batch, after which events that can't be
                 delivered are given up. None: never.
             exit_timeout: seconds (or a timedelta) for the rest at the end of the process.
-            on_delivery: is called with a `DeliveryReport` for each batch, in a task of the producer's callbacks, and
-                awaited if it is a coroutine function. What it raises is logged. It may publish, which never waits
-                there.
+            on_delivery: is called with a `DeliveryReport` for each batch, in a task of their own. What it raises is
+                logged. It may publish, which never waits there. A coroutine function is awaited.
             on_error: the same, only for batches with events that were refused or given up, and after events were
                 dropped. If there is neither of the two, the log tells of these.
 

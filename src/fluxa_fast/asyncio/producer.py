@@ -23,14 +23,14 @@ __all__ = ["EventProducer"]
 
 
 class EventProducer(ProducerBase[AsyncPool, TaskLane]):
-    """Publishes in the background: `publish` waits for nothing but room, and a task sends what was published.
+    """Publishes in the background: `publish` returns at once, and a task sends what was published.
 
-    Made by `EventBroker.new_producer`, which tells what its arguments do. The tasks of one event loop share a producer.
-    To each pool it sends one batch after the other, in the order of publishing: while a batch is on its way, the next
-    one grows.
+    Made by `EventBroker.new_producer`, which tells what its arguments do. The tasks of one event loop may share it. To
+    each pool it sends one batch after the other, in the order of publishing: while a batch is on its way, the next one
+    grows.
 
     When the event loop ends (`asyncio.run` cancels all tasks) the rest is sent, for `exit_timeout` seconds at most, and
-    the log tells what was not. To wait for all of it, close the producer. A forked child's copy is empty.
+    the log tells what was not. To wait for all of it, call `aclose`. A forked child's copy is empty.
 
     Warns:
         ResourceWarning: if the producer is dropped with events in it. They are sent all the same.
@@ -61,7 +61,7 @@ class EventProducer(ProducerBase[AsyncPool, TaskLane]):
         key: Key | None = None,
         id: str | None = None,
     ) -> Awaitable[None]:
-        """Publish one event soon (``XADD stream *``). It is serialised by the call; to await it waits for room.
+        """Publish one event soon (``XADD stream *``). It is serialised now. To await the call waits for room.
 
         Args:
             stream: a registered stream.
@@ -89,8 +89,8 @@ class EventProducer(ProducerBase[AsyncPool, TaskLane]):
     ) -> int:
         """Publish one event for each body, all with the same tags and the same key.
 
-        Other tasks run in between. After an error the events of some bodies before are accepted: 256 bodies at a time
-        are, or none of them.
+        After an error the events of some bodies before are accepted: 256 bodies at a time are, or none of them. Other
+        tasks run in between.
 
         Args:
             stream: a registered stream.
@@ -126,8 +126,10 @@ class EventProducer(ProducerBase[AsyncPool, TaskLane]):
     ) -> Awaitable[str]:
         """As `publish`, for an event whose outcome is wanted.
 
+        Such an event does not linger.
+
         Returns:
-            Awaited, it gives the event's ID. It raises what the event met: redis-py's error of the server or the
+            What gives its ID, when it is awaited. It raises what the event met: redis-py's error of the server or the
             network, after ``delivery_timeout``; or a ProducerFullError, if the event was dropped. To cancel it changes
             nothing about an event that was accepted.
 
@@ -179,8 +181,6 @@ class EventProducer(ProducerBase[AsyncPool, TaskLane]):
         finally:
             for lane in self._lanes:
                 lane.stop()
-
-    close = aclose
 
     async def _wait(self, call: str, timeout: float | None) -> None:
         self._check_no_callback(call)

@@ -264,9 +264,8 @@ class Lane(Generic[P]):
                 self._fail(batch)
                 return 0.0
             pause = self._note_failure(batch.error)
-            if not self._give_up_expired(batch):
-                return pause
-        elif self._failures:
+            return 0.0 if self._give_up_expired(batch) else pause
+        if self._failures:
             self._outage.resolved(self._failures, over=True)
             self._failures = 0
         if not batch.left:
