@@ -207,7 +207,7 @@ class _Sender(_Worker):
         if until is not None:
             end = min(end, until)
         while (left := end - time.monotonic()) > 0 and not self._lane.stopped:
-            self.wake.wait(min(left, 0.05) if self._lane.closing else left)
+            self.wake.wait(min(left, 0.05) if self._lane.ending else left)
 
 
 class ThreadLane(Lane[BlockingPool]):
@@ -224,6 +224,7 @@ class ThreadLane(Lane[BlockingPool]):
     ) -> None:
         super().__init__(pool, routes, readers, options, hooks, threading.Lock())
         self._reporter = reporter
+        self._exiting = False
         self.sender: _Sender = _Sender(self)
         at_exit(self)
 
@@ -267,6 +268,8 @@ class ThreadLane(Lane[BlockingPool]):
     # ---- the sender ----
 
     def noticed(self) -> None:
+        if self._exiting:
+            return self._send_at_the_exit()
         sender = self.sender
         sender.wake.set()
         if sender._thread is None:
@@ -319,6 +322,11 @@ class ThreadLane(Lane[BlockingPool]):
         self.stopped = True
         self.sender.wake.set()
 
+    @property
+    def ending(self) -> bool:
+        """Whether the time for what is left may be bounded."""
+        return self.closing or self._exiting
+
     def abandon(self) -> None:
         """The producer is dropped. This waits for nothing: the collector may call it anywhere."""
         self.closing = True
@@ -327,11 +335,10 @@ class ThreadLane(Lane[BlockingPool]):
     # ---- the end of the process, and forks ----
 
     def begin_exit(self) -> float:
-        self.closing = True
-        if not self.left:
-            return 0.0
+        self._exiting = True
+        self.hurry()
         self.sender.wake.set()
-        return self.options.exit_timeout
+        return self.options.exit_timeout if self.left else 0.0
 
     def end_exit(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -339,7 +346,11 @@ class ThreadLane(Lane[BlockingPool]):
             self._send_here(deadline)
         if not self.wait_until(self.writer.total, deadline):
             log.error("the process ends with %d events that were not delivered: %s", self.left, self.told_left())
-        self.closing = False  # other functions that are called at the exit may publish
+
+    def _send_at_the_exit(self) -> None:
+        """Another function that is called at the exit has published: it is the last chance."""
+        if not self.in_callback:
+            self.end_exit(self.begin_exit())
 
     def forget(self) -> None:
         self.renew(threading.Lock())

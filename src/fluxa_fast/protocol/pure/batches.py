@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from .. import encode_errors
 from ..commands import EntryHead
@@ -15,6 +15,8 @@ from ..sealed_batch import SealedBatch
 from .commands import CommandBuffer, EventWriter, Route
 
 __all__ = ["BatchWriter"]
+
+T = TypeVar("T")
 
 Outcome = Literal["added", "noted", "no room"]
 State = Literal["empty", "filling", "ready"]
@@ -45,8 +47,8 @@ class BatchWriter:
         self.renew(lock)
 
     def renew(self, lock: Any = None) -> None:
-        self._lock = lock
-        self._owner: int | None = None
+        self._lock = threading.Lock() if lock is None else lock
+        self._owner: int | None = None  # the thread that has the lock
         self._writer = EventWriter(self._heads, self._open_target)
         self.sealed.clear()
         self.held_events: int = 0
@@ -61,23 +63,20 @@ class BatchWriter:
         self._state: State = "empty"
         self._next_note = self._ready_size
 
-    def _enter(self) -> None:
-        """No other thread is between this and `_leave`."""
-        lock = self._lock
-        me = threading.get_ident() if lock is not None else 0
-        if self._owner == me:
+    def _check_idle(self) -> None:
+        """Refuse a thread that is in the middle of a change: a hook publishes."""
+        if self._owner == threading.get_ident() and self._lock.locked():
             raise encode_errors.in_use()
-        if lock is not None:
-            lock.acquire()
-        self._owner = me
 
-    def _leave(self) -> None:
-        lock = self._lock
-        if lock is None:
-            self._owner = None
-        elif self._owner == threading.get_ident():  # else this is a forked child, with a lock of its own
-            self._owner = None
-            lock.release()
+    def _locked(self, change: Callable[..., T], *arguments: Any) -> T:
+        """What the change returns, which no other thread makes meanwhile."""
+        self._check_idle()
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                return change(*arguments)
+            finally:
+                self._owner = None
 
     # ---- adding ----
 
@@ -89,7 +88,7 @@ class BatchWriter:
         key: Key | None = None,
         id: str | None = None,
     ) -> Any:
-        outcome = self._add_one(stream, body, tags, key, id, None, False)
+        outcome = self._locked(self._add_one, stream, body, tags, key, id, None, False)
         if outcome == "added":
             return self._accepted
         if outcome == "noted":
@@ -106,7 +105,7 @@ class BatchWriter:
         receipt: Any,
         beyond: bool,
     ) -> bool:
-        outcome = self._add_one(stream, body, tags, key, id, receipt, beyond)
+        outcome = self._locked(self._add_one, stream, body, tags, key, id, receipt, beyond)
         if outcome == "noted":
             self._on_batch()
         return outcome != "no room"
@@ -114,20 +113,16 @@ class BatchWriter:
     def _add_one(
         self, stream: str, body: object, tags: Mapping[str, str] | None, key: Any, id: Any, receipt: Any, beyond: bool
     ) -> Outcome:
-        self._enter()
-        try:
-            if self.closed or not (beyond or self.room):
-                return "no room"
-            writer = self._writer
-            route = writer.route_of(stream, key)
-            before = _size_of(route)
-            writer.publish(stream, body, tags, key, id)
-            if receipt is not None:
-                self._receipts.append((writer.count - 1, receipt))
-                self._next_note = 0  # the publisher may wait for it
-            return "noted" if self._added(1, _size_of(route) - before) else "added"
-        finally:
-            self._leave()
+        if self.closed or not (beyond or self.room):
+            return "no room"
+        writer = self._writer
+        route = writer.route_of(stream, key)
+        before = _size_of(route)
+        writer.publish(stream, body, tags, key, id)
+        if receipt is not None:
+            self._receipts.append((writer.count - 1, receipt))
+            self._next_note = 0  # the publisher may wait for it
+        return self._added(1, _size_of(route) - before)
 
     def add_many(
         self,
@@ -138,50 +133,47 @@ class BatchWriter:
         key: Key | None,
         beyond: bool,
     ) -> bool:
-        self._enter()
-        try:
-            if self.closed or not (beyond or self.room):
-                return False
-            route = self._writer.route_of(stream, key)
-            before = _size_of(route)
-            count = self._writer.publish_many(stream, bodies, tags, first, key)
-            noted = self._added(count, _size_of(route) - before)
-        finally:
-            self._leave()
-        if noted:
+        outcome = self._locked(self._add_many, stream, bodies, tags, first, key, beyond)
+        if outcome == "noted":
             self._on_batch()
-        return True
+        return outcome != "no room"
 
-    def _added(self, events: int, size: int) -> bool:
+    def _add_many(
+        self, stream: str, bodies: Sequence[object], tags: Mapping[str, str] | None, first: int, key: Any, beyond: bool
+    ) -> Outcome:
+        if self.closed or not (beyond or self.room):
+            return "no room"
+        route = self._writer.route_of(stream, key)
+        before = _size_of(route)
+        count = self._writer.publish_many(stream, bodies, tags, first, key)
+        return self._added(count, _size_of(route) - before)
+
+    def _added(self, events: int, size: int) -> Outcome:
         """Count them. Return whether the sender is to be told."""
         if not events:
-            return False
+            return "added"
         self.total += events
         self._size += size
         if self._state == "empty":
             self.began = monotonic()
         if self._size >= self._batch_size:
             self._seal()
-            return True
+            return "noted"
         if self._size >= self._next_note or (self._state != "ready" and not self.room):
             self._next_note = self._size + self._ready_size
             if self._state == "ready" and self._size < self._ready_size:
-                return False
+                return "added"
             self._state = "ready"
-            return True
+            return "noted"
         if self._state == "empty":
             self._state = "filling"
-            return True
-        return False
+            return "noted"
+        return "added"
 
     # ---- batches ----
 
     def seal(self) -> None:
-        self._enter()
-        try:
-            self._seal()
-        finally:
-            self._leave()
+        self._locked(self._seal)
 
     def _seal(self) -> None:
         writer = self._writer
@@ -201,10 +193,9 @@ class BatchWriter:
         self._start_batch()
 
     def let_go(self, events: int, size: int) -> None:
-        self._enter()
-        self.held_events -= events
-        self.held_size -= size
-        self._leave()
+        with self._lock:
+            self.held_events -= events
+            self.held_size -= size
 
     def close(self) -> None:
         self.closed = True
