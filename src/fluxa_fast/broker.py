@@ -353,6 +353,8 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
         full_timeout: Duration | None = None,
         delivery_timeout: Duration | None = 120.0,
         exit_timeout: Duration = 2.0,
+        replicas: int = 0,
+        replicas_timeout: Duration = 1.0,
         on_delivery: Callable[[DeliveryReport], object] | None = None,
         on_error: Callable[[DeliveryReport], object] | None = None,
     ) -> EventProducer:
@@ -371,6 +373,9 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
             delivery_timeout: seconds (or a timedelta) from the first event of a batch, after which events that can't be
                 delivered are given up. None: never.
             exit_timeout: seconds (or a timedelta) for the rest at the end of the process.
+            replicas: how many replicas must have an event too before it counts as confirmed (``WAIT``). A batch that
+                too few replicas have is sent again, and then is there twice.
+            replicas_timeout: seconds (or a timedelta) to wait for replicas, for each batch.
             on_delivery: is called with a `DeliveryReport` for each batch, in a thread of their own. What it raises is
                 logged. It may publish, which never waits there.
             on_error: the same, only for batches with events that were refused or given up, and after events were
@@ -388,6 +393,8 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
             full_timeout=full_timeout,
             delivery_timeout=delivery_timeout,
             exit_timeout=exit_timeout,
+            replicas=replicas,
+            replicas_timeout=replicas_timeout,
             on_delivery=on_delivery,
             on_error=on_error,
         )

@@ -194,7 +194,7 @@ class _Sender(_Worker):
         flushing = batch.flushes(errors)
         began = time.monotonic()
         if named := lane.named(flushing):
-            pool.flush(named, None)
+            pool.flush(named, lane.options.replication)
         pause = lane.settle(batch, flushing, time.monotonic() - began)
         for key, retention in lane.trims():
             with trimming(retention, key):

@@ -230,6 +230,8 @@ def test_bad_input_is_refused_and_changes_nothing(broker: Any, client: redis.Red
         ({"delivery_timeout": -1}, ValueError, "delivery_timeout"),
         ({"full_timeout": "1"}, TypeError, "full_timeout"),
         ({"exit_timeout": None}, TypeError, "exit_timeout"),
+        ({"replicas": -1}, ValueError, "replicas"),
+        ({"replicas": 1, "replicas_timeout": -1}, ValueError, "replicas_timeout"),
     ],
 )
 @pytest.mark.any_server

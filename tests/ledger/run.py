@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Plan:
         faults: of the server and the network, by name.
         partitions: of the stream; None: it is one key.
         packed: whether the stream is packed: some workers register it so, each in another way, and some do not.
+        background: which of four producers publish with an `EventProducer`; the others use flushers.
         ordered: consumers own partitions.
         recovery: seconds for which consumers wait for outages.
         forgets: whether a fault may make the server forget acknowledgements, and what was not confirmed.
@@ -69,6 +70,7 @@ class Plan:
     seed: int = 0
     faults: Mapping[str, Fault] = field(default_factory=lambda: _LOSSLESS)
     partitions: int | None = None
+    background: Collection[int] = (0, 3)
     packed: bool = True
     ordered: bool = False
     recovery: float = 5.0
@@ -194,6 +196,7 @@ def _workers(plan: Plan, pool: dict[str, Any], folder: Path) -> tuple[list[_Work
                 rate=plan.rate,
                 batch=plan.batch,
                 replicas=plan.replicas,
+                background=number % 4 in plan.background,
                 partitions=plan.partitions,
                 packed=chance.choice(_PACKINGS) if plan.packed else None,
                 ordered=plan.ordered,

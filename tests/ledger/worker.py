@@ -11,8 +11,9 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Job:
         rate: events per second of a producer, about; None: as fast as it can.
         batch: events in one flush at most, and in one batch, about.
         replicas: that must have an event before it counts as confirmed.
+        background: a producer publishes with an `EventProducer`, not with a flusher.
         partitions: of the stream; None: it is one key.
         packed: the arguments of the `Packing` that it registers the stream with; None: with none.
         ordered: consumers own partitions.
@@ -64,12 +66,18 @@ class Job:
     rate: float | None = None
     batch: int = 100
     replicas: int = 0
+    background: bool = False
     partitions: int | None = None
     packed: dict[str, Any] | None = None
     ordered: bool = False
     min_idle: float = 3.0
     recovery: float = 5.0
     seed: int = 0
+
+    @property
+    def leaves_the_rest(self) -> bool:
+        """Whether a producer ends without being closed."""
+        return self.background and self.face == "sync" and self.seed % 2 == 0
 
     @property
     def records(self) -> Path:
@@ -95,10 +103,7 @@ def produce(broker: Any, job: Job, stop: threading.Event) -> None:
         number += size
         records.write("begun", f"{waiting[0]}-{waiting[-1]}")
         for one in waiting:
-            padding = 0 if chance.random() < 0.9 else chance.choice((10, 1000, 50_000))
-            body = {"producer": job.number, "number": one, "padding": bytes(padding)}
-            key = key_of(job.number, one) if job.partitions else None
-            flusher.publish(STREAM, body, {"number": str(one), "producer": str(job.number)}, key)
+            flusher.publish(STREAM, *_event(job, chance, one))
         while waiting:
             waiting = _flush(flusher, job, records, waiting)
             if waiting:
@@ -107,6 +112,86 @@ def produce(broker: Any, job: Job, stop: threading.Event) -> None:
             stop.wait(max(0.0, began + size / job.rate - time.monotonic()))
     records.write("ended")
     records.close()
+
+
+def _event(job: Job, chance: random.Random, number: int) -> tuple[Any, dict[str, str], str | None]:
+    """The body, the tags and the key of an event."""
+    padding = 0 if chance.random() < 0.9 else chance.choice((10, 1000, 50_000))
+    body = {"producer": job.number, "number": number, "padding": bytes(padding)}
+    key = key_of(job.number, number) if job.partitions else None
+    return body, {"number": str(number), "producer": str(job.number)}, key
+
+
+def produce_in_background(broker: Any, job: Job, stop: threading.Event) -> None:
+    """Publish number after number with a producer. What is stopped closes it, or leaves the rest to its exit."""
+    chance = random.Random(job.seed)
+    records = RecordFile(job.records)
+    accepted: deque[int] = deque()  # that no report has told of; reports come in the order of publishing
+    producer = broker.new_producer(
+        linger=chance.choice((0.0, 0.005, 0.05)),
+        max_batch_bytes=chance.choice((2_000, 100_000, 4_000_000)),
+        max_buffered_events=chance.choice((50, 1000, 100_000)),
+        delivery_timeout=chance.choice((1.0, 120.0, None)),
+        exit_timeout=60.0,
+        replicas=job.replicas,
+        on_delivery=lambda report: _reported(report, [accepted.popleft() for _ in range(report.events)], records),
+    )
+    number = _first_number(job)
+    while not stop.is_set() and (job.events is None or number < job.events):
+        began = time.monotonic()
+        size = chance.randint(1, job.batch)
+        records.write("begun", f"{number}-{number + size - 1}")
+        for one in range(number, number + size):
+            accepted.append(one)
+            producer.publish(STREAM, *_event(job, chance, one))
+        number += size
+        if chance.random() < 0.02:
+            producer.flush()
+        if job.face == "sync" and chance.random() < 0.02:
+            _fork_with(producer, records)
+        if job.rate:
+            stop.wait(max(0.0, began + size / job.rate - time.monotonic()))
+    if job.leaves_the_rest:  # the exit sends it
+        kept.append(producer)
+        return
+    producer.close()
+    counters = producer.counters
+    if counters.waiting != len(accepted) or counters.waiting or counters.dropped:
+        records.write("error", f"the books of a producer do not agree: {counters}, {len(accepted)} without a report")
+    records.write("ended")
+    records.close()
+
+
+kept: list[Any] = []
+
+
+def _reported(report: Any, numbers: list[int], records: RecordFile) -> None:
+    """Write down what became of the events with these numbers."""
+    lost = {position for one in report.given_up for position in one.positions}
+    refused = {one.position for one in report.refused}
+    kept = [number for place, number in enumerate(numbers) if place not in lost | refused]
+    if len(kept) != len(report.confirmed) or len(report.undelivered) != len(lost) + len(refused):
+        records.write("error", f"a report does not add up: {report}")
+    if refused:  # the user had no rights, or the key was of another type
+        records.write("why", f"{len(refused)} events were refused: {report.refused[0].error}")
+    for _ in range(report.attempts - 1):
+        records.write("unconfirmed", *spans(numbers))
+    records.write("confirmed", *spans(kept))
+    if lost:
+        records.write("why", f"{len(lost)} events were given up: {report.given_up[0].error}")
+
+
+def _fork_with(producer: Any, records: RecordFile) -> None:
+    """A child has nothing of the producer's events, and can flush all the same."""
+    child = os.fork()
+    if child == 0:
+        try:
+            producer.flush(30)
+            os._exit(producer.counters.accepted or len(producer))
+        finally:
+            os._exit(2)
+    if (code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) != 0:
+        records.write("error", f"a forked child has ended with {code}")
 
 
 def key_of(producer: int, number: int) -> str:
@@ -309,10 +394,11 @@ def main() -> None:
     registry.register_redis(**job.pool)
     packed = None if job.packed is None else Packing(**job.packed)
     registry.register_redis_stream(STREAM, partitions=job.partitions, packed=packed)
+    work = consume if job.role == "consumer" else produce_in_background if job.background else produce
     try:
-        with registry.validate() as engine:
-            broker = engine.new_context().get_event_broker()
-            (produce if job.role == "producer" else consume)(broker, job, stop)
+        engine = registry.validate()
+        with nullcontext() if job.leaves_the_rest else engine:
+            work(engine.new_context().get_event_broker(), job, stop)
     finally:
         if loop:
             loop.close()  # its thread would keep a process that has failed

@@ -274,7 +274,7 @@ class TaskLane(Lane[AsyncPool]):
         began = time.monotonic()
         try:
             if named := self.named(flushing):
-                await pool.flush(named, None)
+                await pool.flush(named, self.options.replication)
         except asyncio.CancelledError:
             self.settle(batch, flushing, time.monotonic() - began)
             raise

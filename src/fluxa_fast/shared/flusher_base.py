@@ -151,11 +151,11 @@ def _pusher(flusher: FlusherBase[Any]) -> Callable[[int], None]:
     return push
 
 
-def replication_to(replicas: int, timeout: Duration) -> Replication | None:
-    """Return what a flush asks of the replicas, from the arguments of `flush`.
+def replication_to(replicas: int, timeout: Duration, name: str = "timeout") -> Replication | None:
+    """Return what a flush asks of the replicas, from the arguments of `flush`. `name` is that of `timeout`.
 
     Raises:
         TypeError, ValueError: for another number of replicas, or another timeout.
     """
-    waited = seconds("timeout", timeout)
+    waited = seconds(name, timeout)
     return Replication(positive_int(replicas, "replicas"), waited) if replicas != 0 else None

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from ...flows.publish.pipeline import Replication
+from ..flusher_base import replication_to
 from ..validation import Duration, positive_int, seconds
 
 __all__ = ["OnFull", "ProducerOptions"]
@@ -30,6 +32,7 @@ class ProducerOptions:
         full_timeout: seconds for which it waits then.
         delivery_timeout: seconds after which an event is given up.
         exit_timeout: seconds for the rest at the end of the process.
+        replication: what is asked of replicas; None: nothing.
         on_delivery: is called with each report; None: nothing is.
         on_error: is called with each report that tells of events that were not delivered.
     """
@@ -42,6 +45,7 @@ class ProducerOptions:
     full_timeout: float
     delivery_timeout: float
     exit_timeout: float
+    replication: Replication | None
     on_delivery: Callable[[Any], Any] | None
     on_error: Callable[[Any], Any] | None
 
@@ -57,6 +61,8 @@ class ProducerOptions:
         full_timeout: Duration | None,
         delivery_timeout: Duration | None,
         exit_timeout: Duration,
+        replicas: int,
+        replicas_timeout: Duration,
         on_delivery: Callable[[Any], Any] | None,
         on_error: Callable[[Any], Any] | None,
     ) -> ProducerOptions:
@@ -80,6 +86,7 @@ class ProducerOptions:
             math.inf if full_timeout is None else seconds("full_timeout", full_timeout),
             math.inf if delivery_timeout is None else seconds("delivery_timeout", delivery_timeout),
             seconds("exit_timeout", exit_timeout),
+            replication_to(replicas, replicas_timeout, "replicas_timeout"),
             on_delivery,
             on_error,
         )
