@@ -20,6 +20,7 @@ from fluxa_fast import (
     DeliveryTimeoutError,
     FluxaError,
     Keep,
+    NotReplicatedError,
     Packing,
     PartitionsDifferError,
     ProducerFullError,
@@ -30,6 +31,7 @@ from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.hooks import FlushReport, OutageReport
 from tests.fix_cluster import ON_CLUSTERS
 from tests.integration.test_hooks import Told
+from tests.proxy import Proxy
 from tests.running import until
 
 Make = Callable[..., Any]
@@ -708,3 +710,49 @@ class TestOnACluster:
             seen.setdefault(body % 7, []).append(body)
         assert seen == {key: list(range(key, 600, 7)) for key in range(7)}
         assert bodies(broker, "users") == list(range(500))
+
+
+@pytest.mark.parametrize("options", [{}, {"partitions": 3}], ids=["one key", "partitions"])
+def test_order_is_kept_through_cut_connections(
+    broker_of: Make, own_server: EmbeddedServer, proxy: Proxy, options: dict[str, Any]
+) -> None:
+    """What is sent again may be there twice; the first of each comes in the order of publishing."""
+    broker = broker_of(f"redis://127.0.0.1:{proxy.port}", **options)
+    over = threading.Event()
+
+    def cut() -> None:
+        while not over.wait(0.02):
+            proxy.cut()
+            proxy.heal()
+
+    cutter = threading.Thread(target=cut)
+    with broker.new_producer(linger=0.001, max_batch_bytes=20_000, delivery_timeout=None) as producer:
+        producer.publish("orders", 0, key=0 if options else None)
+        producer.flush()
+        cutter.start()
+        for number in range(1, 2000):
+            producer.publish("orders", number, key=number % 5 if options else None)
+            if number % 100 == 0:
+                time.sleep(0.01)
+        over.set()
+        cutter.join()
+    assert balanced(producer).confirmed == 2000
+    firsts: dict[int, list[int]] = {}
+    seen: set[int] = set()
+    for body in bodies(broker):
+        if body not in seen:
+            seen.add(body)
+            firsts.setdefault(body % 5 if options else 0, []).append(body)
+    assert len(seen) == 2000
+    assert all(one == sorted(one) for one in firsts.values())
+
+
+def test_replicas_that_are_not_there_hold_an_event_up(broker_of: Make, own_server: EmbeddedServer) -> None:
+    errors: list[Any] = []
+    broker = broker_of(own_server.url)
+    options = {"replicas": 1, "replicas_timeout": 0.01, "delivery_timeout": 0.05}
+    with broker.new_producer(on_error=errors.append, **options) as producer:
+        producer.publish("orders", 1)
+    (lost,) = errors[0].given_up
+    assert isinstance(lost.error, NotReplicatedError)
+    assert balanced(producer).given_up == 1
