@@ -152,10 +152,11 @@ class Lane(Generic[P]):
             raise self.full_error()
         if self.options.on_full == "wait":
             return True
-        if not self.dropped:
-            log.warning("the producer for Redis pool %r is full, and drops events", self.pool.name)
+        told = self.dropped > 0
         self.dropped += events
         self.counters.dropped += events
+        if not told:  # a handler of the log may publish, and come here again
+            log.warning("the producer for Redis pool %r is full, and drops events", self.pool.name)
         return False
 
     def full_error(self) -> ProducerFullError:
