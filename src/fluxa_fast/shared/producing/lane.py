@@ -316,6 +316,7 @@ class Lane(Generic[P]):
         counters.refused += len(batch.refused)
         counters.given_up += sum(map(len, batch.given_up))
         self.writer.let_go(0, batch.size)
+        self.wake_publisher()
         for receipt, outcome in batch.receipts():
             self.resolve(receipt, outcome)
         dropped, self.dropped = self.dropped, 0
