@@ -297,12 +297,15 @@ class ThreadLane(Lane[BlockingPool]):
         return self._reporter.busy
 
     def resolve(self, receipt: Future[str], outcome: str | Exception) -> None:
-        if not receipt.set_running_or_notify_cancel():
-            return
-        if isinstance(outcome, str):
-            receipt.set_result(outcome)
-        else:
-            receipt.set_exception(told_again(outcome))
+        try:
+            if not receipt.set_running_or_notify_cancel():
+                return
+            if isinstance(outcome, str):
+                receipt.set_result(outcome)
+            else:
+                receipt.set_exception(told_again(outcome))
+        except BaseException:  # a function that was added to it calls sys.exit(); or it was set somewhere else
+            log.exception("a future of a producer could not be told its outcome: %r", receipt)
 
     def wait_until(self, target: int, deadline: float | None) -> bool:
         """Wait until so many events are settled and reported. False: the time was over before."""
