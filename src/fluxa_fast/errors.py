@@ -285,9 +285,9 @@ class DeliveryTimeoutError(FluxaError):
         waiting: how many events that are.
     """
 
-    def __init__(self, call: str, waiting: int, timeout: float, told: str) -> None:
+    def __init__(self, call: str, waiting: int, timeout: float, told: str, closed: bool = False) -> None:
         self.waiting = waiting
-        what_next = "they are sent as soon as that is possible" if call == "flush" else "they are not sent any more"
+        what_next = "they are not sent any more" if closed else "they are sent as soon as that is possible"
         super().__init__(f"after {timeout:g} s of {call}() {waiting} events are waiting, and {what_next}: {told}")
 
 

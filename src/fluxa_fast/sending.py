@@ -16,7 +16,7 @@ from .flows.retry import log
 from .flows.trimming import trim_kept, trimming
 from .hooks import Hooks
 from .shared.producing.batch import Batch
-from .shared.producing.exit import at_exit
+from .shared.producing.exit import at_exit, see_to_children_of_multiprocessing
 from .shared.producing.lane import Lane
 from .shared.producing.options import ProducerOptions
 from .shared.routing import StreamRoute
@@ -25,7 +25,7 @@ from .transport.failures import told_again
 
 __all__ = ["Reporter", "Signal", "ThreadLane"]
 
-_AFTER_A_BUG = 1.0  # seconds
+_CHECKED_EACH = 1.0  # seconds, after which a publisher looks whether there is room, should nothing wake it
 
 
 class Signal:
@@ -40,6 +40,11 @@ class Signal:
     def set(self) -> None:
         with suppress(RuntimeError):  # it is set already
             self._lock.release()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the next wait ends at once."""
+        return not self._lock.locked()
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until it is set, and reset it. False: the time was over before."""
@@ -67,34 +72,39 @@ class _Worker:
     def _renew(self) -> None:
         self.wake: Signal = Signal()
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
         self._turn = threading.Lock()  # held by the thread that works: there is never a second one
 
     def start(self) -> bool:
-        """See that there is a thread. False: none can be made, because the interpreter ends."""
-        with self._starting:
-            if self._thread is not None:
-                return True
-            for daemon in (True, False):
-                thread = threading.Thread(target=self._run, name=self._name, daemon=daemon)
-                self._thread = thread
-                try:
-                    thread.start()
-                except RuntimeError:  # as above; or no thread can be made
-                    self._thread = None
-                else:
-                    return True
+        """See that there is a thread. False: none can be made, because the interpreter ends.
+
+        It takes no lock, because a signal handler may call it while the same thread is in here.
+        """
+        if self._thread is not None:
+            return True
+        for daemon in (True, False):
+            try:
+                threading.Thread(target=self._run, name=self._name, daemon=daemon).start()
+            except RuntimeError:  # as above; or no thread can be made
+                continue
+            return True
         return False
 
     def _run(self) -> None:
-        with self._turn:
-            while not self.work(None):
-                if threading.current_thread().daemon:
-                    self.wake.wait(self.wait_time())
-                    continue
+        me = threading.current_thread()
+        while self._turn.acquire(blocking=False):
+            self._thread = me
+            try:
+                while not self.work(None):
+                    seconds = self.wait_time()
+                    if seconds is None and not me.daemon:
+                        break
+                    self.wake.wait(seconds)
+            finally:
                 self._thread = None
-                if self.wait_time() is None or self.start():
-                    return
+                self._turn.release()
+            # What was said while there still was a thread, is to be done; after that, another thread is started.
+            if not self.wake.wait(0) and self.wait_time() is None:
+                return
 
     def work(self, until: float | None) -> bool:
         """Do all that can be done now. True if nothing will ever be to do again.
@@ -119,14 +129,20 @@ class Reporter(_Worker):
 
     def __init__(self) -> None:
         super().__init__("fluxa_fast producer's callbacks")
-        self._reports: deque[tuple[ThreadLane, Sequence[Callable[[Any], Any]], DeliveryReport, int]] = deque()
+        self._ending = False
+        self._reports: deque[tuple[ThreadLane, Sequence[Callable[[Any], Any]], DeliveryReport, int, int]] = deque()
         self.busy: bool = False
 
     def put(
-        self, lane: ThreadLane, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int
+        self,
+        lane: ThreadLane,
+        callbacks: Sequence[Callable[[Any], Any]],
+        report: DeliveryReport,
+        events: int,
+        size: int,
     ) -> None:
-        """Call these with a report about so many events."""
-        self._reports.append((lane, callbacks, report, events))
+        """Call these with a report about so many events, which holds so many bytes of them."""
+        self._reports.append((lane, callbacks, report, events, size))
         self.busy = True
         self.wake.set()
         if not self.start():
@@ -135,21 +151,26 @@ class Reporter(_Worker):
     def forget(self) -> None:
         """Drop everything, in a forked child."""
         self._reports.clear()
-        self.busy = False
+        self.busy = self._ending = False
         self._renew()
 
     def work(self, until: float | None) -> bool:
         while self._reports:
-            lane, callbacks, report, events = self._reports[0]
+            lane, callbacks, report, events, size = self._reports[0]
             for callback in callbacks:
                 try:
                     callback(report)
-                except Exception:
+                except BaseException:  # sys.exit() would end the thread
                     log.exception("a callback of a producer has failed: %r", callback)
             self._reports.popleft()
             self.busy = bool(self._reports)
-            lane.told(events)
-        return False
+            lane.told(events, size)
+        return self._ending
+
+    def end(self) -> None:
+        """End the thread when all reports are told. The next report makes another one."""
+        self._ending = True
+        self.wake.set()
 
     def wait_time(self) -> float | None:
         return 0.0 if self._reports else None
@@ -173,13 +194,13 @@ class _Sender(_Worker):
                 return lane.closing and lane.idle
             try:
                 pause = self._send(batch)
-            except Exception:
+            except Exception as error:
                 log.exception("a producer could not send, and tries again")
-                pause = _AFTER_A_BUG
+                pause = lane.failed(batch, error)
             self._pause(pause, until)
 
     def wait_time(self) -> float | None:
-        return self._lane.wait_time()
+        return None if self._lane.stopped else self._lane.wait_time()
 
     def _send(self, batch: Batch) -> float:
         lane = self._lane
@@ -249,14 +270,17 @@ class ThreadLane(Lane[BlockingPool]):
             return False
         deadline = time.monotonic() + self.options.full_timeout
         signal = Signal()
-        self.publishers.append(signal)
         try:
+            self.publishers.append(signal)
             while not add(False):
                 self.check_open()
-                if not signal.wait(deadline - time.monotonic()):
+                left = deadline - time.monotonic()
+                if left <= 0:
                     raise self.full_error()
+                signal.wait(min(left, _CHECKED_EACH))
         finally:
-            self.publishers.remove(signal)
+            with suppress(ValueError):
+                self.publishers.remove(signal)
             self.wake_publisher()
         return True
 
@@ -277,6 +301,7 @@ class ThreadLane(Lane[BlockingPool]):
 
     def see_to_it(self) -> None:
         """See that what is there is sent."""
+        see_to_children_of_multiprocessing()
         if not self.sender.start():
             self._send_here(time.monotonic() + self.options.exit_timeout)
 
@@ -290,8 +315,8 @@ class ThreadLane(Lane[BlockingPool]):
             finally:
                 turn.release()
 
-    def tell(self, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int) -> None:
-        self._reporter.put(self, callbacks, report, events)
+    def tell(self, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int, size: int) -> None:
+        self._reporter.put(self, callbacks, report, events, size)
 
     def reports_wait(self) -> bool:
         return self._reporter.busy
@@ -314,6 +339,8 @@ class ThreadLane(Lane[BlockingPool]):
         self.flushers.append(waiting)
         try:
             while self.reported < target:
+                if self.stopped:
+                    return False
                 if not signal.wait(None if deadline is None else deadline - time.monotonic()):
                     return self.reported >= target
         finally:
@@ -321,9 +348,10 @@ class ThreadLane(Lane[BlockingPool]):
         return True
 
     def stop(self) -> None:
-        """Send nothing more: the producer is closed."""
         self.stopped = True
         self.sender.wake.set()
+        self._reporter.end()
+        self.told_stop()
 
     @property
     def ending(self) -> bool:
@@ -331,9 +359,9 @@ class ThreadLane(Lane[BlockingPool]):
         return self.closing or self._exiting
 
     def abandon(self) -> None:
-        """The producer is dropped. This waits for nothing: the collector may call it anywhere."""
         self.closing = True
         self.sender.wake.set()
+        self._reporter.end()
 
     # ---- the end of the process, and forks ----
 
@@ -341,14 +369,16 @@ class ThreadLane(Lane[BlockingPool]):
         self._exiting = True
         self.hurry()
         self.sender.wake.set()
-        return self.options.exit_timeout if self.left else 0.0
+        return self.options.exit_timeout if self.left and not self.stopped else 0.0
 
     def end_exit(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
+        if self.stopped:  # `close` has told what was left
+            return
         if self.left and not self.sender.start():
             self._send_here(deadline)
         if not self.wait_until(self.writer.total, deadline):
-            log.error("the process ends with %d events that were not delivered: %s", self.left, self.told_left())
+            self.log_left("the process ends")
 
     def _send_at_the_exit(self) -> None:
         """Another function that is called at the exit has published: it is the last chance."""

@@ -173,6 +173,55 @@ def forks_and_the_child_ends_by_itself(url: str) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def _publish_in_a_child(begin: int) -> None:
+    keep[0].publish_many("orders", range(begin, begin + 50))
+
+
+@program
+def forks_with_multiprocessing(url: str) -> None:
+    """Such children end without the functions that are called at the exit."""
+    import multiprocessing
+
+    _producer(url, linger=1000)
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_publish_in_a_child, args=(begin,)) for begin in range(0, 200, 50)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+
+
+# ---- callbacks ------------------------------------------------------------------------------------------
+
+
+@program
+def has_callbacks_that_exit(url: str) -> None:
+    import logging
+
+    logging.getLogger("fluxa_fast").setLevel(logging.CRITICAL)
+    producer = _producer(url, on_delivery=lambda report: sys.exit(3))
+    for number in range(100):
+        producer.publish_confirmed("orders", number).add_done_callback(lambda _: sys.exit(4))
+    producer.flush(30)
+    producer.publish_many("orders", range(100, 200))
+    producer.close(30)
+    threads = [one.name for one in threading.enumerate() if "fluxa_fast" in one.name]
+    deadline = time.monotonic() + 10
+    while threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+        threads = [one.name for one in threading.enumerate() if "fluxa_fast" in one.name]
+    assert not threads, threads
+
+
+@program
+def publishes_by_a_method_of_a_dropped_one(url: str) -> None:
+    publish = broker_of(url).new_producer().publish
+    for number in range(200):
+        publish("orders", number)
+        if number % 50 == 0:
+            time.sleep(0.02)
+
+
 # ---- signals --------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..delivery import DeliveryReport
@@ -24,8 +25,6 @@ from ..transport.failures import told_again
 from .checking import checked_together
 
 __all__ = ["DONE", "Reporter", "Signal", "TaskLane"]
-
-_AFTER_A_BUG = 1.0  # seconds
 
 
 class _Done(Coroutine[Any, Any, None]):
@@ -71,6 +70,11 @@ class Signal:
         self._set = False
         self._future: asyncio.Future[None] | None = None
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the next wait ends at once."""
+        return self._set
+
     def set(self) -> None:
         self._set = True
         if self._future is not None and not self._future.done():
@@ -101,8 +105,9 @@ class Reporter:
     """Calls the callbacks of a producer, in a task of its own while there are reports."""
 
     def __init__(self) -> None:
-        self._reports: deque[tuple[TaskLane, Sequence[Callable[[Any], Any]], DeliveryReport, int]] = deque()
+        self._reports: deque[tuple[TaskLane, Sequence[Callable[[Any], Any]], DeliveryReport, int, int]] = deque()
         self.task: asyncio.Task[None] | None = None
+        self.ends_with_sender: bool = False  # the sender calls `work`: the event loop ends, and takes no new task
 
     @property
     def busy(self) -> bool:
@@ -110,30 +115,49 @@ class Reporter:
         return bool(self._reports)
 
     def put(
-        self, lane: TaskLane, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int
+        self,
+        lane: TaskLane,
+        callbacks: Sequence[Callable[[Any], Any]],
+        report: DeliveryReport,
+        events: int,
+        size: int,
     ) -> None:
-        """Call these with a report about so many events."""
-        self._reports.append((lane, callbacks, report, events))
-        if self.task is None or self.task.done():
-            self.task = asyncio.get_running_loop().create_task(self._run(), name="fluxa_fast producer's callbacks")
+        """Call these with a report about so many events, which holds so many bytes of them."""
+        self._reports.append((lane, callbacks, report, events, size))
+        if not self.ends_with_sender and (self.task is None or self.task.done()):
+            self.task = asyncio.get_running_loop().create_task(self.work(), name="fluxa_fast producer's callbacks")
 
-    async def _run(self) -> None:
+    async def work(self) -> None:
+        """Tell all reports. A callback that is cancelled is not called again."""
         while self._reports:
-            lane, callbacks, report, events = self._reports[0]
-            for callback in callbacks:
-                try:
-                    result = callback(report)
-                    if inspect.isawaitable(result):
-                        await result
-                except Exception:
-                    log.exception("a callback of a producer has failed: %r", callback)
-            self._reports.popleft()
-            lane.told(events)
+            lane, callbacks, report, events, size = self._reports[0]
+            try:
+                for callback in callbacks:
+                    await self._call(callback, report)
+            finally:
+                self._reports.popleft()
+                lane.told(events, size)
+
+    @staticmethod
+    async def _call(callback: Callable[[Any], Any], report: DeliveryReport) -> None:
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        try:
+            result = callback(report)
+            if inspect.isawaitable(result):
+                await result
+        except (KeyboardInterrupt, SystemExit):  # they end the event loop
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > before:
+                raise
+            log.exception("a callback of a producer has failed: %r", callback)
 
     def forget(self) -> None:
         """Drop everything, in a forked child or another event loop."""
         self._reports.clear()
         self.task = None
+        self.ends_with_sender = False
 
 
 class TaskLane(Lane[AsyncPool]):
@@ -157,8 +181,13 @@ class TaskLane(Lane[AsyncPool]):
 
     # ---- publishers ----
 
-    async def on_full(self, stream: str, body: Any, tags: Any, key: Any, id: Any) -> None:
-        await self.enter(lambda beyond: self.writer.add(stream, body, tags, key, id, None, beyond), 1)
+    def on_full(self, stream: str, body: Any, tags: Any, key: Any, id: Any) -> Awaitable[Any]:
+        def add(beyond: bool) -> bool:
+            return self.writer.add(stream, body, tags, key, id, None, beyond)
+
+        if not self.in_callback and self.options.on_full != "wait" and not self.may_wait(1):
+            return DONE
+        return self.enter(add, 1)
 
     async def enter(self, add: Callable[[bool], bool], events: int) -> bool:
         """Add events as soon as there is room. False: they are dropped.
@@ -176,35 +205,38 @@ class TaskLane(Lane[AsyncPool]):
             return False
         deadline = time.monotonic() + self.options.full_timeout
         signal = Signal()
-        self.publishers.append(signal)
         try:
+            self.publishers.append(signal)
             while not add(False):
                 self.check_open()
                 if not await signal.wait(_bounded(deadline - time.monotonic())):
                     raise self.full_error()
         finally:
-            self.publishers.remove(signal)
+            with suppress(ValueError):  # another event loop has taken over
+                self.publishers.remove(signal)
             self.wake_publisher()
         return True
 
     @property
     def in_callback(self) -> bool:
         """Whether a callback calls this: it must not wait for its own task."""
-        if self._reporter.task is None:
+        if self._reporter.task is None and not self._reporter.ends_with_sender:
             return False
         try:
-            return asyncio.current_task() is self._reporter.task
+            task = asyncio.current_task()
         except RuntimeError:  # there is no event loop
             return False
+        return task is not None and task in (self._reporter.task, self._sender)
 
     # ---- the sender ----
 
     def noticed(self) -> Awaitable[None]:
-        self._wake.set()
         try:
             if self._sender is None or self._sender.done() or self._home.loop is not asyncio.get_running_loop():
                 self.see_to_it()
+            self._wake.set()
         except RuntimeError:  # there is no event loop: the next call in one sees to it
+            self.writer.note_again()
             return DONE
         # A task that publishes in a loop lets the sender run from time to time.
         return _Turn() if self.writer.ready or self.writer.sealed else DONE
@@ -233,13 +265,17 @@ class TaskLane(Lane[AsyncPool]):
             while not await self._work():
                 await self._wake.wait(self.wait_time())
         except asyncio.CancelledError:  # the event loop ends
+            self._reporter.ends_with_sender = True
             self.hurry()
             try:
                 async with asyncio.timeout(self.options.exit_timeout):
                     while not self.idle and not self.stopped:
                         await self._work()
+                    await self._reporter.work()
             except TimeoutError:
                 pass
+            finally:
+                self._reporter.ends_with_sender = False
             self._tell_left("the event loop ends")
             raise
 
@@ -254,9 +290,9 @@ class TaskLane(Lane[AsyncPool]):
                 return self.closing and self.idle
             try:
                 pause = await self._send(batch)
-            except Exception:
+            except Exception as error:
                 log.exception("a producer could not send, and tries again")
-                pause = _AFTER_A_BUG
+                pause = self.failed(batch, error)
             end = time.monotonic() + pause
             while (left := end - time.monotonic()) > 0 and not self.stopped:
                 await self._wake.wait(min(left, 0.05) if self.closing else left)
@@ -286,8 +322,8 @@ class TaskLane(Lane[AsyncPool]):
 
     # ---- what is told ----
 
-    def tell(self, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int) -> None:
-        self._reporter.put(self, callbacks, report, events)
+    def tell(self, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int, size: int) -> None:
+        self._reporter.put(self, callbacks, report, events, size)
 
     def reports_wait(self) -> bool:
         return self._reporter.busy
@@ -310,6 +346,8 @@ class TaskLane(Lane[AsyncPool]):
         self.flushers.append(waiting)
         try:
             while self.reported < target:
+                if self.stopped:
+                    return False
                 if not await signal.wait(None if deadline is None else deadline - time.monotonic()):
                     return self.reported >= target
         finally:
@@ -318,12 +356,11 @@ class TaskLane(Lane[AsyncPool]):
         return True
 
     def stop(self) -> None:
-        """Send nothing more: the producer is closed."""
         self.stopped = True
         self._wake.set()
+        self.told_stop()
 
     def abandon(self) -> None:
-        """The producer is dropped. This waits for nothing: the collector may call it anywhere, in any thread."""
         self.closing = True
         loop = self._home.loop
         if loop is not None and not loop.is_closed():
@@ -341,11 +378,11 @@ class TaskLane(Lane[AsyncPool]):
         self._tell_left("the process ends")
 
     def _tell_left(self, what_ends: str) -> None:
-        if self.left and not self._told_left:
-            self._told_left = True
-            log.error("%s with %d events that were not delivered: %s", what_ends, self.left, self.told_left())
+        if self.left != self._told_left and not self.stopped:
+            self._told_left = self.left
+            self.log_left(what_ends)
 
-    _told_left = False
+    _told_left = 0  # events, of which the log has told that they are left
 
     def forget(self) -> None:
         self.renew(None)

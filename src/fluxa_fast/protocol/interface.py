@@ -509,8 +509,18 @@ class BatchWriter(Protocol):
     def let_go(self, events: int, size: int) -> None:
         """So many events with so many bytes of sealed batches are there no more."""
 
+    def note_again(self) -> None:
+        """Call `on_batch` for the next event, whatever the open batch has: the sender was not told."""
+
+    def check_idle(self) -> None:
+        """Refuse a call of a thread that is adding an event: from a hook, or from a signal handler meanwhile.
+
+        Raises:
+            SerializationError: if it is.
+        """
+
     def close(self) -> None:
-        """Add nothing from now on."""
+        """Add nothing from now on. What is being added is counted before."""
 
     def renew(self, lock: Any = None) -> None:
         """Drop everything, in a forked child."""

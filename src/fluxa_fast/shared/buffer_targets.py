@@ -128,6 +128,7 @@ class BufferTargets(Generic[P]):
         target = self._by_key.get((route.pool.name, key))
         if target is None:
             new = BufferTarget(next(self._indexes), route.pool, key, self._eager)
+            self._opened[new.index] = new  # first: an interruption must not leave a target that is not there
             target = self._by_key.setdefault((route.pool.name, key), new)
             self._opened[target.index] = target
         if route.check is not None and route.check.due:

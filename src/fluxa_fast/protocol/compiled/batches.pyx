@@ -150,13 +150,13 @@ cdef class BatchWriter:
         if outcome == ADDED:
             return self.accepted
         if outcome == NOTED:
-            return self.on_batch()
+            return self.note()
         return self.on_full(stream, body, tags, key, id)
 
     def add(self, stream, body, tags, key, id, receipt, beyond):
         cdef int outcome = self.add_one(stream, body, tags, key, id, receipt, beyond)
         if outcome == NOTED:
-            self.on_batch()
+            self.note()
         return outcome != NO_ROOM
 
     def add_many(self, stream, bodies, tags, first, key, beyond):
@@ -175,8 +175,20 @@ cdef class BatchWriter:
         finally:
             self.leave()
         if outcome == NOTED:
-            self.on_batch()
+            self.note()
         return outcome != NO_ROOM
+
+    cdef object note(self):
+        try:
+            return self.on_batch()
+        except BaseException:  # a signal handler has raised it, and the sender may not know
+            self.note_again()
+            raise
+
+    def note_again(self):
+        self.next_note = 0
+        if self.state == READY:
+            self.state = FILLING
 
     cdef int add_one(
         self, object stream, object body, object tags, object key, object id, object receipt, bint beyond
@@ -260,6 +272,10 @@ cdef class BatchWriter:
             self.held_size -= size
         finally:
             self.leave()
+
+    def check_idle(self):
+        self.enter()
+        self.leave()
 
     def close(self):
         self.enter()

@@ -63,14 +63,14 @@ class BatchWriter:
         self._state: State = "empty"
         self._next_note = self._ready_size
 
-    def _check_idle(self) -> None:
+    def check_idle(self) -> None:
         """Refuse a thread that is in the middle of a change: a hook publishes."""
         if self._owner == threading.get_ident() and self._lock.locked():
             raise encode_errors.in_use()
 
     def _locked(self, change: Callable[..., T], *arguments: Any) -> T:
         """What the change returns, which no other thread makes meanwhile."""
-        self._check_idle()
+        self.check_idle()
         with self._lock:
             self._owner = threading.get_ident()
             try:
@@ -92,7 +92,7 @@ class BatchWriter:
         if outcome == "added":
             return self._accepted
         if outcome == "noted":
-            return self._on_batch()
+            return self._note()
         return self._on_full(stream, body, tags, key, id)
 
     def add(
@@ -107,7 +107,7 @@ class BatchWriter:
     ) -> bool:
         outcome = self._locked(self._add_one, stream, body, tags, key, id, receipt, beyond)
         if outcome == "noted":
-            self._on_batch()
+            self._note()
         return outcome != "no room"
 
     def _add_one(
@@ -135,7 +135,7 @@ class BatchWriter:
     ) -> bool:
         outcome = self._locked(self._add_many, stream, bodies, tags, first, key, beyond)
         if outcome == "noted":
-            self._on_batch()
+            self._note()
         return outcome != "no room"
 
     def _add_many(
@@ -170,6 +170,18 @@ class BatchWriter:
             return "noted"
         return "added"
 
+    def _note(self) -> Any:
+        try:
+            return self._on_batch()
+        except BaseException:  # a signal handler has raised it, and the sender may not know
+            self.note_again()
+            raise
+
+    def note_again(self) -> None:
+        self._next_note = 0
+        if self._state == "ready":
+            self._state = "filling"
+
     # ---- batches ----
 
     def seal(self) -> None:
@@ -198,7 +210,7 @@ class BatchWriter:
             self.held_size -= size
 
     def close(self) -> None:
-        self.closed = True
+        self._locked(setattr, self, "closed", True)
 
     @property
     def ready(self) -> bool:

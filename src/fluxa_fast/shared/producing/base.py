@@ -84,13 +84,12 @@ class ProducerBase(ABC, Generic[P, L]):
         total = ProducerCounters()
         for lane in self._lanes:
             of_lane = lane.counters
-            settled = of_lane.confirmed + of_lane.refused + of_lane.given_up
             total.accepted += lane.writer.total
             total.confirmed += of_lane.confirmed
             total.refused += of_lane.refused
             total.given_up += of_lane.given_up
             total.dropped += of_lane.dropped
-            total.waiting += lane.writer.total - settled
+            total.waiting += lane.unsettled
         return total
 
     @staticmethod
@@ -105,6 +104,8 @@ class ProducerBase(ABC, Generic[P, L]):
     def _check_no_callback(self, call: str) -> None:
         if any(lane.in_callback for lane in self._lanes):
             raise FluxaError(f"{call}() would wait for the callback that calls it: call it somewhere else")
+        for lane in self._lanes:
+            lane.writer.check_idle()
 
     def _begin_to_close(self) -> None:
         self._closed = True
@@ -116,7 +117,7 @@ class ProducerBase(ABC, Generic[P, L]):
     def _still_waiting(self, call: str, timeout: float | None) -> DeliveryTimeoutError:
         left = sum([lane.left for lane in self._lanes])
         told = "; ".join([lane.told_left() for lane in self._lanes if lane.left])
-        return DeliveryTimeoutError(call, left, timeout or 0.0, told)
+        return DeliveryTimeoutError(call, left, timeout or 0.0, told, self._closed)
 
     # ---- a producer that is dropped ----
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
 import weakref
 from typing import Protocol
 
-__all__ = ["Sends", "at_exit"]
+__all__ = ["Sends", "at_exit", "see_to_children_of_multiprocessing"]
 
 
 class Sends(Protocol):
@@ -33,6 +34,20 @@ def at_exit(one: Sends) -> None:
     _all.add(weakref.ref(one, _all.discard))
 
 
+def see_to_children_of_multiprocessing() -> None:
+    """Call `_end` at the end of this process, if multiprocessing made it: that ends without the functions of atexit."""
+    global _registered
+    process = sys.modules.get("multiprocessing.process")
+    if not _registered and process is not None and process.parent_process() is not None:
+        _registered = True
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _end, exitpriority=10)
+
+
+_registered = False
+
+
 def _alive() -> list[Sends]:
     return [one for reference in list(_all) if (one := reference()) is not None]
 
@@ -46,6 +61,8 @@ def _end() -> None:
 
 
 def _forget_all() -> None:
+    global _registered
+    _registered = False
     for one in _alive():
         one.forget()
 

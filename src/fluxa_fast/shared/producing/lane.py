@@ -206,6 +206,27 @@ class Lane(Generic[P]):
         """How many events are not settled and reported."""
         return self.writer.total - self.reported
 
+    @property
+    def unsettled(self) -> int:
+        """How many events are to be sent, or to be confirmed."""
+        settled = self.counters
+        return self.writer.total - settled.confirmed - settled.refused - settled.given_up
+
+    def log_left(self, what_ends: str) -> None:
+        """Log what is left."""
+        if self.unsettled:
+            log.error("%s with %d events that were not delivered: %s", what_ends, self.unsettled, self.told_left())
+        elif self.left:
+            log.error("%s, and the callbacks were not told of %d events that are settled", what_ends, self.left)
+
+    def told_stop(self) -> None:
+        """Nothing more is sent: wake what waits, and log what no report has told."""
+        for _, signal in list(self.flushers):
+            signal.set()
+        if self.dropped:
+            log.error("%d events of a producer for Redis pool %r were dropped: no room", self.dropped, self.pool.name)
+            self.dropped = 0
+
     def told_left(self) -> str:
         """What is left, in words."""
         with suppress(SerializationError):  # this thread is writing an event
@@ -273,6 +294,12 @@ class Lane(Generic[P]):
             self.finish(batch)
         return 0.0
 
+    def failed(self, batch: Batch, error: Exception) -> float:
+        """An attempt has ended with an error that is not one of the server or the network. As `settle`."""
+        batch.error = error
+        pause = self._note_failure(error)
+        return 0.0 if self._give_up_expired(batch) else pause
+
     def _note_failure(self, error: Exception) -> float:
         if not self._failures:
             self._outage.entered(error, self._recovery)
@@ -315,7 +342,8 @@ class Lane(Generic[P]):
         counters.confirmed += batch.confirmed
         counters.refused += len(batch.refused)
         counters.given_up += sum(map(len, batch.given_up))
-        self.writer.let_go(0, batch.size)
+        held = batch.size if batch.failed else 0  # by the report, which has the events that were not delivered
+        self.writer.let_go(0, batch.size - held)
         self.wake_publisher()
         for receipt, outcome in batch.receipts():
             self.resolve(receipt, outcome)
@@ -323,20 +351,20 @@ class Lane(Generic[P]):
         failed = batch.failed or dropped > 0
         callbacks = self._callbacks(failed)
         if callbacks or self.reports_wait():
-            self.tell(callbacks, batch.report(dropped), batch.events)
+            self.tell(callbacks, batch.report(dropped), batch.events, held)
             return
         if failed:
             _log_failed(batch.report(dropped))
-        self.told(batch.events)
+        self.told(batch.events, held)
 
     def _callbacks(self, failed: bool) -> Sequence[Callable[[Any], Any]]:
         on_delivery, on_error = self.options.on_delivery, self.options.on_error
         return [one for one in (on_delivery, on_error if failed else None) if one is not None]
 
-    def told(self, events: int) -> None:
-        """So many events more are settled and reported."""
+    def told(self, events: int, size: int) -> None:
+        """So many events more are settled and reported, and so many bytes of them are not held any more."""
         self.reported += events
-        self.writer.let_go(events, 0)
+        self.writer.let_go(events, size)
         self.wake_publisher()
         if self.flushers:
             for target, signal in list(self.flushers):
@@ -345,12 +373,11 @@ class Lane(Generic[P]):
 
     def wake_publisher(self) -> None:
         """Wake the publisher that has waited longest, if there is room. It wakes the next one."""
-        publishers = self.publishers
-        if publishers and (self.writer.room or self.writer.closed):
-            try:
-                publishers[0].set()
-            except IndexError:  # it has left meanwhile
-                pass
+        if self.publishers and (self.writer.room or self.writer.closed):
+            for signal in list(self.publishers):
+                if not signal.is_set:  # else it is about to look, or an exception has kept it from leaving
+                    signal.set()
+                    return
 
     @property
     def in_callback(self) -> bool:
@@ -365,7 +392,7 @@ class Lane(Generic[P]):
         """The producer is dropped: send what is there. This waits for nothing: the collector may call it anywhere."""
         raise NotImplementedError
 
-    def tell(self, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int) -> None:
+    def tell(self, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int, size: int) -> None:
         """Call these with the report, not in the sender, and then `told`."""
         raise NotImplementedError
 
