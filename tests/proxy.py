@@ -100,10 +100,11 @@ class Proxy:
         except OSError:  # the server is down: so is the connection
             near.close()
             return
-        self._pairs.append((near, far))
         self.sources.add(far.getsockname()[1])
+        self._pairs.append((near, far))  # from here on it may be cut
         for source, sink, up in ((near, far, True), (far, near, False)):
-            sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):  # it is cut already, by another thread
+                sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._forward, args=(source, sink, up), daemon=True).start()
 
     def _forward(self, source: socket.socket, sink: socket.socket, up: bool) -> None:

@@ -18,6 +18,9 @@ from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from tests.fix_asyncio import ALL_LOOPS, Run
 
+# An engine is to be closed before its event loop ends, and these engines are not.
+LEAVES_CONNECTIONS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def broker(implementation: Implementation, server_url: str, client: redis.Redis, run: Run) -> Iterator[EventBroker]:
@@ -150,6 +153,7 @@ def test_coroutine_functions_are_awaited(broker: EventBroker, run: Run, caplog: 
     assert caplog.text.count("a callback of a producer has failed") == 2
 
 
+@LEAVES_CONNECTIONS
 def test_one_event_loop_after_the_other(
     implementation: Implementation, server_url: str, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,6 +182,7 @@ def test_one_event_loop_after_the_other(
     assert "not delivered" not in caplog.text
 
 
+@LEAVES_CONNECTIONS
 def test_an_event_loop_that_ends_in_an_outage_tells_what_is_left(
     implementation: Implementation, own_server: EmbeddedServer, caplog: pytest.LogCaptureFixture
 ) -> None:

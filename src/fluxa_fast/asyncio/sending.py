@@ -312,7 +312,7 @@ class TaskLane(Lane[AsyncPool]):
             if named := self.named(flushing):
                 await pool.flush(named, self.options.replication)
         except asyncio.CancelledError:
-            self.settle(batch, flushing, time.monotonic() - began)
+            self.settle(batch, flushing, time.monotonic() - began, interrupted=True)
             raise
         pause = self.settle(batch, flushing, time.monotonic() - began)
         for key, retention in self.trims():

@@ -272,8 +272,13 @@ class Lane(Generic[P]):
         """Return what the pool is to flush: each buffer under its name."""
         return [(self._targets[index].key, flush) for index, flush in flushing.items() if not flush.held_back]
 
-    def settle(self, batch: Batch, flushing: Mapping[int, BufferFlush], took: float) -> float:
-        """Take what became of an attempt, which took some seconds. Return seconds until the next one."""
+    def settle(
+        self, batch: Batch, flushing: Mapping[int, BufferFlush], took: float, *, interrupted: bool = False
+    ) -> float:
+        """Take what became of an attempt, which took some seconds. Return seconds until the next one.
+
+        `interrupted`: the attempt was cancelled, which is no outage.
+        """
         events, confirmed, refused = batch.left, batch.confirmed, len(batch.refused)
         size = sum(map(len, batch.buffers)) if self._hooks is not None else 0
         batch.settle(flushing)
@@ -285,8 +290,7 @@ class Lane(Generic[P]):
             if self.pool.closed:
                 self._fail(batch)
                 return 0.0
-            pause = self._note_failure(batch.error)
-            return 0.0 if self._give_up_expired(batch) else pause
+            return 0.0 if interrupted else self.failed(batch, batch.error)
         if self._failures:
             self._outage.resolved(self._failures, over=True)
             self._failures = 0
@@ -295,7 +299,7 @@ class Lane(Generic[P]):
         return 0.0
 
     def failed(self, batch: Batch, error: Exception) -> float:
-        """An attempt has ended with an error that is not one of the server or the network. As `settle`."""
+        """An attempt has met an error. Return seconds until the next one."""
         batch.error = error
         pause = self._note_failure(error)
         return 0.0 if self._give_up_expired(batch) else pause
