@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -17,9 +16,6 @@ from fluxa_fast.asyncio import EventBroker, Registry
 from fluxa_fast.embedded import EmbeddedServer
 from fluxa_fast.protocol import Implementation
 from tests.fix_asyncio import ALL_LOOPS, Run
-
-# An engine is to be closed before its event loop ends, and these engines are not.
-LEAVES_CONNECTIONS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture
@@ -151,67 +147,6 @@ def test_coroutine_functions_are_awaited(broker: EventBroker, run: Run, caplog: 
     run(main())
     assert told == [5, 1]
     assert caplog.text.count("a callback of a producer has failed") == 2
-
-
-@LEAVES_CONNECTIONS
-def test_one_event_loop_after_the_other(
-    implementation: Implementation, server_url: str, client: redis.Redis, caplog: pytest.LogCaptureFixture
-) -> None:
-    registry = Registry()
-    registry.register_redis(server_url)
-    registry.register_redis_stream("orders")
-    engine = registry.validate()
-    producer = engine.new_context().get_event_broker().new_producer(linger=1000, on_delivery=lambda report: None)
-
-    async def publish(begin: int) -> None:
-        for number in range(begin, begin + 10):
-            await producer.publish("orders", number)
-
-    asyncio.run(publish(0))  # its end sends them
-    assert client.xlen("orders") == 10
-    producer.publish("orders", 10)  # there is no event loop: the next one sends it
-    asyncio.run(publish(11))
-    assert client.xlen("orders") == 21
-
-    async def end() -> None:
-        await producer.aclose()
-        await engine.aclose()
-
-    asyncio.run(end())
-    assert producer.counters.confirmed == 21
-    assert "not delivered" not in caplog.text
-
-
-@LEAVES_CONNECTIONS
-def test_an_event_loop_that_ends_in_an_outage_tells_what_is_left(
-    implementation: Implementation, own_server: EmbeddedServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    registry = Registry()
-    registry.register_redis(own_server.url)
-    registry.register_redis_stream("orders")
-    engine = registry.validate()
-    producers = []
-
-    async def main() -> None:
-        own_server.kill()
-        producer = engine.new_context().get_event_broker().new_producer(exit_timeout=0.2)
-        producers.append(producer)
-        await producer.publish_many("orders", range(3))
-        await asyncio.sleep(0.05)
-
-    with caplog.at_level(logging.ERROR, "fluxa_fast"):
-        asyncio.run(main())
-    assert "the event loop ends with 3 events that were not delivered: 3 for stream 'orders'" in caplog.text
-    own_server.start()
-
-    async def again() -> None:
-        await producers[0].flush()  # another event loop sends them
-        await producers[0].aclose()
-        await engine.aclose()
-
-    asyncio.run(again())
-    with own_server.client() as client:
-        assert client.xlen("orders") == 3
 
 
 def test_another_event_loop_at_the_same_time_is_refused(broker: EventBroker, run: Run) -> None:

@@ -90,6 +90,23 @@ def ends_with_asyncio(url: str) -> None:
 
 
 @program
+def runs_in_one_event_loop_after_the_other(url: str) -> None:
+    producer = broker_of(url, "fluxa_fast.asyncio").new_producer(linger=1000, on_delivery=lambda report: None)
+
+    async def publish(begin: int) -> None:
+        for number in range(begin, begin + 99):
+            await producer.publish("orders", number)
+
+    asyncio.run(publish(0))  # its end sends them
+    assert producer.counters.confirmed == 99
+    producer.publish("orders", 99)  # there is no event loop: the next one sends it
+    asyncio.run(publish(100))
+    producer.publish("orders", 199)
+    asyncio.run(producer.aclose())
+    assert producer.counters.confirmed == 200
+
+
+@program
 def ends_by_a_signal_whose_handler_exits(url: str) -> None:
     producer = _producer(url, linger=1000)
 
