@@ -52,7 +52,7 @@ cdef class BatchWriter:
     cdef object accepted
     cdef PyThread_type_lock native  # NULL: there is none
     cdef object lock                # of Python, where threads are not the system's; or None
-    cdef readonly object owner      # of `lock`: the thread that holds it
+    cdef object owner               # of `lock`: the thread that holds it
     cdef unsigned long holder       # of `native`: the same
     cdef int state
     cdef Py_ssize_t next_note       # the size at which the sender is told again
@@ -62,8 +62,8 @@ cdef class BatchWriter:
     cdef Py_ssize_t most_events
     cdef Py_ssize_t most_size
     cdef Py_ssize_t size            # of the events that are not sealed
-    cdef readonly Py_ssize_t held_events
-    cdef readonly Py_ssize_t held_size
+    cdef Py_ssize_t held_events
+    cdef Py_ssize_t held_size
     cdef readonly long long total
     cdef readonly object began
     cdef readonly object sealed

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, final
 
 from ..commands import StreamCommands
@@ -66,3 +66,13 @@ class EventWriter:
     @property
     def order(self) -> Iterable[tuple[int, int]]: ...
     def restart(self, order: Iterable[tuple[int, int]]) -> None: ...
+
+@final
+class Route: ...
+
+@final
+class Routes: ...
+
+@final
+class Runs:
+    def __iter__(self) -> Iterator[tuple[int, int]]: ...
