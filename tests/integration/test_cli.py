@@ -22,17 +22,18 @@ from tests.command import run
 from tests.fix_servers import PROGRAMS
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("packed", "producer"), [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("implementation", ["c", "python"])
-def test_demo(implementation: str, packed: bool) -> None:
+def test_demo(implementation: str, packed: bool, producer: bool) -> None:
     if fluxa_fast.protocol.missing_modules() and implementation == "c":
         pytest.skip("there is no compiled protocol")
-    options = ["--packed"] if packed else []
+    options = ["--packed"] * packed + ["--producer"] * producer
     done = run("demo", "--events", "20000", *options, FLUXA_FAST_IMPL=implementation)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 20,000 events came back exactly once, unchanged" in done.stdout
     assert {"c": "compiled", "python": "pure Python"}[implementation] in done.stdout
     assert ("packed streams" in done.stdout) == packed
+    assert ("with a producer" in done.stdout) == producer
     assert ("many events of a stream into one entry" in " ".join(done.stdout.split())) == packed
 
 

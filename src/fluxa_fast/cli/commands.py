@@ -25,14 +25,15 @@ def fluxa_fast() -> None:
 @click.option("--url", help="A running server, or redis+cluster://... By default one is started.")
 @click.option("--cluster", is_flag=True, help="Start a cluster of three nodes, and use streams with partitions.")
 @click.option("--packed", is_flag=True, help="Use packed streams: a flush puts many events into one entry.")
-def demo(events: int, batch: int, url: str | None, *, cluster: bool, packed: bool) -> None:
+@click.option("--producer", is_flag=True, help="Publish with a producer, which sends in the background.")
+def demo(events: int, batch: int, url: str | None, *, cluster: bool, packed: bool, producer: bool) -> None:
     """Publish and consume a million events of many shapes, and check that each came back exactly once."""
     from .demo import run_demo
 
     if cluster and url is not None:
         raise click.UsageError("--cluster starts a cluster of its own: leave --url out")
     with _told():
-        sys.exit(0 if run_demo(Console(), events, batch, url, cluster=cluster, packed=packed) else 1)
+        sys.exit(0 if run_demo(Console(), events, batch, url, cluster=cluster, packed=packed, producer=producer) else 1)
 
 
 @fluxa_fast.command()

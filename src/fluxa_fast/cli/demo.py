@@ -15,6 +15,7 @@ from rich.table import Table
 from .. import implementation
 from ..benchmark.usage import server_cpu
 from ..broker import EventBroker
+from ..delivery import DeliveryReport
 from ..embedded import EmbeddedServer
 from ..embedded.cluster import EmbeddedCluster
 from ..engine import Engine
@@ -30,6 +31,16 @@ __all__ = ["run_demo"]
 
 _NODES = 3  # of the cluster
 _PARTITIONS = 6  # of each stream there
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the demo does: how many events, in which batches; on packed streams; with a producer, not with flushers."""
+
+    events: int
+    batch: int
+    packed: bool
+    producer: bool
 
 
 @dataclass(slots=True)
@@ -80,7 +91,14 @@ class Account:
 
 
 def run_demo(
-    console: Console, events: int, batch: int, url: str | None, *, cluster: bool = False, packed: bool = False
+    console: Console,
+    events: int,
+    batch: int,
+    url: str | None,
+    *,
+    cluster: bool = False,
+    packed: bool = False,
+    producer: bool = False,
 ) -> bool:
     """Run the demo. True if every event came back exactly once and unchanged.
 
@@ -88,17 +106,18 @@ def run_demo(
         FluxaError: if there is no server to start, or if the given server has data in the demo's streams.
         redis.RedisError: if the server or the network fails.
     """
+    options = Options(events, batch, packed, producer)
     if url is not None:
-        return _run_on(url, console, events, batch, packed)
+        return _run_on(url, console, options)
     with EmbeddedCluster(_NODES) if cluster else EmbeddedServer() as started:
-        return _run_on(started.url, console, events, batch, packed)
+        return _run_on(started.url, console, options)
 
 
-def _run_on(url: str, console: Console, events: int, batch: int, packed: bool) -> bool:
+def _run_on(url: str, console: Console, options: Options) -> bool:
     with client_of(url) as client:
         on_cluster = isinstance(client, redis.RedisCluster)
         nodes = [node.redis_connection for node in client.get_primaries()] if on_cluster else [client]
-        with _engine(url, _PARTITIONS if on_cluster else None, packed) as engine:
+        with _engine(url, _PARTITIONS if on_cluster else None, options.packed) as engine:
             keys = [key for stream in STREAMS for key in engine.partitions(stream)]
             keys += map(count_key, STREAMS) if on_cluster else ()
             if taken := [key for key in keys if client.exists(key)]:
@@ -107,7 +126,7 @@ def _run_on(url: str, console: Console, events: int, batch: int, packed: bool) -
                     "delete them first"
                 )
             try:
-                return _there_and_back(console, engine, nodes, events, batch, packed)
+                return _there_and_back(console, engine, nodes, options)
             finally:
                 for key in keys:
                     client.delete(key)
@@ -121,18 +140,17 @@ def _engine(url: str, partitions: int | None, packed: bool) -> Engine:
     return registry.validate()
 
 
-def _there_and_back(
-    console: Console, engine: Engine, nodes: Sequence[redis.Redis], events: int, batch: int, packed: bool
-) -> bool:
+def _there_and_back(console: Console, engine: Engine, nodes: Sequence[redis.Redis], options: Options) -> bool:
     broker = engine.new_context().get_event_broker()
-    account = Account(bytearray(events))
+    account = Account(bytearray(options.events))
     with _progress(console) as progress:
         keyed = engine.partitions(STREAMS[0]) != (STREAMS[0],)  # only streams with partitions take keys
-        published = _publish(broker, nodes, progress, events, batch, keyed)
-        consumed = _consume(broker, nodes, progress, account, batch)
+        publish = _produce if options.producer else _publish
+        published = publish(broker, nodes, progress, options, keyed)
+        consumed = _consume(broker, nodes, progress, account, options.batch)
     left = sum(one.len for one in broker.get_streams_statistics())
-    console.print(_table(published, consumed, packed=packed))
-    _print_verdict(console, account, events, left)
+    console.print(_table(published, consumed, options=options))
+    _print_verdict(console, account, options.events, left)
     return account.exact and not left
 
 
@@ -142,8 +160,9 @@ def _progress(console: Console) -> Progress:
 
 
 def _publish(
-    broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progress, events: int, batch: int, keyed: bool
+    broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progress, options: Options, keyed: bool
 ) -> Phase:
+    events, batch = options.events, options.batch
     phase = Phase("publish")
     task = progress.add_task("publish", total=events)
     with _measured(phase, nodes):
@@ -155,6 +174,25 @@ def _publish(
             phase.bytes += flusher.size
             phase.events += len(flusher.flush())
             progress.update(task, completed=phase.events)
+    return phase
+
+
+def _produce(
+    broker: EventBroker, nodes: Sequence[redis.Redis], progress: Progress, options: Options, keyed: bool
+) -> Phase:
+    """As `_publish`, with a producer: it makes the batches."""
+    phase = Phase("publish")
+    task = progress.add_task("publish", total=options.events)
+
+    def on_delivery(report: DeliveryReport) -> None:
+        phase.events += len(report.confirmed)
+        progress.update(task, completed=phase.events)
+
+    with _measured(phase, nodes), broker.new_producer(on_delivery=on_delivery) as producer:
+        publish = producer.publish
+        for number in range(options.events):
+            one = sample(number)
+            publish(one.stream, one.body, one.tags, number if keyed else None)
     return phase
 
 
@@ -185,15 +223,19 @@ def _measured(phase: Phase, nodes: Sequence[redis.Redis]) -> Iterator[None]:
     phase.server_cpu = sum(map(server_cpu, nodes)) - server
 
 
-def _table(*phases: Phase, packed: bool) -> Table:
+def _table(*phases: Phase, options: Options) -> Table:
     spoken = {"c": "compiled", "python": "pure Python"}[implementation]
-    mean = sum(phase.bytes for phase in phases) / max(1, sum(phase.events for phase in phases))
+    told = [phase for phase in phases if phase.bytes]  # a producer does not count the bytes of a batch
+    mean = sum(phase.bytes for phase in told) / max(1, sum(phase.events for phase in told))
     caption = (
         "publish: make and publish; consume: decode, check, acknowledge and delete. "
         f"A body has {mean:,.0f} bytes on average. The README's tables measure bodies of 35 bytes, and check nothing."
     )
     title = f"fluxa_fast, {spoken}"
-    if packed:
+    if options.producer:
+        title += ", with a producer"
+        caption += " A producer sends in the background, and makes the batches itself."
+    if options.packed:
         title += ", packed streams"
         caption += " Packed: a flush puts many events of a stream into one entry."
     table = Table(title=title, caption=caption)
@@ -206,7 +248,7 @@ def _table(*phases: Phase, packed: bool) -> Table:
             f"{phase.events:,}",
             f"{phase.elapsed:.2f}",
             f"{phase.events / phase.elapsed:,.0f}",
-            f"{phase.bytes / 1e6:,.0f}",
+            f"{phase.bytes / 1e6:,.0f}" if phase.bytes else "",
             f"{phase.client_cpu / count * 1e6:.2f}",
             f"{phase.server_cpu / count * 1e6:.2f}",
         )

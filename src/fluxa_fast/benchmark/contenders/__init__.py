@@ -76,6 +76,22 @@ CONTENDERS = (
         only_batches=True,
     ),
     Contender(
+        "fluxa_fast, producer",
+        "ours",
+        cases=frozenset({"publish"}),
+        arguments=("producer",),
+        environment=_COMPILED,
+        only_batches=True,
+    ),
+    Contender(
+        "fluxa_fast, producer, packed",
+        "ours",
+        cases=frozenset({"publish"}),
+        arguments=("producer", "packed"),
+        environment=_COMPILED,
+        only_batches=True,
+    ),
+    Contender(
         "fluxa_fast, at most once",
         "ours",
         cases=frozenset({"consume"}),

@@ -53,7 +53,7 @@ class BatchWriter:
         self.sealed.clear()
         self.held_events: int = 0
         self.held_size: int = 0
-        self.total: int = 0
+        self._sealed_events = 0  # since the beginning
         self._start_batch()
 
     def _start_batch(self) -> None:
@@ -118,7 +118,13 @@ class BatchWriter:
         writer = self._writer
         route = writer.route_of(stream, key)
         before = _size_of(route)
-        writer.publish(stream, body, tags, key, id)
+        events, commands, size = writer.count, route.buffer.command_count, len(route.buffer)
+        try:
+            writer.publish(stream, body, tags, key, id)
+        except BaseException:  # of a signal handler, in the middle of the event
+            if route.open is None and writer.count == events and route.buffer.command_count > commands:
+                route.buffer.truncate(commands, size)
+            raise
         if receipt is not None:
             self._receipts.append((writer.count - 1, receipt))
             self._next_note = 0  # the publisher may wait for it
@@ -152,7 +158,6 @@ class BatchWriter:
         """Count them. Return whether the sender is to be told."""
         if not events:
             return "added"
-        self.total += events
         self._size += size
         if self._state == "empty":
             self.began = monotonic()
@@ -197,9 +202,10 @@ class BatchWriter:
         for index, buffer in writer.take_buffers():
             buffers[index] = buffer
             size += len(buffer)
-        assert self.began is not None
-        self.sealed.append(SealedBatch(writer.order, buffers, self._receipts, events, size, self.began))
+        began = monotonic() if self.began is None else self.began
+        self.sealed.append(SealedBatch(writer.order, buffers, self._receipts, events, size, began))
         writer.restart(())
+        self._sealed_events += events
         self.held_events += events
         self.held_size += size
         self._start_batch()
@@ -221,6 +227,10 @@ class BatchWriter:
         if self.held_events + self._writer.count >= self._most_events:
             return False
         return self.held_size + self._size < self._most_size
+
+    @property
+    def total(self) -> int:
+        return self._sealed_events + self._writer.count
 
     @property
     def count(self) -> int:
