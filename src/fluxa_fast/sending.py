@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from .delivery import DeliveryReport
@@ -58,8 +59,8 @@ class Signal:
 class _Worker:
     """A thread that is made when there is something to do.
 
-    Where daemon threads are not allowed (in some subinterpreters), it ends whenever it has nothing to do: the end of an
-    interpreter waits for all other threads.
+    It is a daemon thread, but for subinterpreters, which must not end with one. There it ends whenever it has nothing
+    to do, because the end of an interpreter waits for all other threads.
 
     Attributes:
         wake: says that there is something to do.
@@ -81,7 +82,7 @@ class _Worker:
         """
         if self._thread is not None:
             return True
-        for daemon in (True, False):
+        for daemon in (True, False) if _in_main_interpreter() else (False,):
             try:
                 threading.Thread(target=self._run, name=self._name, daemon=daemon).start()
             except RuntimeError:  # as above; or no thread can be made
@@ -124,6 +125,14 @@ class _Worker:
         return self._thread is not None and self._thread is threading.current_thread()
 
 
+def _in_main_interpreter() -> bool:
+    for name in ("_interpreters", "_xxsubinterpreters"):  # of Python 3.13, and before
+        with suppress(ImportError, AttributeError):
+            module = import_module(name)
+            return bool(module.get_current() == module.get_main())
+    return True
+
+
 class Reporter(_Worker):
     """Calls the callbacks of a producer, so that a slow one does not hold up the sender."""
 
@@ -131,7 +140,6 @@ class Reporter(_Worker):
         super().__init__("fluxa_fast producer's callbacks")
         self._ending = False
         self._reports: deque[tuple[ThreadLane, Sequence[Callable[[Any], Any]], DeliveryReport, int, int]] = deque()
-        self.busy: bool = False
 
     def put(
         self,
@@ -143,15 +151,19 @@ class Reporter(_Worker):
     ) -> None:
         """Call these with a report about so many events, which holds so many bytes of them."""
         self._reports.append((lane, callbacks, report, events, size))
-        self.busy = True
         self.wake.set()
         if not self.start():
             self.work(None)
 
+    @property
+    def busy(self) -> bool:
+        """Whether there are reports."""
+        return bool(self._reports)
+
     def forget(self) -> None:
         """Drop everything, in a forked child."""
         self._reports.clear()
-        self.busy = self._ending = False
+        self._ending = False
         self._renew()
 
     def work(self, until: float | None) -> bool:
@@ -162,9 +174,9 @@ class Reporter(_Worker):
                     callback(report)
                 except BaseException:  # sys.exit() would end the thread
                     log.exception("a callback of a producer has failed: %r", callback)
-            self._reports.popleft()
-            self.busy = bool(self._reports)
             lane.told(events, size)
+            if self._reports:  # else this is a forked child
+                self._reports.popleft()  # only now: as long as it is here, the sender of the lane tells nothing itself
         return self._ending
 
     def end(self) -> None:
@@ -182,11 +194,16 @@ class _Sender(_Worker):
     def __init__(self, lane: ThreadLane) -> None:
         super().__init__(f"fluxa_fast producer for {lane.pool.name}")
         self._lane = lane
+        self._end_began = 0.0
 
     def work(self, until: float | None) -> bool:
         lane = self._lane
+        waited_for = not threading.current_thread().daemon and self.is_this_thread
         while True:
             self.wake.wait(0)  # what it says is seen from here on
+            if waited_for:  # by the end of the interpreter, perhaps
+                lane.hurry()
+                self._bound_the_end()
             if lane.stopped or (until is not None and time.monotonic() >= until):
                 return lane.stopped
             batch = lane.next_batch()
@@ -221,6 +238,16 @@ class _Sender(_Worker):
             with trimming(retention, key):
                 pool.run(trim_kept(pool, key, retention), key)
         return pause
+
+    def _bound_the_end(self) -> None:
+        """The interpreter ends, and waits for this thread: give it its time, and no more."""
+        if threading.main_thread().is_alive():
+            return
+        now = time.monotonic()
+        self._end_began = self._end_began or now
+        if now > self._end_began + self._lane.options.exit_timeout and not self._lane.stopped:
+            self._lane.log_left("the interpreter ends")
+            self._lane.stop()
 
     def _pause(self, seconds: float, until: float | None) -> None:
         """Wait, unless the producer is to end."""

@@ -441,6 +441,10 @@ class BatchWriter(Protocol):
         """How many events were added since the beginning."""
 
     @property
+    def dropped(self) -> int:
+        """How many events `drop` was told of."""
+
+    @property
     def count(self) -> int:
         """How many events were added and not let go."""
 
@@ -505,6 +509,9 @@ class BatchWriter(Protocol):
 
     def seal(self) -> None:
         """Put the open batch behind the others, if it has events."""
+
+    def drop(self, events: int) -> int:
+        """Count events that were not added, because there was no room. Return how many there were before."""
 
     def let_go(self, events: int, size: int) -> None:
         """So many events with so many bytes of sealed batches are there no more."""

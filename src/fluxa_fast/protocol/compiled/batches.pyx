@@ -65,6 +65,7 @@ cdef class BatchWriter:
     cdef Py_ssize_t held_events
     cdef Py_ssize_t held_size
     cdef readonly long long total
+    cdef readonly long long dropped
     cdef readonly object began
     cdef readonly object sealed
     cdef readonly bint closed
@@ -94,7 +95,7 @@ cdef class BatchWriter:
         self.owner = None
         self.writer = EventWriter(self.heads, self.open_target)
         self.sealed.clear()
-        self.held_events = self.held_size = self.total = 0
+        self.held_events = self.held_size = self.total = self.dropped = 0
         self.start_batch()
 
     cdef int start_batch(self) except -1:
@@ -264,6 +265,14 @@ cdef class BatchWriter:
         self.held_events += events
         self.held_size += size
         return self.start_batch()
+
+    def drop(self, events):
+        cdef long long before
+        self.enter()
+        before = self.dropped
+        self.dropped += events
+        self.leave()
+        return before
 
     def let_go(self, events, size):
         self.enter()

@@ -53,6 +53,7 @@ class BatchWriter:
         self.sealed.clear()
         self.held_events: int = 0
         self.held_size: int = 0
+        self.dropped: int = 0
         self._sealed_events = 0  # since the beginning
         self._start_batch()
 
@@ -209,6 +210,12 @@ class BatchWriter:
         self.held_events += events
         self.held_size += size
         self._start_batch()
+
+    def drop(self, events: int) -> int:
+        with self._lock:
+            before = self.dropped
+            self.dropped += events
+            return before
 
     def let_go(self, events: int, size: int) -> None:
         with self._lock:

@@ -34,7 +34,7 @@ class ProducerBase(ABC, Generic[P, L]):
         routes: Mapping[str, StreamRoute[P]],
         new_lane: Callable[[P, Mapping[str, StreamRoute[P]]], L],
     ) -> None:
-        self._closed = False
+        self._closed = True  # until it is made to the end
         by_pool: dict[str, dict[str, StreamRoute[P]]] = {}
         for stream, route in routes.items():
             by_pool.setdefault(route.pool.name, {})[stream] = route
@@ -43,6 +43,7 @@ class ProducerBase(ABC, Generic[P, L]):
         # The same call as the method, without its frame: this is the hot path. A subclass may have its own.
         if len(self._lanes) == 1 and self._publishes_directly():
             self.publish = self._lanes[0].writer.publish  # type: ignore[method-assign]
+        self._closed = False
 
     @abstractmethod
     def _publishes_directly(self) -> bool:
@@ -88,7 +89,7 @@ class ProducerBase(ABC, Generic[P, L]):
             total.confirmed += of_lane.confirmed
             total.refused += of_lane.refused
             total.given_up += of_lane.given_up
-            total.dropped += of_lane.dropped
+            total.dropped += lane.writer.dropped
             total.waiting += lane.unsettled
         return total
 

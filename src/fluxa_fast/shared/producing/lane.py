@@ -60,7 +60,6 @@ class Lane(Generic[P]):
         flushers: the signals of calls that wait until so many events are settled and reported.
         counters: of events that are settled.
         reported: how many events are settled, and told to the callbacks.
-        dropped: how many events were dropped, and not told of yet.
         closing: whether the sender ends when nothing is left.
         stopped: whether it ends now.
         failure: why nothing can be sent any more; None: it can.
@@ -95,7 +94,7 @@ class Lane(Generic[P]):
     def _start(self) -> None:
         self.counters: ProducerCounters = ProducerCounters()
         self.reported: int = 0
-        self.dropped: int = 0
+        self._dropped_told = 0
         self.closing: bool = False
         self.stopped: bool = False
         self.failure: Exception | None = None
@@ -152,10 +151,7 @@ class Lane(Generic[P]):
             raise self.full_error()
         if self.options.on_full == "wait":
             return True
-        told = self.dropped > 0
-        self.dropped += events
-        self.counters.dropped += events
-        if not told:  # a handler of the log may publish, and come here again
+        if self.writer.drop(events) == self._dropped_told:  # the first since then; the log's handler may publish, too
             log.warning("the producer for Redis pool %r is full, and drops events", self.pool.name)
         return False
 
@@ -223,9 +219,13 @@ class Lane(Generic[P]):
         """Nothing more is sent: wake what waits, and log what no report has told."""
         for _, signal in list(self.flushers):
             signal.set()
-        if self.dropped:
-            log.error("%d events of a producer for Redis pool %r were dropped: no room", self.dropped, self.pool.name)
-            self.dropped = 0
+        if dropped := self._newly_dropped():
+            log.error("%d events of a producer for Redis pool %r were dropped: no room", dropped, self.pool.name)
+
+    def _newly_dropped(self) -> int:
+        """How many events were dropped that were not told of; they are, from here on."""
+        before, self._dropped_told = self._dropped_told, self.writer.dropped
+        return self._dropped_told - before
 
     def told_left(self) -> str:
         """What is left, in words."""
@@ -351,7 +351,7 @@ class Lane(Generic[P]):
         self.wake_publisher()
         for receipt, outcome in batch.receipts():
             self.resolve(receipt, outcome)
-        dropped, self.dropped = self.dropped, 0
+        dropped = self._newly_dropped()
         failed = batch.failed or dropped > 0
         callbacks = self._callbacks(failed)
         if callbacks or self.reports_wait():
