@@ -362,7 +362,7 @@ class EventBroker(BrokerBase[BlockingPool], MakesConsumers[EventConsumer[Any]]):
 
         Args:
             linger: seconds (or a timedelta) that an event waits for others, from the first event of a batch. A batch of
-                64 kB does not wait, nor one that has grown while another one was being sent.
+                64 kB does not wait.
             max_batch_bytes: with how many bytes a batch is complete; half of `max_buffered_bytes` at most.
             max_buffered_bytes: how many bytes of events wait at most, to be sent or to be confirmed, for each pool. The
                 last event may go beyond.

@@ -26,7 +26,7 @@ from .transport.failures import told_again
 
 __all__ = ["Reporter", "Signal", "ThreadLane"]
 
-_CHECKED_EACH = 1.0  # seconds, after which a publisher looks whether there is room, should nothing wake it
+_CHECKED_EACH = 1.0  # seconds, after which a thread looks again, should nothing wake it
 
 
 class Signal:
@@ -206,7 +206,12 @@ class _Sender(_Worker):
                 self._bound_the_end()
             if lane.stopped or (until is not None and time.monotonic() >= until):
                 return lane.stopped
-            batch = lane.next_batch()
+            try:
+                batch = lane.next_batch()
+            except Exception:  # an entry could not be compressed, for example
+                log.exception("a producer could not make a batch, and tries again")
+                self._pause(_CHECKED_EACH, until)
+                continue
             if batch is None:
                 return lane.closing and lane.idle
             try:

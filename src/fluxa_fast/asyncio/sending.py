@@ -26,6 +26,8 @@ from .checking import checked_together
 
 __all__ = ["DONE", "Reporter", "Signal", "TaskLane"]
 
+_CHECKED_EACH = 1.0  # seconds
+
 
 class _Done(Coroutine[Any, Any, None]):
     """What `publish` returns when there is nothing to wait for. It can be awaited any number of times, or never."""
@@ -285,7 +287,12 @@ class TaskLane(Lane[AsyncPool]):
             await self._wake.wait(0)  # what it says is seen from here on
             if self.stopped:
                 return True
-            batch = self.next_batch()
+            try:
+                batch = self.next_batch()
+            except Exception:  # an entry could not be compressed, for example
+                log.exception("a producer could not make a batch, and tries again")
+                await asyncio.sleep(_CHECKED_EACH)
+                continue
             if batch is None:
                 return self.closing and self.idle
             try:
