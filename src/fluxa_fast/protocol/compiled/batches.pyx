@@ -1,7 +1,8 @@
 """The writer of a producer: events of all threads, sealed into batches. It needs no Python code for an event.
 
-Everything that changes the batch is done in here, under the lock: no signal handler of Python runs in between, and no
-exception can come between two halves of a change.
+Everything that changes the batch is done in here, by one thread at a time: no signal handler of Python runs in between,
+and no exception can come between two halves of a change. Python's lock (GIL) sees to that, unless a hook runs Python
+code in the middle of an event; `holder` then keeps other threads out. A Python without that lock has one of ours.
 """
 
 cimport cython
@@ -11,7 +12,6 @@ from cpython.pythread cimport (
     PyThread_acquire_lock,
     PyThread_allocate_lock,
     PyThread_free_lock,
-    PyThread_get_thread_ident,
     PyThread_release_lock,
     PyThread_type_lock,
 )
@@ -27,7 +27,22 @@ from time import monotonic
 from .. import encode_errors
 from ..sealed_batch import SealedBatch
 
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+      #define FLUXA_HAS_GIL 0
+    #else
+      #define FLUXA_HAS_GIL 1
+    #endif
+    """
+    const bint HAS_GIL "FLUXA_HAS_GIL"
+    void *PyThreadState_Get()
+    int PyThread_acquire_lock_timed(PyThread_type_lock, long long, int) noexcept nogil
+
 built_for = FLUXA_FAST_VERSION.decode()
+
+cdef enum:
+    PAUSE = 50  # microseconds
 
 cdef enum:
     ADDED = 0
@@ -50,10 +65,10 @@ cdef class BatchWriter:
     cdef object on_batch
     cdef object on_full
     cdef object accepted
-    cdef PyThread_type_lock native  # NULL: there is none
     cdef object lock                # of Python, where threads are not the system's; or None
     cdef object owner               # of `lock`: the thread that holds it
-    cdef unsigned long holder       # of `native`: the same
+    cdef void *holder               # without `lock`: the thread that is in a change. Python's own lock guards it;
+    cdef PyThread_type_lock native  # or, where there is none, this one; else it only serves to wait a little
     cdef int state
     cdef Py_ssize_t next_note       # the size at which the sender is told again
     cdef object receipts            # a list of (place, receipt)
@@ -86,11 +101,13 @@ cdef class BatchWriter:
 
     def renew(self, lock=None):
         if type(lock) is LockType:
-            self.native = PyThread_allocate_lock()  # a child leaves its parent's: another thread may hold it for ever
-            if self.native == NULL:
-                raise MemoryError
             lock = None
-        self.holder = 0
+        self.native = PyThread_allocate_lock()  # a child leaves its parent's: another thread may hold it for ever
+        if self.native == NULL:
+            raise MemoryError
+        if HAS_GIL:
+            PyThread_acquire_lock(self.native, NOWAIT_LOCK)
+        self.holder = NULL
         self.lock = lock
         self.owner = None
         self.writer = EventWriter(self.heads, self.open_target)
@@ -108,40 +125,44 @@ cdef class BatchWriter:
 
     # ---- the lock ----
 
-    cdef int enter(self) except -1:
-        cdef unsigned long me
-        if self.native != NULL:
-            me = PyThread_get_thread_ident()
-            if not PyThread_acquire_lock(self.native, NOWAIT_LOCK):
-                if self.holder == me:
-                    raise encode_errors.in_use()
-                with nogil:
-                    PyThread_acquire_lock(self.native, WAIT_LOCK)
-            self.holder = me
-        elif self.lock is not None:
+    cdef inline int enter(self) except -1:
+        if HAS_GIL and self.lock is None and self.holder == NULL:
+            self.holder = PyThreadState_Get()
+            return 0
+        return self.enter_slowly()
+
+    cdef int enter_slowly(self) except -1:
+        cdef void *me = PyThreadState_Get()
+        if self.lock is not None:
             thread = threading.get_ident()
             if self.owner == thread:
                 raise encode_errors.in_use()
             self.lock.acquire()
             self.owner = thread
-        elif self.holder:
+            return 0
+        if self.holder == me:
             raise encode_errors.in_use()
-        else:
-            self.holder = 1
+        if HAS_GIL:
+            while self.holder != NULL:  # a hook runs Python code in another thread, which takes its time
+                with nogil:
+                    PyThread_acquire_lock_timed(self.native, PAUSE, 0)  # nothing releases it
+        elif not PyThread_acquire_lock(self.native, NOWAIT_LOCK):
+            with nogil:
+                PyThread_acquire_lock(self.native, WAIT_LOCK)
+        self.holder = me
         return 0
 
-    cdef int leave(self) except -1:
+    cdef inline int leave(self) except -1:
         # After a fork in a hook, the lock is another one, which this thread does not hold.
-        if self.native != NULL:
-            if self.holder == PyThread_get_thread_ident():
-                self.holder = 0
-                PyThread_release_lock(self.native)
-        elif self.lock is not None:
+        if self.lock is not None:
             if self.owner == threading.get_ident():
                 self.owner = None
                 self.lock.release()
-        else:
-            self.holder = 0
+        elif HAS_GIL:
+            self.holder = NULL
+        elif self.holder == PyThreadState_Get():
+            self.holder = NULL
+            PyThread_release_lock(self.native)
         return 0
 
     # ---- adding ----
