@@ -72,7 +72,6 @@ cdef class EventWriter:
     cdef Py_ssize_t publish_many_to(
         self, Route route, object stream, object bodies, object tags, object first
     ) except -1
-    cdef int written(self, Route route, Py_ssize_t count) except -1
     cdef Route route_of(self, object stream, object key)
     cdef Route opened(self, Routes routes, object stream, Py_ssize_t partition)
     cdef int close_all(self) except -1

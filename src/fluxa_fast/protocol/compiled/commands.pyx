@@ -462,30 +462,13 @@ cdef class EventWriter:
         self.restart(())
 
     def publish(self, stream, body=None, tags=None, key=None, id=None):
-        self.publish_to(self.route_of(stream, key), stream, body, tags, id)
+        write_one(self, find_route(self, stream, key), stream, body, tags, id)
 
     cdef int publish_to(self, Route route, object stream, object body, object tags, object id) except -1:
-        cdef bytes prefix = route.prefix
-        cdef bytes before_body = route.before_body
-        if route.check_body is not None:
-            check(route, stream, body)
-        if route.open is not None and id is None:
-            if (<attempt_packed>pack_event)(route, route.open, body, tags):
-                entry_failed(stream)
-            return self.written(route, 1)
-        if id is not None:
-            head = route.head.numbered(id)
-            prefix, before_body = head.prefix, head.before_body
-        if route.open is not None:
-            close_entry(route)
-        if (<attempt_entry>write_entry)(route.buffer, prefix, route.arguments, before_body, body, tags):
-            entry_failed(stream)
-        if route.open is not None:
-            route.buffer.note_packed(route.lane, 1)
-        return self.written(route, 1)
+        return write_one(self, route, stream, body, tags, id)
 
     def publish_many(self, stream, bodies, tags=None, first=0, key=None):
-        return self.publish_many_to(self.route_of(stream, key), stream, bodies, tags, first)
+        return self.publish_many_to(find_route(self, stream, key), stream, bodies, tags, first)
 
     cdef Py_ssize_t publish_many_to(
         self, Route route, object stream, object bodies, object tags, object first
@@ -501,37 +484,11 @@ cdef class EventWriter:
         except SerializationError as error:
             error.stream = stream
             raise
-        self.written(route, count)
+        count_written(self, route, count)
         return count
 
-    cdef inline int written(self, Route route, Py_ssize_t count) except -1:
-        with cython.critical_section(self):
-            self.runs.add(route.lane, count)
-        if route.buffer.length >= route.buffer.full_at and self.on_full is not None:
-            self.on_full(route.index)
-        return 0
-
-    cdef inline Route route_of(self, object stream, object key):
-        cdef Routes routes
-        cdef Route route
-        cdef Py_ssize_t partition
-        with cython.critical_section(self):
-            if stream is self.last_stream and self.last_routes is not None:
-                routes = self.last_routes
-            else:
-                try:
-                    routes = <Routes>self.routes[stream]
-                except (KeyError, TypeError):
-                    raise UnregisteredStreamError(stream) from None
-                self.last_stream = stream
-                self.last_routes = routes
-            partition = routes.next
-        if key is not None:
-            partition = partition_of(routes, stream, key)
-        route = <Route>routes.opened[partition]
-        if route is None:
-            route = self.opened(routes, stream, partition)
-        return route
+    cdef Route route_of(self, object stream, object key):
+        return find_route(self, stream, key)
 
     cdef Route opened(self, Routes routes, object stream, Py_ssize_t partition):
         cdef Route route = Route.__new__(Route)
@@ -554,7 +511,7 @@ cdef class EventWriter:
         return route
 
     def index(self, stream, key=None):
-        return self.route_of(stream, key).index
+        return find_route(self, stream, key).index
 
     @property
     @cython.critical_section
@@ -595,7 +552,7 @@ cdef class EventWriter:
         return taken
 
     def close_entry(self, stream, key=None):
-        close_entry(self.route_of(stream, key))
+        close_entry(find_route(self, stream, key))
 
     @cython.critical_section
     def check_idle(self):
@@ -622,6 +579,60 @@ cdef class EventWriter:
         for routes in self.routes.values():
             (<Routes>routes).next = ((<Routes>routes).next + 1) % len((<Routes>routes).opened)
         return 0
+
+
+cdef inline Route find_route(EventWriter self, object stream, object key):
+    cdef Routes routes
+    cdef Route route
+    cdef Py_ssize_t partition
+    with cython.critical_section(self):
+        if stream is self.last_stream and self.last_routes is not None:
+            routes = self.last_routes
+        else:
+            try:
+                routes = <Routes>self.routes[stream]
+            except (KeyError, TypeError):
+                raise UnregisteredStreamError(stream) from None
+            self.last_stream = stream
+            self.last_routes = routes
+        partition = routes.next
+    if key is not None:
+        partition = partition_of(routes, stream, key)
+    route = <Route>routes.opened[partition]
+    if route is None:
+        route = self.opened(routes, stream, partition)
+    return route
+
+
+cdef inline int count_written(EventWriter self, Route route, Py_ssize_t count) except -1:
+    with cython.critical_section(self):
+        self.runs.add(route.lane, count)
+    if route.buffer.length >= route.buffer.full_at and self.on_full is not None:
+        self.on_full(route.index)
+    return 0
+
+
+cdef inline int write_one(
+    EventWriter self, Route route, object stream, object body, object tags, object id
+) except -1:
+    cdef bytes prefix = route.prefix
+    cdef bytes before_body = route.before_body
+    if route.check_body is not None:
+        check(route, stream, body)
+    if route.open is not None and id is None:
+        if (<attempt_packed>pack_event)(route, route.open, body, tags):
+            entry_failed(stream)
+        return count_written(self, route, 1)
+    if id is not None:
+        head = route.head.numbered(id)
+        prefix, before_body = head.prefix, head.before_body
+    if route.open is not None:
+        close_entry(route)
+    if (<attempt_entry>write_entry)(route.buffer, prefix, route.arguments, before_body, body, tags):
+        entry_failed(stream)
+    if route.open is not None:
+        route.buffer.note_packed(route.lane, 1)
+    return count_written(self, route, 1)
 
 
 cdef Py_ssize_t partition_of(Routes routes, object stream, object key) except -1:
