@@ -133,7 +133,7 @@ def test_linger_waits_for_others_and_a_full_batch_does_not(broker: Any, client: 
         producer.publish("orders", 2)
         time.sleep(0.1)
         assert client.xlen("orders") == 2
-        assert id_of(producer.publish_confirmed("orders", 3))  # somebody waits for it
+        assert id_of(producer.publish_confirmed("orders", 3))  # the caller waits for it
         producer.publish("orders", 4)
         producer.flush()
         producer.publish("orders", 5)
