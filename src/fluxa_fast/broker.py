@@ -96,7 +96,7 @@ class BrokerBase(Generic[P]):
         agreements: list[Agreement] = []
         for name, route in routes.items():
             stream = self._streams[name]
-            reader = self._readers.get(name) or route.pool.codec.plain_reader()
+            reader = self._reader(name)
             kept, pool, of_stream = route.retention, route.pool, groups[name]
             members[name] = [
                 GroupMember(
@@ -182,7 +182,7 @@ class BrokerBase(Generic[P]):
         """Return the pool of a stream, and what is to be read of it."""
         pool = self._route(stream).pool
         most = None if count is None else positive_int(count, "count")
-        reader = self._readers.get(stream) or pool.codec.plain_reader()
+        reader = self._reader(stream)
         keys = self._streams[stream].keys
         check = self._route(stream).check
         compared = None if check is None else check.only_compared()
@@ -202,12 +202,15 @@ class BrokerBase(Generic[P]):
         heads = tuple(head.taking(check, exact) for head in destination.heads)
         self._routes[stream] = StreamRoute(destination.pool, heads, destination.check, destination.retention)
 
+    def _reader(self, stream: str) -> Reader | None:
+        """What makes the bodies of a stream; None: they are plain values."""
+        return self._readers.get(stream) or self._route(stream).pool.codec.plain_reader()
+
     def _readers_by_key(self) -> dict[str, Reader]:
         """What makes the bodies of each Redis key, where they are more than plain values."""
         found: dict[str, Reader] = {}
         for name, stream in self._streams.items():
-            reader = self._readers.get(name) or self._route(name).pool.codec.plain_reader()
-            if reader is not None:
+            if (reader := self._reader(name)) is not None:
                 found |= dict.fromkeys(stream.keys, reader)
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -56,7 +57,7 @@ class Signal:
         return self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
 
-class _Worker:
+class _Worker(ABC):
     """A thread that is made when there is something to do.
 
     It is a daemon thread, but for subinterpreters, which must not end with one. There it ends whenever it has nothing
@@ -107,17 +108,17 @@ class _Worker:
             if not self.wake.wait(0) and self.wait_time() is None:
                 return
 
+    @abstractmethod
     def work(self, until: float | None) -> bool:
         """Do all that can be done now. True if nothing will ever be to do again.
 
         Args:
             until: monotonic seconds; None: no matter how long it takes.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def wait_time(self) -> float | None:
         """Seconds until there is something to do; None: unless `wake` says so."""
-        raise NotImplementedError
 
     @property
     def is_this_thread(self) -> bool:
@@ -260,7 +261,7 @@ class _Sender(_Worker):
         if until is not None:
             end = min(end, until)
         while (left := end - time.monotonic()) > 0 and not self._lane.stopped:
-            self.wake.wait(min(left, 0.05) if self._lane.ending else left)
+            self.wake.wait(left)
 
 
 class ThreadLane(Lane[BlockingPool]):
@@ -384,11 +385,6 @@ class ThreadLane(Lane[BlockingPool]):
         self.sender.wake.set()
         self._reporter.end()
         self.told_stop()
-
-    @property
-    def ending(self) -> bool:
-        """Whether the time for what is left may be bounded."""
-        return self.closing or self._exiting
 
     def abandon(self) -> None:
         self.closing = True

@@ -386,7 +386,7 @@ def test_a_refusal_that_does_not_pass_in_time_is_given_up(broker_of: Make, own_s
     reports: list[Any] = []
     with own_server.client() as client:
         client.config_set("maxmemory", 1)
-        with broker.new_producer(on_delivery=reports.append, delivery_timeout=0.2) as producer:
+        with broker.new_producer(on_delivery=reports.append, delivery_timeout=1.0) as producer:
             producer.publish("orders", 1)
         client.config_set("maxmemory", 0)
     (report,) = reports
@@ -455,6 +455,7 @@ def test_publishers_wait_for_room(
         threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
         for thread in threads:
             thread.start()
+        until(lambda: producer.counters.accepted > 5)
         time.sleep(0.3)
         assert 5 < producer.counters.accepted <= 20
         let_go()

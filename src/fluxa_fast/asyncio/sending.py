@@ -302,7 +302,7 @@ class TaskLane(Lane[AsyncPool]):
                 pause = self.failed(batch, error)
             end = time.monotonic() + pause
             while (left := end - time.monotonic()) > 0 and not self.stopped:
-                await self._wake.wait(min(left, 0.05) if self.closing else left)
+                await self._wake.wait(left)
 
     async def _send(self, batch: Batch) -> float:
         pool = self.pool

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..positions import EventPlace
-from ..protocol.entries import TypedOrigin, no_consumer
+from ..protocol.entries import origin_without_consumer
 from ..protocol.entry_ids import EntryId, by_id, parse_id, split_id
 from ..protocol.interface import ReplyReader
 from .agreement import Agreement, agree
@@ -84,7 +84,7 @@ class History:
         self._end, self._end_place = end
         self._sizes = EntrySizes(packing)
         self._left = count
-        self._origin = None if reader is None else TypedOrigin(_refuse, reader)
+        self._origin = origin_without_consumer(reader)
         self._page = max(_LEAST, _PAGE // len(keys))
         self._heads: list[tuple[EntryId, int]] = []  # the next event of each partition: its ID, and the partition
         self._unread = deque(range(len(keys)))  # partitions whose next event is not known
@@ -158,7 +158,3 @@ class History:
 
     def _events_of(self, part: _Part) -> Callable[[ReplyReader], Any]:
         return lambda reader: reader.read_range(part.key, self._origin)
-
-
-def _refuse(event: Any) -> Any:
-    raise no_consumer(event)

@@ -47,6 +47,19 @@ class TypedOrigin:
         return self.acknowledge(event)
 
 
+def origin_without_consumer(reader: Reader | None) -> TypedOrigin | None:
+    """Return the origin of events that no consumer has read, so that `ack` refuses. None for plain bodies, as usual.
+
+    Args:
+        reader: reads the body as the registered type; None: it is a plain value.
+    """
+    return None if reader is None else TypedOrigin(_refuse_to_acknowledge, reader)
+
+
+def _refuse_to_acknowledge(event: Any) -> Any:
+    raise no_consumer(event)
+
+
 readers: dict[Any, Reader] = {}
 _KEPT_READERS = 1024  # a limit, because a program may go on making types
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import atexit
 import os
-import weakref
 from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
 from ..partitions import partitions_with
 from ..protocol.interface import CommandBuffer
+from .weak_set import SharedWeakSet
 
 __all__ = ["HoldsEvents", "loss_message", "named_streams", "watch"]
 
@@ -30,26 +30,23 @@ class HoldsEvents(Protocol):
         """Drop the events of the parent process."""
 
 
-_watched: set[weakref.ref[HoldsEvents]] = set()
-"""A set of references can be copied while other threads change it; a WeakSet can't."""
+_watched: SharedWeakSet[HoldsEvents] = SharedWeakSet()
 
 
 def watch(held: HoldsEvents) -> None:
     """Call `forget` in a forked child, and `warn` at the end of the interpreter."""
-    _watched.add(weakref.ref(held, _watched.discard))
+    _watched.add(held)
 
 
 def _forget_all() -> None:
-    for reference in list(_watched):
-        if (held := reference()) is not None:
-            held.forget()
+    for held in _watched:
+        held.forget()
 
 
 def _warn_at_the_end() -> None:
     """Warn while everything is still there. `__del__` may come too late for that, or never (of daemon threads)."""
-    for reference in list(_watched):
-        if (held := reference()) is not None:
-            held.warn()
+    for held in _watched:
+        held.warn()
 
 
 atexit.register(_warn_at_the_end)

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from ...protocol.entries import TypedOrigin, no_consumer
+from ...protocol.entries import origin_without_consumer
 from ...protocol.interface import CommandBuffer, Implementation
 
 __all__ = ["Undelivered"]
@@ -40,8 +40,7 @@ class Undelivered(Sequence[Any]):
         for key, entry in chain.from_iterable(map(_entries, self._parts)):
             reader = self._implementation.ReplyReader()
             reader.feed(b"*1\r\n" + _NO_ID + entry)
-            of_bodies = self._readers.get(key)
-            batch: Any = reader.read_range(key, None if of_bodies is None else TypedOrigin(_refuse, of_bodies))
+            batch: Any = reader.read_range(key, origin_without_consumer(self._readers.get(key)))
             found += batch.events
         return found
 
@@ -50,10 +49,6 @@ class Undelivered(Sequence[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._events[index]
-
-
-def _refuse(event: Any) -> Any:
-    raise no_consumer(event)
 
 
 def _entries(commands: CommandBuffer) -> Iterator[tuple[str, bytes]]:

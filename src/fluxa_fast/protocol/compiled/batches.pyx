@@ -287,7 +287,7 @@ cdef class BatchWriter:
         self.held_size += size
         return self.start_batch()
 
-    def drop(self, events):
+    def drop(self, Py_ssize_t events):
         cdef long long before
         self.enter()
         before = self.dropped
@@ -295,13 +295,11 @@ cdef class BatchWriter:
         self.leave()
         return before
 
-    def let_go(self, events, size):
+    def let_go(self, Py_ssize_t events, Py_ssize_t size):
         self.enter()
-        try:
-            self.held_events -= events
-            self.held_size -= size
-        finally:
-            self.leave()
+        self.held_events -= events
+        self.held_size -= size
+        self.leave()
 
     def check_idle(self):
         self.enter()

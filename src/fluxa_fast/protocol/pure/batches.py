@@ -51,8 +51,8 @@ class BatchWriter:
         self._owner: int | None = None  # the thread that has the lock
         self._writer = EventWriter(self._heads, self._open_target)
         self.sealed.clear()
-        self.held_events: int = 0
-        self.held_size: int = 0
+        self._held_events: int = 0
+        self._held_size: int = 0
         self.dropped: int = 0
         self._sealed_events = 0  # since the beginning
         self._start_batch()
@@ -207,8 +207,8 @@ class BatchWriter:
         self.sealed.append(SealedBatch(writer.order, buffers, self._receipts, events, size, began))
         writer.restart(())
         self._sealed_events += events
-        self.held_events += events
-        self.held_size += size
+        self._held_events += events
+        self._held_size += size
         self._start_batch()
 
     def drop(self, events: int) -> int:
@@ -219,8 +219,8 @@ class BatchWriter:
 
     def let_go(self, events: int, size: int) -> None:
         with self._lock:
-            self.held_events -= events
-            self.held_size -= size
+            self._held_events -= events
+            self._held_size -= size
 
     def close(self) -> None:
         self._locked(setattr, self, "closed", True)
@@ -231,9 +231,9 @@ class BatchWriter:
 
     @property
     def room(self) -> bool:
-        if self.held_events + self._writer.count >= self._most_events:
+        if self._held_events + self._writer.count >= self._most_events:
             return False
-        return self.held_size + self._size < self._most_size
+        return self._held_size + self._size < self._most_size
 
     @property
     def total(self) -> int:
@@ -241,7 +241,7 @@ class BatchWriter:
 
     @property
     def count(self) -> int:
-        return self.held_events + self._writer.count
+        return self._held_events + self._writer.count
 
     @property
     def waiting(self) -> int:
@@ -249,7 +249,7 @@ class BatchWriter:
 
     @property
     def buffered(self) -> int:
-        return self.held_size + self._size
+        return self._held_size + self._size
 
 
 def _size_of(route: Route) -> int:

@@ -102,7 +102,9 @@ class Batch:
     def _settle_some(self, account: FlushAccount, flushing: Mapping[int, BufferFlush]) -> None:
         told = account.error()
         lasting = {one.position for one in told.refused if not rule_of_code(one.code).passes}
-        self._note_confirmed(account.result, told.refused, told.unconfirmed)
+        refused = {one.position for one in told.refused}
+        not_confirmed = refused.union(*(lost.positions for lost in told.unconfirmed))
+        self._note_confirmed(account.result, not_confirmed)
         for one in told.refused:
             if one.position in lasting:
                 self.refused.append(replace(one, position=self._places[one.position]))
@@ -110,25 +112,19 @@ class Batch:
                 self.error = one.error
         for lost in told.unconfirmed:
             self.error = lost.error
-        staying = self._not_confirmed(told.refused, told.unconfirmed) - lasting
         unsettled = account.keep_unsettled()
         self._order = unsettled.order
         for index, places in unsettled.refused.items():
             codes = [ErrorReply(message).code for _, message in sorted(flushing[index].replies.errors)]
             gone = {place for place, code in zip(places, codes, strict=True) if not rule_of_code(code).passes}
             self._take_out(index, gone)
-        self._places = [self._places[position] for position in sorted(staying)]
+        self._places = [self._places[position] for position in sorted(not_confirmed - lasting)]
         self._buffers = {index: buffer for index, buffer in self._buffers.items() if buffer.command_count}
 
-    def _not_confirmed(self, refused: Iterable[RefusedEvent], unconfirmed: Iterable[UnconfirmedEvents]) -> set[int]:
-        return {one.position for one in refused}.union(*(one.positions for one in unconfirmed))
-
-    def _note_confirmed(
-        self, result: FlushResult, refused: Sequence[RefusedEvent], unconfirmed: Sequence[UnconfirmedEvents]
-    ) -> None:
+    def _note_confirmed(self, result: FlushResult, elsewhere: set[int]) -> None:
+        """Keep the IDs of an attempt. `elsewhere`: the positions of the events that have none."""
         if not self._ids:
             self._ids = [None] * self.events
-        elsewhere = self._not_confirmed(refused, unconfirmed)
         places = (place for position, place in enumerate(self._places) if position not in elsewhere)
         for place, id in zip(places, result.ids, strict=True):
             self._ids[place] = id

@@ -6,8 +6,9 @@ import atexit
 import os
 import sys
 import time
-import weakref
 from typing import Protocol
+
+from ..weak_set import SharedWeakSet
 
 __all__ = ["Sends", "at_exit", "see_to_children_of_multiprocessing"]
 
@@ -25,13 +26,12 @@ class Sends(Protocol):
         """Drop the events of the parent process, in a forked child."""
 
 
-_all: set[weakref.ref[Sends]] = set()
-"""A set of references can be copied while other threads change it; a WeakSet can't."""
+_all: SharedWeakSet[Sends] = SharedWeakSet()
 
 
 def at_exit(one: Sends) -> None:
     """Call its methods at the end of the process, and in a forked child."""
-    _all.add(weakref.ref(one, _all.discard))
+    _all.add(one)
 
 
 def see_to_children_of_multiprocessing() -> None:
@@ -48,14 +48,10 @@ def see_to_children_of_multiprocessing() -> None:
 _registered = False
 
 
-def _alive() -> list[Sends]:
-    return [one for reference in list(_all) if (one := reference()) is not None]
-
-
 def _end() -> None:
     """All of them send at the same time."""
     began = time.monotonic()
-    ending = [(one, one.begin_exit()) for one in _alive()]
+    ending = [(one, one.begin_exit()) for one in _all]
     for one, limit in ending:
         one.end_exit(max(0.0, began + limit - time.monotonic()))
 
@@ -63,7 +59,7 @@ def _end() -> None:
 def _forget_all() -> None:
     global _registered
     _registered = False
-    for one in _alive():
+    for one in _all:
         one.forget()
 
 

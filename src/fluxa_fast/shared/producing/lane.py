@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -37,10 +38,13 @@ _TRIMMED_AFTER = 1.0  # seconds
 class Signal(Protocol):
     """Wakes what waits for it. It stays set until then."""
 
+    @property
+    def is_set(self) -> bool: ...
+
     def set(self) -> None: ...
 
 
-class Lane(Generic[P]):
+class Lane(ABC, Generic[P]):
     """Where the events of a producer for one pool are. The sender calls everything but `writer`.
 
     The sender is a thread or a task. It is the only one that takes batches, so they are sent in order.
@@ -77,8 +81,8 @@ class Lane(Generic[P]):
     ) -> None:
         self.pool: P = pool
         self.options: ProducerOptions = options
-        self.publishers: deque[Any] = deque()
-        self.flushers: list[tuple[int, Any]] = []
+        self.publishers: deque[Signal] = deque()
+        self.flushers: list[tuple[int, Signal]] = []
         self.streams: tuple[str, ...] = tuple(routes)
         self._routes = routes
         self._readers = readers
@@ -120,13 +124,13 @@ class Lane(Generic[P]):
 
     # ---- publishers ----
 
+    @abstractmethod
     def noticed(self) -> Any:
         """There is a batch to be sent now, or soon: as `on_batch` of `BatchWriter`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_full(self, stream: str, body: Any, tags: Any, key: Any, id: Any) -> Any:
         """There is no room for an event: as `on_full` of `BatchWriter`."""
-        raise NotImplementedError
 
     def check_open(self) -> None:
         """Refuse to publish.
@@ -384,29 +388,29 @@ class Lane(Generic[P]):
                     return
 
     @property
+    @abstractmethod
     def in_callback(self) -> bool:
         """Whether a callback of the producer calls this."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """Send nothing more: the producer is closed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abandon(self) -> None:
         """The producer is dropped: send what is there. This waits for nothing: the collector may call it anywhere."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tell(self, callbacks: Sequence[Callable[[Any], Any]], report: DeliveryReport, events: int, size: int) -> None:
         """Call these with the report, not in the sender, and then `told`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reports_wait(self) -> bool:
         """Whether reports are waiting for callbacks that have not returned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resolve(self, receipt: Any, outcome: str | Exception) -> None:
         """Tell the publisher of one event its ID, or what went wrong."""
-        raise NotImplementedError
 
     # ---- after a batch ----
 
