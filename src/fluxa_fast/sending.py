@@ -83,7 +83,7 @@ class _Worker(ABC):
         """
         if self._thread is not None:
             return True
-        for daemon in (True, False) if _in_main_interpreter() else (False,):
+        for daemon in _DAEMON:
             try:
                 threading.Thread(target=self._run, name=self._name, daemon=daemon).start()
             except RuntimeError:  # as above; or no thread can be made
@@ -132,6 +132,10 @@ def _in_main_interpreter() -> bool:
             module = import_module(name)
             return bool(module.get_current() == module.get_main())
     return True
+
+
+# Found out once: an import in a forked child may wait for ever for a lock that another thread had.
+_DAEMON = (True, False) if _in_main_interpreter() else (False,)
 
 
 class Reporter(_Worker):

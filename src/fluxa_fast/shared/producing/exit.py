@@ -37,12 +37,12 @@ def at_exit(one: Sends) -> None:
 def see_to_children_of_multiprocessing() -> None:
     """Call `_end` at the end of this process, if multiprocessing made it: that ends without the functions of atexit."""
     global _registered
-    process = sys.modules.get("multiprocessing.process")
-    if not _registered and process is not None and process.parent_process() is not None:
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if _registered or process is None or util is None:  # an import here could wait for ever, in a forked child
+        return
+    if process.parent_process() is not None:
         _registered = True
-        from multiprocessing.util import Finalize
-
-        Finalize(None, _end, exitpriority=10)
+        util.Finalize(None, _end, exitpriority=10)
 
 
 _registered = False
